@@ -1,0 +1,133 @@
+//! Schedules: in what order, and on what version of the state, transactions run.
+
+use crate::{Changes, Effects, Probe, State, StoreError, TxIndex, Vm};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+/// The block to run: a VM set up for it, its transactions, the state before it.
+#[derive(Debug)]
+pub struct Block<'a, M: Vm, S> {
+    /// The machine.
+    pub vm: &'a M,
+    /// Transactions in block order; at most `u32::MAX - 1`.
+    pub txs: &'a [M::Tx],
+    /// State before the first transaction.
+    pub state: &'a S,
+}
+
+/// Receives transactions in block order, each as soon as it and all before it are final, while later
+/// ones still run. Called by whichever worker made it final, never by two at a time.
+pub trait Sink<M: Vm>: Send {
+    /// Decides, in block order, whether the next transaction may follow those before it, whatever it
+    /// does (block gas, blob gas). Checked before the transaction's own validity.
+    ///
+    /// # Errors
+    /// Ends the block with this error at `index`; nothing after it is delivered.
+    fn admit(&mut self, _index: TxIndex) -> Result<(), M::Error> {
+        Ok(())
+    }
+
+    /// Takes the final effects of `index`. May move out of `effects` all but its writes.
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<M>);
+}
+
+/// When to give up. Checked between transactions and at every read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Control<'a> {
+    /// Set by another thread to cancel the block.
+    pub cancel: Option<&'a AtomicBool>,
+    /// Point in time after which the block is abandoned.
+    pub deadline: Option<Instant>,
+}
+
+impl Control<'_> {
+    /// Why to stop now, if at all.
+    pub fn interrupted<E>(&self) -> Option<Cause<E>> {
+        // Relaxed: the flag carries no data; a late look only delays the stop.
+        if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Some(Cause::Cancelled);
+        }
+        self.deadline.is_some_and(|at| Instant::now() >= at).then_some(Cause::Deadline)
+    }
+}
+
+/// Why a block did not run to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause<E> {
+    /// The transaction is invalid, or was not admitted.
+    Invalid(E),
+    /// The transaction needs something that the state cannot give.
+    Store(StoreError),
+    /// The VM panicked in this transaction; the message.
+    Panicked(String),
+    /// The transaction broke its own binding hint.
+    Undeclared,
+    /// Cancelled before this transaction was final.
+    Cancelled,
+    /// Out of time before this transaction was final.
+    Deadline,
+}
+
+/// A block that did not run to its end. `tx` is the transaction that serial would name: the lowest
+/// one that fails. For [`Cause::Cancelled`] and [`Cause::Deadline`] it is the first that is not final.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockError<E> {
+    /// The transaction.
+    pub tx: TxIndex,
+    /// What happened to it.
+    pub cause: Cause<E>,
+}
+
+/// What a schedule cost. Counted, never estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls of [`Vm::execute`], whatever came of them.
+    pub executions: u64,
+    /// Executions thrown away because what they saw or assumed was not true.
+    pub retries: u64,
+    /// Times an execution or a worker had to wait for an earlier transaction.
+    pub waits: u64,
+    /// Checks of one execution's whole set of reads.
+    pub validations: u64,
+    /// Blocks given to another engine than the one asked for.
+    pub fallbacks: u64,
+}
+
+/// What a block leaves behind, besides what its sink received.
+#[derive(Debug)]
+pub struct Outcome<M: Vm> {
+    /// Each changed key once with its final value, ordered by the first transaction that wrote it and
+    /// by its own order of writes: the same for every scheduler. A key that ends as it began may be
+    /// listed.
+    pub changes: Changes<M>,
+    /// Spawned transactions in block order.
+    pub spawned: Vec<M::Tx>,
+    /// What it cost.
+    pub stats: Stats,
+}
+
+/// Runs a block. Sees a [`State`], never a store: a scheduler cannot commit.
+pub trait Scheduler: Send + Sync {
+    /// The field's standard name: `serial`, `occ`, `block_stm`, `graph`, `batch`.
+    fn name(&self) -> &'static str;
+
+    /// Runs `block`, delivering to `sink` in order.
+    ///
+    /// # Errors
+    /// The error of the lowest transaction that fails, the same for every scheduler. The sink has
+    /// then received exactly the transactions before it. Threads and state stay usable.
+    fn run<M, S, K, P>(
+        &self,
+        block: &Block<'_, M, S>,
+        sink: &mut K,
+        probe: &P,
+        control: &Control<'_>,
+    ) -> Result<Outcome<M>, BlockError<M::Error>>
+    where
+        M: Vm,
+        S: State<M::Key, M::Value>,
+        K: Sink<M>,
+        P: Probe<M::Key>;
+}

@@ -1,0 +1,127 @@
+//! What a profile is, and how its engine is driven.
+
+use braid_core::{Control, StoreError};
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_work::PreState;
+
+/// How much of the system it is named after a profile really is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fidelity {
+    /// Its idea, over our substrate.
+    Model,
+    /// Its mechanism, part by part, checked against its description or source.
+    Faithful,
+    /// It passes the system's own conformance tests.
+    Conformant,
+}
+
+/// One entry of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One paragraph: what is real and what is modelled.
+    pub about: &'static str,
+    /// See [`Fidelity`].
+    pub fidelity: Fidelity,
+    /// Scheduler, by its standard name.
+    pub scheduler: &'static str,
+    /// Whether it uses more than one thread.
+    pub parallel: bool,
+    /// Builds an engine with this many threads.
+    pub build: fn(threads: usize) -> Result<Box<dyn Engine>, ProfileError>,
+}
+
+/// Why a profile cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// No such profile.
+    #[error("unknown profile `{name}` (there are: {known})")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A thread count out of range.
+    #[error("{threads} threads: must be between 1 and 256")]
+    Threads {
+        /// What was asked for.
+        threads: usize,
+    },
+}
+
+/// Why a block was not executed to its end: the same in every engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// A transaction that may not be in the block; the lowest such.
+    #[error("transaction {tx} is invalid: {reason}")]
+    Invalid {
+        /// Its index.
+        tx: usize,
+        /// Kind, as a stable word (`nonce_too_low`, `insufficient_funds`, `block_gas_limit`, ...).
+        kind: &'static str,
+        /// In words.
+        reason: String,
+    },
+    /// A system call of the block failed.
+    #[error("system call {name} failed: {reason}")]
+    SystemCall {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The state lacks something; `tx` is `None` outside of transactions.
+    #[error("state cannot answer: {error}")]
+    Store {
+        /// The transaction that asked.
+        tx: Option<usize>,
+        /// What failed.
+        error: StoreError,
+    },
+    /// The machine panicked. Always a defect.
+    #[error("transaction {tx} panicked: {message}")]
+    Panicked {
+        /// Its index.
+        tx: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// Cancelled, with the first transaction that was not final.
+    #[error("cancelled before transaction {tx}")]
+    Cancelled {
+        /// Its index.
+        tx: usize,
+    },
+    /// Out of time, with the first transaction that was not final.
+    #[error("deadline passed before transaction {tx}")]
+    Deadline {
+        /// Its index.
+        tx: usize,
+    },
+}
+
+/// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
+/// per-transaction results in order and one merged difference; dropping it is timed too.
+pub trait Executed {
+    /// The common form, for comparison. Not timed.
+    fn into_block(self: Box<Self>) -> ExecutedBlock;
+}
+
+/// An engine ready to run blocks: threads started, arenas possibly warm.
+pub trait Engine: Send {
+    /// Executes one block on `pre`. This call is the timed region.
+    ///
+    /// # Errors
+    /// As serial sees it: the error of the lowest transaction that fails.
+    fn execute(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError>;
+
+    /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
+    fn reset(&mut self) {}
+}

@@ -1,0 +1,6 @@
+//! Compose the systems of the landscape: one small file a profile.
+#![forbid(unsafe_code)]
+
+mod engine;
+
+pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};

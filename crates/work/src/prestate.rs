@@ -1,0 +1,88 @@
+//! State before a block, for Braid's engines and for plain revm alike.
+
+use alloy_primitives::{Address, B256, U256};
+use braid_core::{Reader, State, StoreError};
+use braid_evm::{EvmKey, EvmValue};
+use braid_store::MemStore;
+use revm::{
+    database_interface::{DBErrorMarker, DatabaseRef},
+    primitives::{StorageKey, StorageValue},
+    state::{AccountInfo, Bytecode},
+};
+use std::{collections::BTreeMap, ops::Range};
+
+/// Accounts, slots and analysed code before a block, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct PreState {
+    /// Everything by location. Slots are of generation 0.
+    pub store: MemStore<EvmKey, EvmValue>,
+    /// Hashes of earlier blocks, for revm's BLOCKHASH (Braid's engines take the input's).
+    pub block_hashes: BTreeMap<u64, B256>,
+}
+
+impl PreState {
+    fn code(&self, hash: B256) -> Result<&Bytecode, StoreError> {
+        match self.store.get(&EvmKey::Code(hash)) {
+            Some(EvmValue::Code(code)) => Ok(code),
+            _ => Err(StoreError::Missing { what: "code", item: hash.to_string() }),
+        }
+    }
+}
+
+impl State<EvmKey, EvmValue> for PreState {
+    type Reader<'a> = &'a Self;
+
+    fn reader(&self) -> Result<&Self, StoreError> {
+        Ok(self)
+    }
+}
+
+impl Reader<EvmKey, EvmValue> for &PreState {
+    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
+        Ok(self.store.get(key).cloned())
+    }
+
+    fn scan(&mut self, range: Range<EvmKey>) -> Result<Vec<(EvmKey, EvmValue)>, StoreError> {
+        (&self.store).scan(range)
+    }
+}
+
+/// A [`StoreError`] as revm wants it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DbError(#[from] pub StoreError);
+impl DBErrorMarker for DbError {}
+
+impl DatabaseRef for PreState {
+    type Error = DbError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, DbError> {
+        let Some(EvmValue::Account(account)) = self.store.get(&EvmKey::Account(address)) else {
+            return Ok(None);
+        };
+        Ok(Some(
+            AccountInfo {
+                balance: account.balance,
+                nonce: account.nonce,
+                code_hash: account.code_hash,
+                ..AccountInfo::default()
+            }
+            .without_code(),
+        ))
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, DbError> {
+        Ok(self.code(hash)?.clone())
+    }
+
+    fn storage_ref(&self, address: Address, slot: StorageKey) -> Result<StorageValue, DbError> {
+        match self.store.get(&EvmKey::Slot { address, generation: 0, slot }) {
+            Some(EvmValue::Slot(value)) => Ok(*value),
+            _ => Ok(U256::ZERO),
+        }
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, DbError> {
+        Ok(self.block_hashes.get(&number).copied().unwrap_or_default())
+    }
+}

@@ -2,5 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+pub mod lean;
+mod lean_engine;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
+pub use lean_engine::LeanEngine;

@@ -3,10 +3,21 @@
 
 mod account;
 mod block;
+mod code;
+mod ctx;
+mod error;
+mod handler;
+mod journal;
 mod key;
+mod system;
+mod vm;
 
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
     AccountDiff, AccountInfoDiff, After, BlockInput, EvmChanges, ExecutedBlock, Rites, Status, TxResult,
 };
+pub use code::CodeCache;
+pub use error::EvmError;
 pub use key::EvmKey;
+pub use system::{SystemStep, SystemTx};
+pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

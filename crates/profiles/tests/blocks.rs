@@ -50,7 +50,8 @@ fn check(case: &Case, engines: &mut [(&'static str, usize, Box<dyn Engine>)]) ->
             if block != expected {
                 let checks = verify(case, &block);
                 let results = expected.results.iter().zip(&block.results).position(|(a, b)| a != b);
-                let account = expected.diff.iter().find(|(address, entry)| block.diff.get(*address) != Some(entry));
+                let account =
+                    expected.diff.iter().find(|(address, entry)| block.diff.get(*address) != Some(entry));
                 panic!(
                     "{}: differs from lean\nchecks: {:?}\nfirst result: {results:?}\nfirst account: {account:?} \
                      instead {:?}",

@@ -191,7 +191,14 @@ fn an_internal_transfer_needs_an_earlier_credit() {
 }
 
 /// A type 4 transaction that delegates `authority` (at `nonce`) to `code`.
-fn delegation(world: &mut World, from: Address, from_nonce: u64, authority: Address, nonce: u64, code: Address) {
+fn delegation(
+    world: &mut World,
+    from: Address,
+    from_nonce: u64,
+    authority: Address,
+    nonce: u64,
+    code: Address,
+) {
     let inner = Authorization { chain_id: U256::from(1), address: code, nonce };
     let signed = RecoveredAuthorization::new_unchecked(inner, RecoveredAuthority::Valid(authority));
     let index = world.call(from, from_nonce, account(700), 0);
@@ -267,8 +274,16 @@ fn code_is_deployed_and_called_in_one_block() {
 fn a_contract_is_destroyed_recreated_and_empty() {
     // A factory deploys by CREATE2 the code that it gets as calldata.
     let factory_code = Asm::default()
-        .op(&[op::CALLDATASIZE]).push(0).push(0).op(&[op::CALLDATACOPY])
-        .push(0).op(&[op::CALLDATASIZE]).push(0).push(0).op(&[op::CREATE2, op::POP]).stop();
+        .op(&[op::CALLDATASIZE])
+        .push(0)
+        .push(0)
+        .op(&[op::CALLDATACOPY])
+        .push(0)
+        .op(&[op::CALLDATASIZE])
+        .push(0)
+        .push(0)
+        .op(&[op::CREATE2, op::POP])
+        .stop();
     // Called with value: slot 0 += 1. Without: destroys itself.
     let count = Asm::default().push(0).op(&[op::SLOAD]).push(1).op(&[op::ADD]).sstore(0).stop();
     // CALLVALUE, PUSH1 counting, JUMPI, CALLER, SELFDESTRUCT, JUMPDEST ...
@@ -329,7 +344,8 @@ fn creation_at_an_address_with_storage_collides() {
     let contract = deployer.create(0);
     world.fund(contract, 1);
     world.slot(contract, 0, 1);
-    let index = world.tx(deployer, 0, TxKind::Create, 0, Asm::default().push(1).sstore(0).op(&[0]).deployer());
+    let index =
+        world.tx(deployer, 0, TxKind::Create, 0, Asm::default().push(1).sstore(0).op(&[0]).deployer());
     let expected = world.run("serial", 1).unwrap();
     assert_eq!(expected.results[index].status, Status::Halt);
     for (name, threads) in [("monad", 2), ("monad", 8), ("aptos", 1), ("aptos", 2), ("aptos", 8)] {

@@ -129,7 +129,9 @@ fn transaction(random: &mut Random, world: &mut World, nonces: &mut [u64; SENDER
     let value = random.pick(&[0u128, 0, 1, 77, 30_000_000, ETHER / 16]);
     let (to, data) = match random.below(8) {
         0 => (TxKind::Create, Bytes::from(Asm(code(random)).deployer())),
-        1..=5 => (TxKind::Call(contract(random.below(CONTRACTS))), Bytes::from(vec![random.below(3) as u8; 32])),
+        1..=5 => {
+            (TxKind::Call(contract(random.below(CONTRACTS))), Bytes::from(vec![random.below(3) as u8; 32]))
+        }
         _ => (TxKind::Call(anyone(random)), Bytes::new()),
     };
     let create = to == TxKind::Create;
@@ -151,7 +153,8 @@ fn transaction(random: &mut Random, world: &mut World, nonces: &mut [u64; SENDER
         nonces[authority as usize] += 1;
         tx.tx_type = 4;
         tx.gas_priority_fee = Some(GAS_PRICE);
-        let signed = RecoveredAuthorization::new_unchecked(inner, RecoveredAuthority::Valid(account(authority)));
+        let signed =
+            RecoveredAuthorization::new_unchecked(inner, RecoveredAuthority::Valid(account(authority)));
         tx.authorization_list = vec![Either::Right(signed)];
     }
 }

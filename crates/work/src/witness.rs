@@ -72,9 +72,8 @@ pub fn state_root_after(
             balance: info.balance,
             storage_root,
             code_hash: info.code_hash,
-            ..Default::default()
         };
-        accounts.insert(key, alloy_rlp::encode(&account)).map_err(in_trie)?;
+        accounts.insert(key, alloy_rlp::encode(account)).map_err(in_trie)?;
     }
     // Removals last: what was inserted keeps branches from collapsing onto nodes that no witness has.
     for (address, key) in gone {

@@ -1,6 +1,11 @@
 //! Compose the systems of the landscape: one small file a profile.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod engine;
+pub mod limit;
+mod registry;
+pub mod stats;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
+pub use registry::{PROFILES, find};

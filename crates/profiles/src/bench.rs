@@ -202,6 +202,10 @@ fn sample(
         let cpu = cpu_time();
         let (mut elapsed, mut done) = (Duration::ZERO, 0u32);
         while done < loops || (elapsed < MIN_SAMPLE && done < MAX_LOOPS) {
+            // An engine need not look at `control`; between executions it is looked at for all.
+            if control.interrupted::<()>().is_some() {
+                return Err(ExecError::Cancelled { tx: 0 }.into());
+            }
             engine.reset();
             let start = Instant::now();
             let executed = engine.execute(input, pre, control)?;

@@ -6,7 +6,7 @@ use crate::{
     world::{Case, Checked},
 };
 use braid_core::StoreError;
-use braid_evm::{AccountDiff, AccountInfoDiff, AccountState, EvmKey, EvmValue, ExecutedBlock};
+use braid_evm::{AccountDiff, ExecutedBlock};
 use braid_profiles::{ExecError, bench::BenchError};
 use braid_work::PreState;
 use std::collections::BTreeMap;
@@ -155,9 +155,9 @@ fn block_difference(
             return told(format!("transaction {tx}"), format!("{one:?}"), format!("{other:?}"));
         }
     }
-    let (ours, theirs) = (minimal(pre, done), minimal(pre, oracle));
-    for address in ours.keys().chain(theirs.keys()) {
-        let (one, other) = (ours.get(address), theirs.get(address));
+    let (done, oracle) = (minimal(pre, done), minimal(pre, oracle));
+    for address in done.diff.keys().chain(oracle.diff.keys()) {
+        let (one, other) = (done.diff.get(address), oracle.diff.get(address));
         if one != other {
             let shown = |diff: Option<&AccountDiff>| {
                 diff.map_or_else(|| "unchanged".to_owned(), |diff| format!("{diff:?}"))
@@ -173,7 +173,7 @@ fn block_difference(
     }
     if done.requests != oracle.requests {
         let requests = |block: &ExecutedBlock| format!("{:?}", block.requests);
-        return told("requests".to_owned(), requests(done), requests(oracle));
+        return told("requests".to_owned(), requests(&done), requests(&oracle));
     }
     None
 }
@@ -188,31 +188,12 @@ fn cut(text: &str) -> String {
     format!("{}... ({} bytes)", &text[..text.floor_char_boundary(MAX_SHOWN)], text.len())
 }
 
-/// The changes of a block without those that change nothing.
-fn minimal(pre: &PreState, block: &ExecutedBlock) -> BTreeMap<alloy_primitives::Address, AccountDiff> {
-    let account_before = |address| match pre.store.get(&EvmKey::Account(address)) {
-        Some(EvmValue::Account(account)) => *account,
-        _ => AccountState::default(),
-    };
-    let slot_before = |address, slot| match pre.store.get(&EvmKey::Slot { address, generation: 0, slot }) {
-        Some(EvmValue::Slot(value)) => *value,
-        _ => alloy_primitives::U256::ZERO,
-    };
-    let mut minimal = BTreeMap::new();
-    for (&address, diff) in &block.diff {
-        let before = account_before(address);
-        let before_diff = before.exists.then(|| AccountInfoDiff::from(&before));
-        let mut diff = diff.clone();
-        let wiped = diff.wiped;
-        diff.storage.retain(
-            |slot, value| {
-                if wiped { !value.is_zero() } else { *value != slot_before(address, *slot) }
-            },
-        );
-        diff.wiped &= before.has_storage;
-        if diff.account != before_diff || diff.wiped || !diff.storage.is_empty() {
-            minimal.insert(address, diff);
-        }
+/// The block with only those changes that change something. What an engine has to reduce already is
+/// reduced again: that an engine forgot to is no divergence.
+fn minimal(pre: &PreState, block: &ExecutedBlock) -> ExecutedBlock {
+    let mut reduced = block.clone();
+    match reduced.minimize(pre) {
+        Ok(()) => reduced,
+        Err(_) => block.clone(),
     }
-    minimal
 }

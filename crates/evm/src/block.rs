@@ -113,7 +113,8 @@ impl From<&AccountState> for AccountInfoDiff {
 pub struct ExecutedBlock {
     /// Results in block order.
     pub results: Vec<TxResult>,
-    /// Changed accounts. One that ends as it began may be listed: compare with [`Self::minimal`].
+    /// Changed accounts. Engines list accounts and slots that end as they began too, each its own:
+    /// [`Self::minimize`] before comparing.
     pub diff: BTreeMap<Address, AccountDiff>,
     /// Code deployed by the block, by hash.
     pub codes: BTreeMap<B256, Bytes>,

@@ -3,6 +3,7 @@
 
 mod account;
 mod block;
+mod diff;
 mod key;
 
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};

@@ -111,7 +111,7 @@ pub fn execute_once(
         let start = Instant::now();
         let done = engine.execute(input, pre, control)?;
         let elapsed = start.elapsed();
-        Ok((done.into_block(), elapsed))
+        Ok((done.into_block(pre), elapsed))
     })
 }
 
@@ -245,7 +245,7 @@ mod tests {
 
     struct Nothing;
     impl Executed for Nothing {
-        fn into_block(self: Box<Self>) -> ExecutedBlock {
+        fn into_block(self: Box<Self>, _: &PreState) -> ExecutedBlock {
             ExecutedBlock::default()
         }
     }

@@ -105,8 +105,8 @@ pub enum ExecError {
 /// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
 /// per-transaction results in order and one merged difference; dropping it is timed too.
 pub trait Executed {
-    /// The common form, for comparison. Not timed.
-    fn into_block(self: Box<Self>) -> ExecutedBlock;
+    /// The common form, for comparison, reduced to what really changed from `pre`. Not timed.
+    fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
 }
 
 /// An engine ready to run blocks: threads started, arenas possibly warm.

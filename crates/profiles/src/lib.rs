@@ -3,9 +3,12 @@
 
 pub mod bench;
 mod engine;
+pub mod lean;
+mod lean_engine;
 pub mod limit;
 mod registry;
 pub mod stats;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
-pub use registry::{PROFILES, find};
+pub use lean_engine::LeanEngine;
+pub use registry::{PROFILES, find, profile};

@@ -1,6 +1,15 @@
 //! Load or generate the same work for every engine.
 #![forbid(unsafe_code)]
 
+mod case;
+mod error;
+pub mod load;
 mod prestate;
+pub mod synth;
+pub mod verify;
 
-pub use prestate::PreState;
+pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
+pub use error::WorkError;
+pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders};
+pub use prestate::{DbError, PreState};
+pub use verify::{Checks, verify, verify_input};

@@ -1,0 +1,153 @@
+//! The shape of the workspace, kept by a test: who may depend on whom, how small the waist is, where
+//! `unsafe` may stand, how long files and functions may be.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Crate, and the workspace crates it may use. Dev-dependencies may add `braid-testkit` and
+/// `braid-sched` (a VM is tested under real schedulers), nothing else.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("braid-core", &[]),
+    ("braid-testkit", &["braid-core"]),
+    ("braid-sched", &["braid-core"]),
+    ("braid-store", &["braid-core"]),
+    ("braid-evm", &["braid-core"]),
+    ("braid-work", &["braid-core", "braid-store", "braid-evm"]),
+    ("braid-profiles", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-work"]),
+    ("braid", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-work", "braid-profiles"]),
+];
+
+/// Trait, where it is declared, its methods, its associated types. More of either needs a reason.
+const WAIST: &[(&str, &str, usize, usize)] = &[
+    ("Value", "state.rs", 3, 2),
+    ("State", "state.rs", 1, 1),
+    ("Reader", "state.rs", 3, 0),
+    ("View", "view.rs", 5, 0),
+    ("Vm", "vm.rs", 3, 6),
+    ("Sink", "schedule.rs", 2, 0),
+    ("Scheduler", "schedule.rs", 2, 0),
+    ("Probe", "probe.rs", 1, 0),
+];
+
+/// Files that may contain `unsafe`. Each use argues its case where it stands (clippy sees to that).
+const UNSAFE: &[&str] = &["crates/sched/src/pool.rs", "crates/sched/src/sync.rs", "bins/braid/src/memory.rs"];
+
+const FILE_LINES_MAX: usize = 700;
+const FUNCTION_LINES_MAX: usize = 90;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn sources() -> BTreeMap<String, String> {
+    fn walk(dir: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() && !entry.ends_with("target") && !entry.ends_with("node_modules") {
+                walk(&entry, root, found);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let name = entry.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                found.insert(name, fs::read_to_string(&entry).unwrap());
+            }
+        }
+    }
+    let (root, mut found) = (root(), BTreeMap::new());
+    for top in ["crates", "bins"] {
+        walk(&root.join(top), &root, &mut found);
+    }
+    assert!(found.len() > 20, "only {} sources found under {}", found.len(), root.display());
+    found
+}
+
+/// Names of the workspace crates that one section of a manifest uses.
+fn uses(manifest: &str, section: &str) -> Vec<String> {
+    let body = manifest.split(&format!("[{section}]")).nth(1).unwrap_or("");
+    let lines = body.lines().take_while(|line| !line.starts_with('['));
+    let names = lines.filter_map(|line| line.split(['.', ' ', '=']).next());
+    names.filter(|name| name.starts_with("braid")).map(str::to_owned).collect()
+}
+
+#[test]
+fn layers_hold() {
+    let mut seen = 0;
+    for top in ["crates", "bins"] {
+        for entry in fs::read_dir(root().join(top)).unwrap().map(|entry| entry.unwrap().path()) {
+            let Ok(manifest) = fs::read_to_string(entry.join("Cargo.toml")) else { continue };
+            let name = manifest.split("name = \"").nth(1).unwrap().split('"').next().unwrap();
+            let layer = LAYERS.iter().find(|(layer, _)| *layer == name);
+            let (_, allowed) = layer.unwrap_or_else(|| panic!("{name} has no place in LAYERS"));
+            for used in uses(&manifest, "dependencies") {
+                assert!(allowed.contains(&used.as_str()), "{name} may not depend on {used}");
+            }
+            for used in uses(&manifest, "dev-dependencies") {
+                let test_only = ["braid-testkit", "braid-sched"].contains(&used.as_str());
+                assert!(test_only || allowed.contains(&used.as_str()), "{name} may not test with {used}");
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, LAYERS.len(), "every crate in LAYERS exists");
+}
+
+#[test]
+fn the_waist_is_narrow() {
+    for (name, file, methods, types) in WAIST {
+        let source = fs::read_to_string(root().join("crates/core/src").join(file)).unwrap();
+        let start = source.find(&format!("pub trait {name}")).unwrap_or_else(|| panic!("no trait {name}"));
+        let body = source[start..].split("\n}").next().unwrap();
+        let count = |what: &str| body.lines().filter(|line| line.starts_with(what)).count();
+        assert_eq!(count("    fn "), *methods, "methods of {name}: a wider waist needs a written reason");
+        assert_eq!(count("    type "), *types, "types of {name}: a wider waist needs a written reason");
+    }
+}
+
+#[test]
+fn unsafe_stays_where_it_may() {
+    for (name, source) in sources() {
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let uses = code.filter(|line| line.contains("unsafe ") && !line.contains("forbid(unsafe")).count();
+        assert!(
+            uses == 0 || UNSAFE.contains(&name.as_str()) || name.ends_with("tidy.rs"),
+            "{name} uses unsafe {uses} times"
+        );
+    }
+}
+
+#[test]
+fn files_and_functions_fit_a_reader() {
+    let mut long = Vec::new();
+    for (name, source) in sources() {
+        let lines = source.lines().count();
+        if lines > FILE_LINES_MAX {
+            long.push(format!("{name}: {lines} lines"));
+        }
+        long.extend(long_functions(&name, &source));
+    }
+    assert!(long.is_empty(), "split where a reader would look for the seam:\n{}", long.join("\n"));
+}
+
+/// Functions longer than the limit, found by indentation (the sources are formatted).
+fn long_functions(name: &str, source: &str) -> Vec<String> {
+    let (mut long, mut open): (_, Option<(usize, usize, String)>) = (Vec::new(), None);
+    for (number, line) in source.lines().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        match &open {
+            Some((start, depth, head)) if indent == *depth && line.trim_start() == "}" => {
+                if number - start + 1 > FUNCTION_LINES_MAX {
+                    long.push(format!("{name}:{}: {} lines: {head}", start + 1, number - start + 1));
+                }
+                open = None;
+            }
+            None if line.trim_start().starts_with("fn ") || line.contains(" fn ") => {
+                let ends = line.trim_end().ends_with('}') || line.trim_end().ends_with(';');
+                if !ends && !line.trim_start().starts_with("//") {
+                    open = Some((number, indent, line.trim().to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+    long
+}

@@ -1,0 +1,19 @@
+//! `monad`: in-order optimistic execution, as Monad runs it (category-labs/monad, `execute_block.cpp`,
+//! `block_state.cpp`).
+
+use crate::{Fidelity, Profile, engine::over, pool};
+use braid_sched::Occ;
+
+/// The registry entry.
+pub const PROFILE: Profile = Profile {
+    name: "monad",
+    about: "Ethereum under Monad's concurrency control: every transaction speculates on the state merged \
+            so far with its sender's nonce predicted, transactions merge in block order with validation by \
+            value, and one that fails runs again, once, at the merge point. Balances are validated by \
+            bounds (the relaxed merge that Monad's source has switched off). Not modelled: fibres that \
+            overlap state reads, TrieDB, deferred execution, the reserve balance, Monad's gas rules.",
+    fidelity: Fidelity::Model,
+    scheduler: "occ",
+    parallel: true,
+    build: |threads| Ok(over(Occ::new(pool(threads)?))),
+};

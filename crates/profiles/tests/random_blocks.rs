@@ -1,0 +1,204 @@
+//! Random blocks over a few accounts and contracts, so that everything conflicts with everything: every
+//! profile must agree with `lean`, valid block or not. `BRAID_SEED` repeats one block, `BRAID_LONG=1`
+//! runs many.
+
+mod common;
+
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use common::{Asm, ETHER, GAS_PRICE, THREADS, World, account, op};
+use revm::{
+    context::either::Either,
+    context_interface::transaction::{Authorization, RecoveredAuthority, RecoveredAuthorization},
+    primitives::hardfork::SpecId,
+};
+
+/// SplitMix64 (Steele, Lea, Flood 2014): enough for test data, and stable.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+const SPECS: [SpecId; 12] = [
+    SpecId::FRONTIER,
+    SpecId::HOMESTEAD,
+    SpecId::TANGERINE,
+    SpecId::SPURIOUS_DRAGON,
+    SpecId::BYZANTIUM,
+    SpecId::PETERSBURG,
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::OSAKA,
+];
+
+const SENDERS: u64 = 6;
+const CONTRACTS: u64 = 10;
+const STRANGERS: u64 = 3;
+
+fn contract(n: u64) -> Address {
+    account(100 + n)
+}
+
+/// Anyone: senders, contracts, accounts that may not exist, the beneficiary, a precompile.
+fn anyone(random: &mut Random) -> Address {
+    match random.below(10) {
+        0..=3 => account(random.below(SENDERS)),
+        4..=6 => contract(random.below(CONTRACTS)),
+        7 => account(9999),
+        8 => account(200 + random.below(STRANGERS)),
+        _ => Address::with_last_byte(1 + random.below(9) as u8),
+    }
+}
+
+/// A few statements that read, write, pay, create and destroy.
+fn code(random: &mut Random) -> Vec<u8> {
+    let mut asm = Asm::default();
+    for _ in 0..1 + random.below(4) {
+        let slot = random.below(3);
+        asm = match random.below(12) {
+            0 | 1 => asm.push(slot).op(&[op::SLOAD]).push(1).op(&[op::ADD]).sstore(random.below(3)),
+            2 => asm.push(anyone(random)).op(&[op::BALANCE]).sstore(slot),
+            3 => asm.op(&[op::ADDRESS, op::BALANCE]).sstore(slot),
+            4 => asm.push(anyone(random)).op(&[op::EXTCODESIZE]).sstore(slot),
+            5 | 6 => {
+                let value = random.pick(&[0u128, 0, 1, 50, 5000, ETHER]);
+                asm.call(anyone(random), value).sstore(slot)
+            }
+            7 => asm.push(0).push(0).push(random.below(3)).op(&[op::CREATE]).sstore(slot),
+            8 => asm.push(random.below(2)).sstore(slot), // often writes what is there
+            9 => asm.op(&[op::CALLER, op::BALANCE]).sstore(slot),
+            10 if random.one_in(2) => asm.push(anyone(random)).op(&[op::SELFDESTRUCT]),
+            10 => asm.push(0).op(&[op::CALLDATALOAD]).sstore(slot),
+            // Fails here, one way or another: an invalid opcode.
+            _ if random.one_in(2) => asm.op(&[0xfe]),
+            _ => asm.op(&[op::GAS, op::POP]),
+        };
+    }
+    asm.stop()
+}
+
+fn block(seed: u64) -> World {
+    let mut random = Random(seed);
+    let spec = random.pick(&SPECS);
+    let mut world = World::new(spec);
+    if random.one_in(4) {
+        world.input.env.beneficiary = account(random.below(SENDERS));
+    }
+    for n in 0..SENDERS {
+        world.fund(account(n), random.pick(&[ETHER, ETHER, ETHER, 40_000_000, 21_000_000]));
+    }
+    for n in 0..CONTRACTS {
+        let body = code(&mut random);
+        world.contract(contract(n), body, random.pick(&[0, 0, 60, 10_000]));
+        if random.one_in(3) {
+            world.slot(contract(n), random.below(3), random.below(3));
+        }
+    }
+    let mut nonces = [0; SENDERS as usize];
+    for _ in 0..5 + random.below(40) {
+        transaction(&mut random, &mut world, &mut nonces);
+    }
+    world
+}
+
+fn transaction(random: &mut Random, world: &mut World, nonces: &mut [u64; SENDERS as usize]) {
+    let sender = random.below(SENDERS);
+    let nonce = nonces[sender as usize];
+    nonces[sender as usize] += 1;
+    let value = random.pick(&[0u128, 0, 1, 77, 30_000_000, ETHER / 16]);
+    let (to, data) = match random.below(8) {
+        0 => (TxKind::Create, Bytes::from(Asm(code(random)).deployer())),
+        1..=5 => {
+            (TxKind::Call(contract(random.below(CONTRACTS))), Bytes::from(vec![random.below(3) as u8; 32]))
+        }
+        _ => (TxKind::Call(anyone(random)), Bytes::new()),
+    };
+    let create = to == TxKind::Create;
+    let index = world.tx(account(sender), nonce, to, value, data);
+    let spec = world.input.spec;
+    let tx = &mut world.input.txs[index];
+    tx.gas_limit = random.pick(&[60_000, 150_000, 400_000]);
+    if random.one_in(120) {
+        tx.nonce = tx.nonce.wrapping_add(random.pick(&[1, u64::MAX]));
+    }
+    if spec.is_enabled_in(SpecId::PRAGUE) && !create && random.one_in(5) {
+        let authority = random.below(SENDERS);
+        let inner = Authorization {
+            chain_id: U256::ZERO,
+            address: contract(random.below(CONTRACTS)),
+            nonce: nonces[authority as usize],
+        };
+        // Right more often than not; a wrong nonce makes an authorization void, not the block.
+        nonces[authority as usize] += 1;
+        tx.tx_type = 4;
+        tx.gas_priority_fee = Some(GAS_PRICE);
+        let signed =
+            RecoveredAuthorization::new_unchecked(inner, RecoveredAuthority::Valid(account(authority)));
+        tx.authorization_list = vec![Either::Right(signed)];
+    }
+}
+
+/// Cuts the block before each transaction that `lean` calls invalid, so that most blocks run long.
+fn agree(seed: u64) -> (usize, usize) {
+    let mut world = block(seed);
+    let mut invalid = 0;
+    loop {
+        let expected = world.run("lean", 1);
+        for (name, threads) in
+            [("serial", 1)].into_iter().chain(THREADS.iter().flat_map(|n| [("monad", *n), ("aptos", *n)]))
+        {
+            let got = world.run(name, threads);
+            assert_eq!(
+                got, expected,
+                "{name} with {threads} threads, {:?}; repeat with BRAID_SEED={seed}",
+                world.input.spec
+            );
+        }
+        match expected {
+            Ok(block) => return (block.results.len(), invalid),
+            Err(braid_profiles::ExecError::Invalid { tx, .. }) => {
+                invalid += 1;
+                world.input.txs.remove(tx);
+            }
+            Err(error) => panic!("{error}; repeat with BRAID_SEED={seed}"),
+        }
+    }
+}
+
+#[test]
+fn random_blocks_agree() {
+    if let Ok(seed) = std::env::var("BRAID_SEED") {
+        agree(seed.parse().expect("BRAID_SEED is a number"));
+        return;
+    }
+    let count = if std::env::var_os("BRAID_LONG").is_some() { 20_000 } else { 300 };
+    let (mut transactions, mut invalid) = (0, 0);
+    for seed in 0..count {
+        let (ran, rejected) = agree(seed);
+        transactions += ran;
+        invalid += rejected;
+    }
+    assert!(transactions > count as usize * 10, "only {transactions} transactions ran");
+    assert!(invalid > 0, "no invalid transaction was met");
+}

@@ -55,10 +55,6 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
         Ok(items) => items,
         Err(exit) => return exit,
     };
-    if items.is_empty() {
-        ui.error("no input matched");
-        return Exit::Nothing;
-    }
     let seed = args.seed.unwrap_or_else(crate::random_seed);
     let mut bench = Bench {
         plan,
@@ -95,7 +91,7 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
         }
     }
     ui.finish();
-    bench.tell(args, session, ui)
+    bench.tell(args, items.is_empty(), session, ui)
 }
 
 /// Told to stop.
@@ -191,7 +187,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn fail(&mut self, input: &str, problem: &Problem, ui: &mut Ui<'_>) {
-        ui.error(format_args!("{input}: {}", problem.message));
+        ui.error(problem.of(input));
         self.exit = self.exit.and(Exit::Failure);
     }
 
@@ -417,14 +413,18 @@ impl<'a> Bench<'a> {
     }
 
     /// Prints and records what came out.
-    fn tell(self, args: &CompareArgs, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
+    fn tell(self, args: &CompareArgs, nothing: bool, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
         let reference = self.plan.reference.name.to_owned();
         let document = CompareDocument { schema: SCHEMA, command: "compare", reference, rows: self.rows };
         if args.json {
             ui.result(&crate::to_json(&document));
-        } else {
+        } else if !document.rows.is_empty() {
             let summary = summarize(&document.rows);
             ui.result(&render::compare(&document.reference, &document.rows, &summary, ui.color_out));
+        }
+        if nothing {
+            ui.error("no input matched");
+            return Exit::Nothing;
         }
         if document.rows.iter().any(|row| row.runs < LEAST_ROUNDS) {
             ui.warn(format_args!("intervals of fewer than {LEAST_ROUNDS} runs are too narrow"));

@@ -6,7 +6,6 @@ use crate::{
     record::replace,
 };
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// A block on which a parallel engine alone was wrong.
 #[derive(Serialize)]
@@ -48,10 +47,10 @@ impl<'a> Divergence<'a> {
         }
     }
 
-    /// Writes `diverge-<seed>.json` into the present folder and prints the replay line. That the file
+    /// Writes `diverge-<seed>.json` and prints the replay line. That the file
     /// cannot be written is only a warning: the line says all that is needed.
     pub(crate) fn report(&self, ui: &mut Ui<'_>) {
-        let path = PathBuf::from(format!("diverge-{}.json", self.seed));
+        let path = ui.folder.join(format!("diverge-{}.json", self.seed));
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         if let Err(error) = replace(&path, &text) {
             ui.warn(format_args!("{}: {error}", path.display()));

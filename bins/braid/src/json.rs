@@ -61,6 +61,13 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+impl Problem {
+    /// The problem of an input in a sentence that names the input once.
+    pub(crate) fn of(&self, input: &str) -> String {
+        if self.message.contains(input) { self.message.clone() } else { format!("{input}: {}", self.message) }
+    }
+}
+
 /// What `compare --json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct CompareDocument {

@@ -18,6 +18,8 @@ mod record;
 mod render;
 mod run;
 mod selection;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use args::{Cli, Color, Command};

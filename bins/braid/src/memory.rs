@@ -6,7 +6,10 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 /// The allocator below.
@@ -23,8 +26,12 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
 /// Runs `body`, and says by how many bytes of heap, at most, it rose above where it began. Memory that
-/// is not from the allocator (stacks of threads) is not seen. Not to be nested.
+/// is not from the allocator (stacks of threads) is not seen; what other threads do meanwhile is. Not to be
+/// nested.
 pub(crate) fn peak<T>(body: impl FnOnce() -> T) -> (T, u64) {
+    // One at a time. A panic of `body` leaves nothing behind that the next one does not set itself.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     LIVE.store(0, Ordering::Relaxed);
     PEAK.store(0, Ordering::Relaxed);
     COUNTING.store(true, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Where output goes: results to stdout; progress, errors and hints to stderr.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{fmt::Display, io::Write};
+use std::{fmt::Display, io::Write, path::PathBuf};
 
 /// The two streams, and how to write on them.
 pub(crate) struct Ui<'a> {
@@ -17,6 +17,8 @@ pub(crate) struct Ui<'a> {
     pub(crate) color_err: bool,
     /// Whether stderr is a terminal, where progress is a bar.
     pub(crate) terminal: bool,
+    /// Where files go that nobody asked for by name.
+    pub(crate) folder: PathBuf,
     bar: Option<ProgressBar>,
     done: usize,
     total: usize,
@@ -32,6 +34,7 @@ impl<'a> Ui<'a> {
             color_out: false,
             color_err: false,
             terminal: false,
+            folder: PathBuf::new(),
             bar: None,
             done: 0,
             total: 0,

@@ -80,7 +80,7 @@ fn report(result: &RunResult, alone: bool, seed: u64, ui: &mut Ui<'_>) -> Exit {
         Divergence::new(&result.input, &result.profile, result.threads, seed, problem).report(ui);
         return Exit::Diverged;
     }
-    ui.error(format_args!("{}: {}", result.input, problem.message));
+    ui.error(problem.of(&result.input));
     if result.status == Status::Invalid && result.profile != ORACLE {
         ui.hint(format_args!("braid run {} --profile {ORACLE}", quote(&result.input)));
     }

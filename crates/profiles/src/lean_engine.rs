@@ -38,7 +38,7 @@ impl Engine for LeanEngine {
 }
 
 impl Executed for LeanExecuted {
-    fn into_block(self: Box<Self>) -> ExecutedBlock {
+    fn into_block(self: Box<Self>, _pre: &PreState) -> ExecutedBlock {
         let LeanExecuted { block, clears_empty } = *self;
         let destroyed: BTreeSet<Address> = block.destroyed.into_iter().collect();
         let mut done = ExecutedBlock {

@@ -25,7 +25,7 @@ fn check(source: &Source) -> Result<(), String> {
     let case = source.load().map_err(|error| error.to_string())?;
     let pre = case.state().map_err(|error| error.to_string())?;
     let done = LeanEngine.execute(&case.input, pre, &Control::default());
-    let done = done.map_err(|error| format!("{}: {error}", case.name))?.into_block();
+    let done = done.map_err(|error| format!("{}: {error}", case.name))?.into_block(pre);
     let checks = verify(&case, &done);
     let rooted = checks.state_root.is_some() || case.expect.scope != Scope::FullBlock;
     let compared = checks.post_state.is_some() && checks.gas_used.is_some() && rooted;

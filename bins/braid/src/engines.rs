@@ -1,0 +1,75 @@
+//! One engine per profile and number of threads, built when first asked for.
+
+use braid_core::Control;
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_profiles::{
+    Engine, Profile, ProfileError,
+    bench::{BenchError, execute_once},
+};
+use braid_work::PreState;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+/// A block executed once: its result, and the time it took.
+pub(crate) type Ran = Result<(ExecutedBlock, Duration), BenchError>;
+
+/// Name of a profile and number of threads.
+pub(crate) type Seat = (&'static str, usize);
+
+/// The engines built so far.
+#[derive(Default)]
+pub(crate) struct Engines {
+    built: BTreeMap<Seat, Box<dyn Engine>>,
+}
+
+impl Engines {
+    /// The engine of a seat. A panic while it is built is an error like any other.
+    pub(crate) fn get(
+        &mut self,
+        profile: &Profile,
+        threads: usize,
+    ) -> Result<&mut Box<dyn Engine>, BenchError> {
+        match self.built.entry((profile.name, threads)) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => Ok(entry.insert(build(profile, threads)?)),
+        }
+    }
+
+    /// Executes a block once. An engine that panicked is dropped, and built anew when next asked for.
+    pub(crate) fn execute(
+        &mut self,
+        profile: &Profile,
+        threads: usize,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Ran {
+        let engine = self.get(profile, threads)?;
+        engine.reset();
+        let done = execute_once(engine.as_mut(), input, pre, control);
+        if matches!(done, Err(BenchError::Panicked(_))) {
+            self.built.remove(&(profile.name, threads));
+        }
+        done
+    }
+
+    /// Lends several engines at once. `seats` must have been built, each be named once.
+    pub(crate) fn lend(&mut self, seats: &[Seat]) -> Vec<Box<dyn Engine>> {
+        seats.iter().filter_map(|seat| self.built.remove(seat)).collect()
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&mut self, seats: &[Seat], engines: Vec<Box<dyn Engine>>) {
+        self.built.extend(seats.iter().copied().zip(engines));
+    }
+}
+
+/// Builds an engine of its own, which no one else uses.
+pub(crate) fn build(profile: &Profile, threads: usize) -> Result<Box<dyn Engine>, BenchError> {
+    let built = catch_unwind(AssertUnwindSafe(|| (profile.build)(threads)));
+    let failed = |error: ProfileError| BenchError::Panicked(error.to_string());
+    built.map_err(|_| BenchError::Panicked("engine panicked while being built".to_owned()))?.map_err(failed)
+}

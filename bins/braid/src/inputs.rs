@@ -1,0 +1,151 @@
+//! Inputs as `braid-work` loads and generates them.
+
+use crate::{
+    json::Problem,
+    world::{Case, Checked, Inputs, Refusal, Source},
+};
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_work::{PreState, SourceKind, WorkError};
+use std::{hint::black_box, path::Path, sync::Arc};
+
+/// The inputs of `braid-work`.
+pub(crate) struct Library;
+
+impl Inputs for Library {
+    /// A path; one block of a chain file as `PATH#NUMBER`; or the text of a workload, told from a path
+    /// by its `?` or by its name.
+    fn resolve(&self, text: &str) -> Result<Vec<Box<dyn Source>>, Refusal> {
+        let path = Path::new(text);
+        if path.exists() {
+            return load(path);
+        }
+        if let Some((file, number)) = text.rsplit_once('#').filter(|(file, _)| Path::new(file).exists()) {
+            let mut found = load(Path::new(file))?;
+            found.retain(|source| source.name().ends_with(&format!("#{number}")));
+            return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
+        }
+        let (name, parameters) = text.split_once('?').unwrap_or((text, ""));
+        let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+        if !name.chars().all(word) || (parameters.is_empty() && !text.contains('?')) {
+            return Err(missing(text, "no such file or folder"));
+        }
+        match workload(text) {
+            Ok(source) => Ok(vec![boxed(source)]),
+            Err(error) => Err(Refusal::Usage(error.to_string())),
+        }
+    }
+
+    fn sample(&self) -> Result<Vec<Box<dyn Source>>, Refusal> {
+        Ok(sample().into_iter().map(boxed).collect())
+    }
+}
+
+fn load(path: &Path) -> Result<Vec<Box<dyn Source>>, Refusal> {
+    match braid_work::load(path) {
+        Ok(sources) => Ok(sources.into_iter().map(boxed).collect()),
+        // An empty folder selects nothing; it is not broken.
+        Err(WorkError::NotAnInput { file }) if file.is_dir() => Ok(Vec::new()),
+        Err(error) => Err(Refusal::Input(problem(&error))),
+    }
+}
+
+fn missing(text: &str, reason: &str) -> Refusal {
+    Refusal::Input(Problem {
+        kind: "not_found".to_owned(),
+        file: Some(text.to_owned()),
+        item: None,
+        message: format!("{text}: {reason}"),
+    })
+}
+
+/// The source of a workload's text.
+fn workload(text: &str) -> Result<braid_work::Source, WorkError> {
+    Err(WorkError::Workload { workload: text.to_owned(), reason: "unknown workload".to_owned() })
+}
+
+/// The built-in sample.
+fn sample() -> Vec<braid_work::Source> {
+    Vec::new()
+}
+
+fn boxed(source: braid_work::Source) -> Box<dyn Source> {
+    Box::new(LibrarySource(source))
+}
+
+struct LibrarySource(braid_work::Source);
+
+impl Source for LibrarySource {
+    fn name(&self) -> String {
+        match (&self.0.path, &self.0.kind) {
+            (Some(path), SourceKind::ChainBlock(_)) => format!("{}#{}", path.display(), self.0.name),
+            (Some(path), _) => path.display().to_string(),
+            (None, _) => self.0.name.clone(),
+        }
+    }
+
+    fn load(&self) -> Result<Box<dyn Case>, Problem> {
+        let case = self.0.load().map_err(|error| problem(&error))?;
+        let pre = case.state().map_err(|error| problem(&error))?.clone();
+        Ok(Box::new(LibraryCase { case, pre }))
+    }
+}
+
+struct LibraryCase {
+    case: braid_work::Case,
+    pre: Arc<PreState>,
+}
+
+impl Case for LibraryCase {
+    fn input(&self) -> &BlockInput {
+        &self.case.input
+    }
+
+    fn pre(&self) -> &PreState {
+        &self.pre
+    }
+
+    fn verify(&self, done: &ExecutedBlock) -> Vec<Checked> {
+        let checks = braid_work::verify(&self.case, done);
+        let difference = |name: &str| {
+            let told = |text: &&String| text.split(':').next() == Some(name);
+            checks.differences.iter().find(told).cloned()
+        };
+        let checked = |(name, held)| Checked { name, held, difference: difference(name) };
+        checks.all().into_iter().map(checked).collect()
+    }
+
+    fn recover_senders(&self, threads: usize) {
+        if let Some(raw) = &self.case.raw {
+            // They were recovered when the case was loaded, so this cannot fail.
+            drop(black_box(braid_work::recover_senders(raw, threads)));
+        }
+    }
+}
+
+/// An error of `braid-work` as it is reported: a stable word, the file, the item.
+fn problem(error: &WorkError) -> Problem {
+    let tx = |tx: &usize| Some(format!("transaction {tx}"));
+    let (kind, file, item) = match error {
+        WorkError::Io { file, .. } => ("io", Some(file), None),
+        WorkError::Zstd { file, .. } => ("zstd", Some(file), None),
+        WorkError::TooLarge { file, what, .. } => ("too_large", Some(file), Some((*what).to_owned())),
+        WorkError::Json { file, at, .. } => ("json", Some(file), Some(at.clone())),
+        WorkError::Invalid { file, item, .. } => ("invalid", Some(file), Some(item.clone())),
+        WorkError::MissingCode { file, hash, .. } => ("missing_code", Some(file), Some(hash.to_string())),
+        WorkError::WrongCode { file, hash, .. } => ("wrong_code", Some(file), Some(hash.to_string())),
+        WorkError::UnknownFork { file, fork } => ("unknown_fork", Some(file), Some(fork.clone())),
+        WorkError::UnknownTxType { file, tx: index, .. } => ("unknown_tx_type", Some(file), tx(index)),
+        WorkError::BadTx { file, tx: index, .. } => ("bad_tx", Some(file), tx(index)),
+        WorkError::BadSignature { file, tx: index, .. } => ("bad_signature", Some(file), tx(index)),
+        WorkError::SenderMismatch { file, tx: index, .. } => ("sender_mismatch", Some(file), tx(index)),
+        WorkError::NoState { file } => ("no_state", Some(file), None),
+        WorkError::NotAnInput { file } => ("not_an_input", Some(file), None),
+        WorkError::Workload { .. } => ("workload", None, None),
+    };
+    Problem {
+        kind: kind.to_owned(),
+        file: file.map(|file| file.display().to_string()),
+        item,
+        message: error.to_string(),
+    }
+}

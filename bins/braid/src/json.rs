@@ -1,0 +1,130 @@
+//! The documents that `--json` prints. Public: fields are added, never renamed or removed, within one
+//! [`SCHEMA`].
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of every document.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// What `run --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunDocument {
+    pub(crate) schema: u32,
+    pub(crate) command: &'static str,
+    pub(crate) results: Vec<RunResult>,
+}
+
+/// How a block fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// Executed, and everything that was checked held.
+    Ok,
+    /// The block is invalid, or what it records is not what comes out, in the serial engine too.
+    Invalid,
+    /// The input could not be loaded, or lacks something that execution needs.
+    Unreadable,
+    /// The result is not that of the serial engine.
+    Diverged,
+}
+
+/// One block of `run`. What is not known, because the block did not get so far, is null.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunResult {
+    pub(crate) input: String,
+    pub(crate) block: Option<u64>,
+    pub(crate) profile: String,
+    pub(crate) threads: usize,
+    pub(crate) txs: Option<usize>,
+    pub(crate) gas_used: Option<u64>,
+    pub(crate) elapsed_ns: Option<u64>,
+    pub(crate) executions: Option<u64>,
+    pub(crate) retries: Option<u64>,
+    pub(crate) fallbacks: Option<u64>,
+    pub(crate) status: Status,
+    pub(crate) error: Option<Problem>,
+    /// By name; null where the input does not allow the check.
+    pub(crate) checks: BTreeMap<&'static str, Option<bool>>,
+}
+
+/// Why a block did not fare well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// A stable word.
+    pub(crate) kind: String,
+    /// The file at fault, if one is.
+    pub(crate) file: Option<String>,
+    /// The item at fault: a transaction, a check, a place in the file.
+    pub(crate) item: Option<String>,
+    /// In words.
+    pub(crate) message: String,
+}
+
+impl Problem {
+    /// The problem of an input in a sentence that names the input once.
+    pub(crate) fn of(&self, input: &str) -> String {
+        if self.message.contains(input) { self.message.clone() } else { format!("{input}: {}", self.message) }
+    }
+}
+
+/// What `compare --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct CompareDocument {
+    pub(crate) schema: u32,
+    pub(crate) command: &'static str,
+    pub(crate) reference: String,
+    pub(crate) rows: Vec<CompareRow>,
+}
+
+/// One block under one profile and number of threads.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CompareRow {
+    pub(crate) input: String,
+    pub(crate) block: u64,
+    pub(crate) gas_used: u64,
+    pub(crate) txs: usize,
+    pub(crate) profile: String,
+    pub(crate) threads: usize,
+    /// Samples.
+    pub(crate) runs: usize,
+    /// Of one execution of the block.
+    pub(crate) median_ns: u64,
+    pub(crate) reference_median_ns: u64,
+    /// Median of the paired ratios reference time / time.
+    pub(crate) speedup: f64,
+    /// 95% interval of `speedup`.
+    pub(crate) ci95: [f64; 2],
+    /// Half the width of that interval for the reference against itself.
+    pub(crate) noise_floor: f64,
+    /// Median processor time of one execution, all threads.
+    pub(crate) cpu_ns: u64,
+    /// Most heap in use above the start, of building the engine and executing the block once.
+    pub(crate) peak_bytes: u64,
+    /// Counted in one execution off the clock, as are the next two.
+    pub(crate) executions: u64,
+    pub(crate) retries: u64,
+    pub(crate) fallbacks: u64,
+    /// Best speed-up that the dependencies of the block allow on so many threads; null if untraceable.
+    pub(crate) limit: Option<f64>,
+    /// `median_ns` and what follows and precedes execution: see `braid compare --help`.
+    pub(crate) end_to_end_ns: u64,
+}
+
+/// What `profiles --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProfilesDocument {
+    pub(crate) schema: u32,
+    pub(crate) command: &'static str,
+    pub(crate) profiles: Vec<ProfileEntry>,
+}
+
+/// One profile.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProfileEntry {
+    pub(crate) name: &'static str,
+    pub(crate) scheduler: &'static str,
+    pub(crate) fidelity: &'static str,
+    pub(crate) parallel: bool,
+    pub(crate) about: &'static str,
+}

@@ -1,0 +1,270 @@
+//! Results for people: aligned tables. Not an interface; programs use `--json`.
+
+use crate::json::{CompareRow, ProfileEntry, RunResult, Status};
+use std::fmt::Write;
+
+/// Columns of text, aligned.
+struct Table {
+    rows: Vec<Vec<String>>,
+    /// Whether a column is of words (left) or numbers (right).
+    words: Vec<bool>,
+    color: bool,
+}
+
+impl Table {
+    /// Columns headed so; a leading `<` marks a column of words.
+    fn new(heads: &[&str], color: bool) -> Self {
+        let words = heads.iter().map(|head| head.starts_with('<')).collect();
+        let heads = heads.iter().map(|head| head.trim_start_matches('<').to_owned()).collect();
+        Table { rows: vec![heads], words, color }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    fn render(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.words.len()).map(width).collect();
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let gap = if column == 0 { "" } else { "  " };
+                let width = widths[column];
+                let _ = if self.words[column] {
+                    write!(line, "{gap}{cell:<width$}")
+                } else {
+                    write!(line, "{gap}{cell:>width$}")
+                };
+            }
+            let line = line.trim_end();
+            let _ = if index == 0 && self.color {
+                writeln!(text, "\u{1b}[1m{line}\u{1b}[0m")
+            } else {
+                writeln!(text, "{line}")
+            };
+        }
+        text
+    }
+}
+
+/// The table of `run`.
+pub(crate) fn run(results: &[RunResult], color: bool) -> String {
+    let heads =
+        ["<input", "block", "txs", "Mgas", "time", "Mgas/s", "executions", "retries", "<checks", "<status"];
+    let mut table = Table::new(&heads, color);
+    for result in results {
+        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let rate = match (result.gas_used, result.elapsed_ns) {
+            (Some(gas), Some(time)) => mgas_per_second(gas, time),
+            _ => "-".to_owned(),
+        };
+        let held = result.checks.values().filter(|held| **held == Some(true)).count();
+        let checked = result.checks.values().flatten().count();
+        table.row(vec![
+            short(&result.input),
+            number(result.block),
+            number(result.txs.map(|txs| txs as u64)),
+            result.gas_used.map_or_else(|| "-".to_owned(), mgas),
+            result.elapsed_ns.map_or_else(|| "-".to_owned(), time),
+            rate,
+            number(result.executions),
+            number(result.retries),
+            format!("{held}/{checked}"),
+            status(result.status, color),
+        ]);
+    }
+    let ok = results.iter().filter(|result| result.status == Status::Ok).count();
+    let mut text = table.render();
+    let _ = writeln!(text, "{ok} of {} ok", results.len());
+    text
+}
+
+fn status(status: Status, color: bool) -> String {
+    let (word, code) = match status {
+        Status::Ok => ("ok", "32"),
+        Status::Invalid => ("invalid", "31"),
+        Status::Unreadable => ("unreadable", "31"),
+        Status::Diverged => ("DIVERGED", "1;31"),
+    };
+    if color { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
+}
+
+/// One line of the summary of `compare`.
+pub(crate) struct Summary {
+    /// The profile.
+    pub(crate) profile: String,
+    /// Its threads.
+    pub(crate) threads: usize,
+    /// Geometric mean of the speed-up over all blocks, and how many they are.
+    pub(crate) all: Option<f64>,
+    /// Number of blocks.
+    pub(crate) blocks: usize,
+    /// The same over big blocks.
+    pub(crate) big: Option<f64>,
+    /// Number of big blocks.
+    pub(crate) big_blocks: usize,
+}
+
+/// The tables of `compare`.
+pub(crate) fn compare(reference: &str, rows: &[CompareRow], summary: &[Summary], color: bool) -> String {
+    let mut text = String::new();
+    let mut rest = rows;
+    while let Some(first) = rest.first() {
+        let same = |row: &CompareRow| row.input == first.input;
+        let (block, others) = rest.split_at(rest.iter().take_while(|row| same(row)).count());
+        rest = others;
+        let gas = mgas(first.gas_used);
+        let _ = writeln!(text, "{}: block {}, {} txs, {gas} Mgas", first.input, first.block, first.txs);
+        text.push_str(&compare_block(reference, block, color));
+        text.push('\n');
+    }
+    let speedup = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}x"));
+    let mean = format!("vs {reference}");
+    let mut table =
+        Table::new(&["<profile", "threads", &mean, "blocks", ">= 4 Mgas", "blocks >= 4 Mgas"], color);
+    for line in summary {
+        table.row(vec![
+            line.profile.clone(),
+            line.threads.to_string(),
+            speedup(line.all),
+            line.blocks.to_string(),
+            speedup(line.big),
+            line.big_blocks.to_string(),
+        ]);
+    }
+    text.push_str("geometric means\n");
+    text.push_str(&table.render());
+    text
+}
+
+fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
+    let versus = format!("vs {reference}");
+    let heads = [
+        "<profile",
+        "threads",
+        "time",
+        "Mgas/s",
+        &versus,
+        "95% CI",
+        "floor",
+        "limit",
+        "end to end",
+        "cpu",
+        "peak",
+        "executions",
+        "retries",
+        "fallbacks",
+    ];
+    let mut table = Table::new(&heads, color);
+    for row in rows {
+        table.row(vec![
+            row.profile.clone(),
+            row.threads.to_string(),
+            time(row.median_ns),
+            mgas_per_second(row.gas_used, row.median_ns),
+            format!("{:.3}x", row.speedup),
+            format!("[{:.3}, {:.3}]", row.ci95[0], row.ci95[1]),
+            format!("{:.1}%", row.noise_floor * 100.0),
+            row.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}x")),
+            time(row.end_to_end_ns),
+            time(row.cpu_ns),
+            bytes(row.peak_bytes),
+            row.executions.to_string(),
+            row.retries.to_string(),
+            row.fallbacks.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// The table of `profiles`, or all about the one there is.
+pub(crate) fn profiles(profiles: &[ProfileEntry], color: bool) -> String {
+    if let [one] = profiles {
+        let threads = if one.parallel { "many threads" } else { "one thread" };
+        return format!(
+            "{}\n  scheduler  {}, {threads}\n  fidelity   {}\n  {}\n",
+            one.name, one.scheduler, one.fidelity, one.about
+        );
+    }
+    let mut table = Table::new(&["<profile", "<scheduler", "<fidelity", "<about"], color);
+    for entry in profiles {
+        let mut about = entry.about.split_inclusive(". ").next().unwrap_or("").trim_end().to_owned();
+        if about.chars().count() > 90 {
+            about = about.chars().take(87).chain("...".chars()).collect();
+        }
+        table.row(vec![entry.name.into(), entry.scheduler.into(), entry.fidelity.into(), about]);
+    }
+    table.render()
+}
+
+/// Widest name of an input in a table, in characters.
+const MAX_NAME: usize = 48;
+
+/// The end of a long name, which says more than its beginning.
+fn short(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= MAX_NAME {
+        return name.to_owned();
+    }
+    "...".chars().chain(name.chars().skip(count - MAX_NAME + 3)).collect()
+}
+
+fn mgas(gas: u64) -> String {
+    format!("{:.2}", gas as f64 / 1e6)
+}
+
+fn mgas_per_second(gas: u64, ns: u64) -> String {
+    format!("{:.0}", gas as f64 * 1e3 / ns.max(1) as f64)
+}
+
+fn time(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        _ => format!("{:.2} ms", ns as f64 / 1e6),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align() {
+        let mut table = Table::new(&["<name", "number"], false);
+        table.row(vec!["a".into(), "1".into()]);
+        table.row(vec!["long".into(), "1234567".into()]);
+        assert_eq!(table.render(), "name   number\na           1\nlong  1234567\n");
+    }
+
+    #[test]
+    fn long_names_keep_their_ends() {
+        let name = format!("{}é/15274915", "x".repeat(200));
+        assert_eq!(short(&name).chars().count(), MAX_NAME);
+        assert!(short(&name).ends_with("é/15274915"));
+        assert_eq!(short("a"), "a");
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!(
+            (time(999), time(15_000), time(15_000_000)),
+            ("999 ns".into(), "15.0 us".into(), "15.00 ms".into())
+        );
+        assert_eq!(bytes(1_500_000), "1500.0 kB");
+        assert_eq!(mgas_per_second(30_000_000, 10_000_000), "3000");
+    }
+}

@@ -1,0 +1,177 @@
+//! `braid run`: execute blocks with one profile, and check the results.
+
+use crate::{
+    Exit, ORACLE, Session,
+    args::{Check, RunArgs, resolve_threads},
+    diverge::{Divergence, quote},
+    engines::Engines,
+    json::{Problem, RunDocument, RunResult, SCHEMA, Status},
+    judge::{Verdict, interrupted, judge},
+    progress::Ui,
+    record::Record,
+    render,
+    selection::{Item, select},
+    world::{Case, Source, World},
+};
+use braid_core::Control;
+use braid_profiles::{Profile, find};
+use std::collections::BTreeMap;
+
+/// Carries the command out.
+pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
+    let (profile, oracle) = match (find(world.profiles, &args.profile), find(world.profiles, ORACLE)) {
+        (Ok(profile), Ok(oracle)) => (profile, oracle),
+        (Err(error), _) | (_, Err(error)) => {
+            ui.error(error);
+            ui.hint("braid profiles");
+            return Exit::Usage;
+        }
+    };
+    let items = match select(world.inputs, &args.input, ui) {
+        Ok(items) => items,
+        Err(exit) => return exit,
+    };
+    // What has no use for threads is given, and reported with, the one it uses.
+    let threads = if profile.parallel { resolve_threads(args.threads) } else { 1 };
+    let seed = args.seed.unwrap_or_else(crate::random_seed);
+    let mut runner =
+        Runner { args, profile, oracle, threads, engines: Engines::default(), control: session.control() };
+    let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
+    ui.start(items.len());
+    for (index, item) in (0u64..).zip(&items) {
+        ui.item(&item.name());
+        let (result, alone) = match item {
+            Item::Source(source) => match runner.block(source.as_ref()) {
+                Some(done) => done,
+                None => {
+                    ui.finish();
+                    ui.error("interrupted");
+                    return Exit::Interrupted;
+                }
+            },
+            Item::Broken { text, problem } => (runner.unreadable(text.clone(), problem.clone()), false),
+        };
+        exit = exit.and(report(&result, alone, seed.wrapping_add(index), ui));
+        results.push(result);
+    }
+    ui.finish();
+    let nothing = results.is_empty();
+    let document = RunDocument { schema: SCHEMA, command: "run", results };
+    if args.json {
+        ui.result(&crate::to_json(&document));
+    } else {
+        ui.result(&render::run(&document.results, ui.color_out));
+    }
+    if nothing {
+        ui.error("no input matched");
+        return Exit::Nothing;
+    }
+    let record = Record::new(session.arguments, seed, &document, Vec::new());
+    if !record.keep(args.record.as_deref(), session.cache.as_deref(), ui) {
+        exit = exit.and(Exit::Failure);
+    }
+    exit
+}
+
+/// Reports what is wrong with a block, and says what that means for the exit.
+fn report(result: &RunResult, alone: bool, seed: u64, ui: &mut Ui<'_>) -> Exit {
+    let Some(problem) = &result.error else { return Exit::Ok };
+    if alone {
+        Divergence::new(&result.input, &result.profile, result.threads, seed, problem).report(ui);
+        return Exit::Diverged;
+    }
+    ui.error(problem.of(&result.input));
+    if result.status == Status::Invalid && result.profile != ORACLE {
+        ui.hint(format_args!("braid run {} --profile {ORACLE}", quote(&result.input)));
+    }
+    Exit::Failure
+}
+
+struct Runner<'a> {
+    args: &'a RunArgs,
+    profile: &'a Profile,
+    oracle: &'a Profile,
+    threads: usize,
+    engines: Engines,
+    control: Control<'a>,
+}
+
+impl Runner<'_> {
+    /// Executes and judges one block. With the result goes whether a parallel engine alone was wrong.
+    /// `None` if interrupted.
+    fn block(&mut self, source: &dyn Source) -> Option<(RunResult, bool)> {
+        if self.control.interrupted::<()>().is_some() {
+            return None;
+        }
+        let case = match source.load() {
+            Ok(case) => case,
+            Err(problem) => return Some((self.unreadable(source.name(), problem), false)),
+        };
+        let (input, pre) = (case.input(), case.pre());
+        let done = self.engines.execute(self.profile, self.threads, input, pre, &self.control);
+        if done.as_ref().is_err_and(interrupted) {
+            return None;
+        }
+        let verdict = self.judge(case.as_ref(), &done)?;
+        let block = done.as_ref().ok();
+        let gas_used = block.map(|(block, _)| block.results.iter().map(|result| result.gas_used).sum());
+        let stats = block.map(|(block, _)| block.stats);
+        let result = RunResult {
+            input: source.name(),
+            block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),
+            profile: self.profile.name.to_owned(),
+            threads: self.threads,
+            txs: Some(input.txs.len()),
+            gas_used,
+            elapsed_ns: block.map(|(_, elapsed)| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)),
+            executions: stats.map(|stats| stats.executions),
+            retries: stats.map(|stats| stats.retries),
+            fallbacks: stats.map(|stats| stats.fallbacks),
+            status: verdict.status,
+            error: verdict.error,
+            checks: verdict.checks,
+        };
+        Some((result, verdict.alone))
+    }
+
+    /// Holds a result against as much as was asked. Without `--check serial` the oracle runs only to
+    /// tell whose fault a failure is.
+    fn judge(&mut self, case: &dyn Case, done: &crate::engines::Ran) -> Option<Verdict> {
+        if self.args.check == Check::None {
+            return Some(Verdict::unchecked(done));
+        }
+        let parallel = self.profile.parallel;
+        if self.args.check == Check::Root {
+            let verdict = judge(case, done, None, parallel);
+            if verdict.status == Status::Ok {
+                return Some(verdict);
+            }
+        }
+        if self.profile.name == self.oracle.name {
+            return Some(judge(case, done, None, parallel));
+        }
+        let oracle = self.engines.execute(self.oracle, 1, case.input(), case.pre(), &self.control);
+        if oracle.as_ref().is_err_and(interrupted) {
+            return None;
+        }
+        Some(judge(case, done, Some(&oracle), parallel))
+    }
+
+    fn unreadable(&self, input: String, problem: Problem) -> RunResult {
+        RunResult {
+            input,
+            block: None,
+            profile: self.profile.name.to_owned(),
+            threads: self.threads,
+            txs: None,
+            gas_used: None,
+            elapsed_ns: None,
+            executions: None,
+            retries: None,
+            fallbacks: None,
+            status: Status::Unreadable,
+            error: Some(problem),
+            checks: BTreeMap::new(),
+        }
+    }
+}

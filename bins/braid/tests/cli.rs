@@ -1,0 +1,243 @@
+//! The program as a shell sees it: exit codes, what goes to which stream, files it leaves.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// A folder of a test's own, in which the program runs.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("braid-cli-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn braid(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braid"));
+        command.current_dir(&self.0).env("XDG_CACHE_HOME", self.0.join("cache")).args(arguments);
+        command.output().unwrap()
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn out(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(out(output)).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// Where real blocks are, if they are.
+fn data() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let folder = std::env::var_os("BRAID_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: no data at {} (set BRAID_DATA)", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn usage_errors_are_two_on_stderr() {
+    let folder = Folder::new("usage");
+    for arguments in [
+        &["run"][..],
+        &["walk"],
+        &["run", "x", "--profile", "nobody"],
+        &["run", "x", "--profile", "lean", "-j", "257"],
+        &["run", "nosuch?txs=1", "--profile", "lean"],
+        &["compare", "--threads", "x"],
+        &["profiles", "nobody", "--json"],
+    ] {
+        let output = folder.braid(arguments);
+        assert_eq!((code(&output), out(&output)), (2, ""), "{arguments:?}: {output:?}");
+        assert!(!err(&output).is_empty(), "{arguments:?}");
+    }
+    let help = folder.braid(&["--help"]);
+    assert_eq!((code(&help), err(&help)), (0, ""));
+    assert!(out(&help).contains("Exit codes"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_text_is_two() {
+    use std::os::unix::ffi::OsStrExt;
+    let output = Command::new(env!("CARGO_BIN_EXE_braid"))
+        .args([std::ffi::OsStr::from_bytes(b"\xff\xfe")])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 2);
+}
+
+#[test]
+fn profiles_as_text_and_json() {
+    let folder = Folder::new("profiles");
+    let output = folder.braid(&["profiles", "--json"]);
+    let document = json(&output);
+    assert_eq!((code(&output), err(&output)), (0, ""));
+    assert_eq!((&document["schema"], &document["command"]), (&1.into(), &"profiles".into()));
+    let lean = document["profiles"].as_array().unwrap().iter().find(|one| one["name"] == "lean").unwrap();
+    assert_eq!(keys(lean), ["about", "fidelity", "name", "parallel", "scheduler"]);
+    let text = folder.braid(&["profiles", "lean"]);
+    assert!(out(&text).starts_with("lean\n"), "{text:?}");
+}
+
+#[test]
+fn broken_inputs_are_one_each_with_its_file() {
+    let folder = Folder::new("broken");
+    folder.write("garbage.json", b"\0\xff not json");
+    folder.write("cut.json.zst", &[0x28, 0xb5, 0x2f, 0xfd, 0x04]);
+    folder.write("list.json", b"[{}]");
+    folder.write("deep.json", "[".repeat(100_000).as_bytes());
+    folder.write("case/block.json.zst", b"");
+    folder.write("empty.json", b"");
+    let inputs = ["garbage.json", "cut.json.zst", "list.json", "deep.json", "case", "empty.json", "absent"];
+    let mut arguments = vec!["run", "--profile", "lean", "--json"];
+    arguments.extend(inputs);
+    let output = folder.braid(&arguments);
+    assert_eq!(code(&output), 1, "{output:?}");
+    let results = json(&output)["results"].as_array().unwrap().clone();
+    assert_eq!(results.len(), inputs.len());
+    for (result, input) in results.iter().zip(inputs) {
+        assert_eq!(result["status"], "unreadable", "{result}");
+        assert!(result["input"].as_str().unwrap().contains(input), "{result}");
+        assert!(result["error"]["file"].as_str().unwrap().contains(input), "{result}");
+        assert!(!result["error"]["kind"].as_str().unwrap().is_empty(), "{result}");
+        assert!(result["gas_used"].is_null() && result["elapsed_ns"].is_null(), "{result}");
+    }
+    let compared = folder.braid(&["compare", "--on", "garbage.json", "--runs", "1"]);
+    assert_eq!(code(&compared), 1, "{compared:?}");
+}
+
+#[test]
+fn an_empty_folder_selects_nothing() {
+    let folder = Folder::new("empty");
+    fs::create_dir_all(folder.0.join("nothing")).unwrap();
+    assert_eq!(code(&folder.braid(&["run", "nothing", "--profile", "lean"])), 4);
+    assert_eq!(code(&folder.braid(&["compare", "--on", "nothing"])), 4);
+}
+
+const RUN_KEYS: [&str; 13] = [
+    "block",
+    "checks",
+    "elapsed_ns",
+    "error",
+    "executions",
+    "fallbacks",
+    "gas_used",
+    "input",
+    "profile",
+    "retries",
+    "status",
+    "threads",
+    "txs",
+];
+
+const COMPARE_KEYS: [&str; 18] = [
+    "block",
+    "ci95",
+    "cpu_ns",
+    "end_to_end_ns",
+    "executions",
+    "fallbacks",
+    "gas_used",
+    "input",
+    "limit",
+    "median_ns",
+    "noise_floor",
+    "peak_bytes",
+    "profile",
+    "reference_median_ns",
+    "retries",
+    "runs",
+    "speedup",
+    "threads",
+];
+
+#[test]
+fn a_real_block_runs_and_compares() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("real");
+    let block = data.join("ethereum/mainnet/19426587");
+    let block = block.to_str().unwrap();
+    let output = folder.braid(&["run", block, "--profile", "lean", "--json", "--record", "record.json"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let document = json(&output);
+    let result = &document["results"][0];
+    assert_eq!(keys(result), RUN_KEYS);
+    assert_eq!((&result["status"], &result["gas_used"]), (&"ok".into(), &2_633_933.into()));
+    assert_eq!(result["checks"]["header_hash"], true);
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let record = read(&folder.0.join("record.json"));
+    assert_eq!(record["document"], document);
+    assert_eq!(record, read(&folder.0.join("cache/braid/last.json")));
+    let output = folder.braid(&["compare", "lean", "--on", block, "--runs", "2", "--json", "-q"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let row = json(&output)["rows"][0].clone();
+    let mut expected = COMPARE_KEYS.to_vec();
+    expected.push("txs");
+    assert_eq!(keys(&row), expected);
+    assert_eq!((&row["input"], &row["runs"]), (&block.into(), &2.into()));
+}
+
+#[test]
+fn a_chain_file_names_its_blocks() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("chain");
+    let chain = data.join("ethereum/chain/mainnet-15000001-15000031.json.zst");
+    let one = format!("{}#15000003", chain.display());
+    let output = folder.braid(&["run", &one, "--profile", "lean", "--json"]);
+    let result = json(&output)["results"][0].clone();
+    assert_eq!(code(&output), 1);
+    assert_eq!((&result["input"], &result["error"]["kind"]), (&one.as_str().into(), &"no_state".into()));
+    let none = format!("{}#7", chain.display());
+    let output = folder.braid(&["run", &none, "--profile", "lean", "--json"]);
+    assert_eq!(json(&output)["results"][0]["error"]["kind"], "not_found");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let folder = Folder::new("pipe");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_braid"))
+        .args(["profiles"])
+        .current_dir(&folder.0)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

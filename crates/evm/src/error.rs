@@ -58,7 +58,7 @@ impl EvmError {
             EvmError::Header(InvalidHeader::PrevrandaoNotSet) => "prevrandao_not_set",
             EvmError::Header(InvalidHeader::ExcessBlobGasNotSet) => "excess_blob_gas_not_set",
             EvmError::BlockGasLimit { .. } => "block_gas_limit",
-            EvmError::BlobGasLimit { .. } => "blob_gas_limit",
+            EvmError::BlobGasLimit { .. } => "block_blob_gas_limit",
             EvmError::SystemCall { .. } => "system_call",
             EvmError::UnsupportedSpec(_) => "unsupported_spec",
             EvmError::NoSuchTransaction(_) => "no_such_transaction",

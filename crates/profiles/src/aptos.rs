@@ -1,6 +1,9 @@
 //! `aptos`: Block-STM (arXiv 2203.06871), with the push invalidation of its successor in Aptos.
 
-use crate::{Fidelity, Profile, engine::over, pool};
+use crate::{
+    Fidelity, Profile,
+    ours::{over, pool},
+};
 use braid_sched::BlockStm;
 
 /// The registry entry.

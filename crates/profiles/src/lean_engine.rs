@@ -1,15 +1,15 @@
 //! [`lean`](crate::lean) behind the interface of engines.
 
 use crate::{
-    Engine, ExecError, Executed,
+    Engine, ExecError, Executed, Fidelity, Profile,
     lean::{self, LeanBlock, LeanError},
 };
 use alloy_primitives::{Address, KECCAK256_EMPTY};
 use braid_core::{Control, Stats};
-use braid_evm::{AccountDiff, AccountInfoDiff, BlockInput, ExecutedBlock, Status, TxResult};
+use braid_evm::{AccountDiff, AccountInfoDiff, BlockInput, EvmError, ExecutedBlock, Status, TxResult};
 use braid_work::PreState;
 use revm::{
-    context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, Output},
+    context_interface::result::{EVMError, ExecutionResult, Output},
     database::{AccountState, DbAccount},
     primitives::hardfork::SpecId,
 };
@@ -18,6 +18,17 @@ use std::collections::BTreeSet;
 /// Plain serial revm. Ignores cancellation and deadlines: the yardstick checks nothing it need not.
 #[derive(Debug, Default)]
 pub struct LeanEngine;
+
+/// The registry entry.
+pub const PROFILE: Profile = Profile {
+    name: "lean",
+    about: "Plain serial revm, and nothing else of Braid but the decoded inputs: the yardstick of every \
+            measurement and the oracle of every test.",
+    fidelity: Fidelity::Faithful,
+    scheduler: "serial",
+    parallel: false,
+    build: |_threads| Ok(Box::new(LeanEngine)),
+};
 
 struct LeanExecuted {
     block: LeanBlock,
@@ -38,7 +49,7 @@ impl Engine for LeanEngine {
 }
 
 impl Executed for LeanExecuted {
-    fn into_block(self: Box<Self>, _pre: &PreState) -> ExecutedBlock {
+    fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
         let LeanExecuted { block, clears_empty } = *self;
         let destroyed: BTreeSet<Address> = block.destroyed.into_iter().collect();
         let mut done = ExecutedBlock {
@@ -63,7 +74,10 @@ impl Executed for LeanExecuted {
             let diff = account_diff(account, created || was_destroyed, touched, clears_empty);
             done.diff.insert(address, diff);
         }
-        done
+        match done.minimize(pre) {
+            Ok(()) => done,
+            Err(error) => unreachable!("state in memory cannot fail: {error}"),
+        }
     }
 }
 
@@ -91,58 +105,24 @@ fn tx_result(result: ExecutionResult) -> TxResult {
 
 fn exec_error(error: LeanError) -> ExecError {
     match error {
-        LeanError::NotAdmitted(tx, what, ..) => {
-            let kind = if what == "gas" { "block_gas_limit" } else { "block_blob_gas_limit" };
-            ExecError::Invalid { tx, kind, reason: error.to_string() }
+        LeanError::NotAdmitted(tx, what, needs, left) => {
+            let error = match what {
+                "gas" => EvmError::BlockGasLimit { gas_limit: needs, left },
+                _ => EvmError::BlobGasLimit { blob_gas: needs, left },
+            };
+            invalid(tx, error)
         }
         LeanError::SystemCall(name, reason) => ExecError::SystemCall { name, reason },
         LeanError::Store(error) => ExecError::Store { tx: None, error: error.0 },
         LeanError::Tx(tx, error) => match *error {
             EVMError::Database(error) => ExecError::Store { tx: Some(tx), error: error.0 },
-            EVMError::Transaction(error) => {
-                ExecError::Invalid { tx, kind: invalid_kind(&error), reason: error.to_string() }
-            }
+            EVMError::Transaction(error) => invalid(tx, EvmError::Transaction(error)),
             other => ExecError::Invalid { tx, kind: "machine", reason: other.to_string() },
         },
     }
 }
 
-/// A stable word for each way in which a transaction can be invalid.
-pub(crate) fn invalid_kind(error: &InvalidTransaction) -> &'static str {
-    match error {
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => "tip_above_fee_cap",
-        InvalidTransaction::GasPriceLessThanBasefee => "fee_cap_below_base_fee",
-        InvalidTransaction::CallerGasLimitMoreThanBlock => "block_gas_limit",
-        InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
-        | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => "intrinsic_gas",
-        InvalidTransaction::RejectCallerWithCode => "sender_has_code",
-        InvalidTransaction::LackOfFundForMaxFee { .. } | InvalidTransaction::OverflowPaymentInTransaction => {
-            "insufficient_funds"
-        }
-        InvalidTransaction::NonceOverflowInTransaction => "nonce_overflow",
-        InvalidTransaction::NonceTooHigh { .. } => "nonce_too_high",
-        InvalidTransaction::NonceTooLow { .. } => "nonce_too_low",
-        InvalidTransaction::CreateInitCodeSizeLimit => "init_code_size",
-        InvalidTransaction::InvalidChainId | InvalidTransaction::MissingChainId => "chain_id",
-        InvalidTransaction::TxGasLimitGreaterThanCap { .. } => "tx_gas_limit",
-        InvalidTransaction::BlobGasPriceGreaterThanMax { .. } => "blob_fee_cap",
-        InvalidTransaction::EmptyBlobs
-        | InvalidTransaction::BlobCreateTransaction
-        | InvalidTransaction::TooManyBlobs { .. }
-        | InvalidTransaction::BlobVersionNotSupported => "blobs",
-        InvalidTransaction::AuthorizationListInvalidFields | InvalidTransaction::EmptyAuthorizationList => {
-            "authorization_list"
-        }
-        InvalidTransaction::AccessListNotSupported
-        | InvalidTransaction::MaxFeePerBlobGasNotSupported
-        | InvalidTransaction::BlobVersionedHashesNotSupported
-        | InvalidTransaction::AuthorizationListNotSupported
-        | InvalidTransaction::Eip2930NotSupported
-        | InvalidTransaction::Eip1559NotSupported
-        | InvalidTransaction::Eip4844NotSupported
-        | InvalidTransaction::Eip7702NotSupported
-        | InvalidTransaction::Eip7873NotSupported
-        | InvalidTransaction::Eip7873MissingTarget => "tx_type",
-        InvalidTransaction::Str(_) => "other",
-    }
+/// In the words that all engines use.
+fn invalid(tx: usize, error: EvmError) -> ExecError {
+    ExecError::Invalid { tx, kind: error.kind(), reason: error.to_string() }
 }

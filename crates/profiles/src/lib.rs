@@ -1,14 +1,19 @@
 //! Compose the systems of the landscape: one small file a profile.
 #![forbid(unsafe_code)]
 
+mod aptos;
 pub mod bench;
 mod engine;
 pub mod lean;
 mod lean_engine;
 pub mod limit;
+mod monad;
+mod ours;
 mod registry;
+mod serial;
 pub mod stats;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
 pub use lean_engine::LeanEngine;
+pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};

@@ -1,7 +1,10 @@
 //! `monad`: in-order optimistic execution, as Monad runs it (category-labs/monad, `execute_block.cpp`,
 //! `block_state.cpp`).
 
-use crate::{Fidelity, Profile, engine::over, pool};
+use crate::{
+    Fidelity, Profile,
+    ours::{over, pool},
+};
 use braid_sched::Occ;
 
 /// The registry entry.

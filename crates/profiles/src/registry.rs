@@ -1,21 +1,9 @@
 //! Every profile, once, in the order in which they are listed.
 
-use crate::{Engine, Fidelity, LeanEngine, Profile, ProfileError};
+use crate::{Profile, ProfileError, aptos, lean_engine, monad, serial};
 
 /// All profiles.
-pub static PROFILES: &[Profile] = &[Profile {
-    name: "lean",
-    about: "Plain serial revm, and nothing else of Braid but the decoded inputs. The yardstick, and the \
-            oracle.",
-    fidelity: Fidelity::Faithful,
-    scheduler: "serial",
-    parallel: false,
-    build: lean,
-}];
-
-fn lean(_threads: usize) -> Result<Box<dyn Engine>, ProfileError> {
-    Ok(Box::new(LeanEngine))
-}
+pub static PROFILES: &[Profile] = &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE];
 
 /// The profile called `name`.
 ///

@@ -1,6 +1,6 @@
 //! `serial`: Braid's own serial engine. What every parallel profile has to equal, and to beat.
 
-use crate::{Fidelity, Profile, engine::over};
+use crate::{Fidelity, Profile, ours::over};
 use braid_sched::Serial;
 
 /// The registry entry.
@@ -8,7 +8,7 @@ pub const PROFILE: Profile = Profile {
     name: "serial",
     about: "Ethereum, one transaction after the other, on one thread: Braid's journal and state overlay \
             without any recording. All of it is real.",
-    fidelity: Fidelity::Conformant,
+    fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,
     build: |_threads| Ok(over(Serial::new())),

@@ -1,0 +1,84 @@
+//! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
+
+use crate::{Engine, ExecError, Executed, ProfileError};
+use braid_core::{Cause, Control, Scheduler};
+use braid_evm::{
+    BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecutedBlock, Place, execute_block,
+};
+use braid_sched::Pool;
+use braid_work::PreState;
+use std::sync::Arc;
+
+/// Most threads of an engine.
+pub const THREADS_MAX: usize = 256;
+
+struct Ours<S> {
+    scheduler: S,
+    shared: EvmShared,
+}
+
+/// The EVM under `scheduler`.
+pub(crate) fn over<S: Scheduler + 'static>(scheduler: S) -> Box<dyn Engine> {
+    Box::new(Ours { scheduler, shared: EvmShared::default() })
+}
+
+/// Worker threads for one engine.
+pub(crate) fn pool(threads: usize) -> Result<Arc<Pool>, ProfileError> {
+    if !(1..=THREADS_MAX).contains(&threads) {
+        return Err(ProfileError::Threads { threads });
+    }
+    let threads = u16::try_from(threads).map_err(|_| ProfileError::Threads { threads })?;
+    Ok(Arc::new(Pool::new(threads)))
+}
+
+struct Ran(BlockOutput);
+
+impl Executed for Ran {
+    fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
+        match self.0.into_block(pre) {
+            Ok(block) => block,
+            Err(error) => unreachable!("state in memory cannot fail: {error}"),
+        }
+    }
+}
+
+impl<S: Scheduler> Engine for Ours<S> {
+    fn execute(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        let output = execute_block(&self.scheduler, &self.shared, input, pre, &(), control);
+        Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+    }
+}
+
+fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {
+    // Outside of transactions, the nearest one stands for the place.
+    let (tx, inside) = match failure.place {
+        Place::Before => (0, None),
+        Place::Tx(tx) => (tx, Some(tx)),
+        Place::After => (txs, None),
+    };
+    match failure.cause {
+        Cause::Invalid(EvmError::SystemCall { to, reason }) => {
+            ExecError::SystemCall { name: system_call_name(to), reason }
+        }
+        Cause::Invalid(error) => ExecError::Invalid { tx, kind: error.kind(), reason: error.to_string() },
+        Cause::Store(error) => ExecError::Store { tx: inside, error },
+        Cause::Panicked(message) => ExecError::Panicked { tx, message },
+        Cause::Undeclared => unreachable!("no hint of the EVM binds"),
+        Cause::Cancelled => ExecError::Cancelled { tx },
+        Cause::Deadline => ExecError::Deadline { tx },
+    }
+}
+
+fn system_call_name(to: alloy_primitives::Address) -> &'static str {
+    use alloy_eips::{eip7002, eip7251};
+    match to {
+        eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS => "eip7002",
+        eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS => "eip7251",
+        _ => "eip6110",
+    }
+}

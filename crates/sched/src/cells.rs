@@ -262,10 +262,13 @@ struct Shard<K, V: Value> {
     live: usize,
 }
 
+/// On lines of its own: the locks of two shards do not disturb each other.
+type Padded<K, V> = CachePadded<Mutex<Shard<K, V>>>;
+
 /// All locations of a block.
 #[derive(Debug)]
 pub(crate) struct Cells<K, V: Value> {
-    shards: Box<[CachePadded<Mutex<Shard<K, V>>>]>,
+    shards: Box<[Padded<K, V>]>,
     bits: u32,
     hasher: RandomState,
     ordered: Option<Mutex<BTreeMap<K, Loc>>>,
@@ -351,7 +354,7 @@ impl<K: Key, V: Value> Cells<K, V> {
             None => shard.cells.push(Cell::new(*key)),
         }
         let cells = &shard.cells;
-        shard.table.insert_unique(hash, name, |index| self.hasher.hash_one(&cells[*index as usize].key));
+        shard.table.insert_unique(hash, name, |index| self.hasher.hash_one(cells[*index as usize].key));
         let loc = self.name(name, at);
         if let Some(ordered) = &self.ordered {
             ordered.lock().insert(*key, loc);

@@ -19,11 +19,17 @@ use braid_core::{
 };
 use std::ops::Range;
 
+/// Changed locations, by first change.
+pub(crate) type Changed<K> = Vec<(K, Loc)>;
+
+/// What a ledger leaves: changed locations and spawned transactions.
+pub(crate) type End<M> = (Changed<<M as Vm>::Key>, Vec<<M as Vm>::Tx>);
+
 /// Tables and buffers of a parallel schedule, kept from block to block.
 pub(crate) struct Arena<K, V: Value> {
     pub(crate) cells: Cells<K, V>,
     pub(crate) buffers: Mutex<Vec<Buffers<K, V>>>,
-    changed: Vec<(K, Loc)>,
+    changed: Changed<K>,
 }
 
 impl<K: Key, V: Value> Arena<K, V> {
@@ -43,12 +49,12 @@ impl<K: Key, V: Value> Arena<K, V> {
     }
 
     /// Lends the list of changed locations to a ledger.
-    pub(crate) fn lend_changed(&mut self) -> Vec<(K, Loc)> {
+    pub(crate) fn lend_changed(&mut self) -> Changed<K> {
         std::mem::take(&mut self.changed)
     }
 
     /// The final values of the changed locations. Takes the list back, and forgets all locations.
-    pub(crate) fn finish(&mut self, mut changed: Vec<(K, Loc)>) -> Vec<(K, Option<V>)> {
+    pub(crate) fn finish(&mut self, mut changed: Changed<K>) -> Vec<(K, Option<V>)> {
         let values = changed.iter().map(|(key, loc)| (*key, self.cells.take(*loc))).collect();
         changed.clear();
         self.changed = changed;
@@ -153,7 +159,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
                 cell = cells.load(*loc, key, &mut self.hand.reader).map_err(|_| *key)?;
             }
             let holds = cell.committed().is_some_and(|value| M::Value::holds(seen, value));
-            if !holds && !mutants::on(Mutant::SkipAssume) {
+            if !holds && !mutants::on(Mutant::Assume) {
                 return Err(*key);
             }
         }
@@ -182,13 +188,13 @@ pub(crate) struct Ledger<'a, M: Vm, K> {
     /// The first transaction that is not final.
     pub(crate) cursor: TxIndex,
     /// Changed locations by first change.
-    pub(crate) changed: Vec<(M::Key, Loc)>,
+    pub(crate) changed: Changed<M::Key>,
     spawned: Vec<M::Tx>,
     error: Option<BlockError<M::Error>>,
 }
 
 impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
-    pub(crate) fn new(sink: &'a mut K, changed: Vec<(M::Key, Loc)>) -> Self {
+    pub(crate) fn new(sink: &'a mut K, changed: Changed<M::Key>) -> Self {
         Ledger { sink, cursor: 0, changed, spawned: Vec::new(), error: None }
     }
 
@@ -217,7 +223,7 @@ impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
         self,
         txs: usize,
         interrupted: Option<Cause<M::Error>>,
-    ) -> Result<(Vec<(M::Key, Loc)>, Vec<M::Tx>), BlockError<M::Error>> {
+    ) -> Result<End<M>, BlockError<M::Error>> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -231,10 +237,7 @@ impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
 }
 
 /// Takes the values of the changed locations out of an arena, for the outcome.
-pub(crate) fn changes_of<M: Vm>(
-    arena: &mut Arena<M::Key, M::Value>,
-    changed: Vec<(M::Key, Loc)>,
-) -> Changes<M> {
+pub(crate) fn changes_of<M: Vm>(arena: &mut Arena<M::Key, M::Value>, changed: Changed<M::Key>) -> Changes<M> {
     arena.finish(changed)
 }
 

@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[cfg_attr(not(feature = "mutants"), allow(dead_code, unreachable_pub))]
 pub enum Mutant {
     /// `occ` believes every execution.
-    SkipValidation = 1,
+    Validation = 1,
     /// `block_stm` does not tell readers about a write.
-    SkipPush,
+    Push,
     /// `block_stm` does not wake transactions that wait for one that is done.
-    SkipWake,
+    Wake,
     /// `block_stm` leaves the writes of an invalidated execution readable as if they stood.
-    SkipEstimate,
+    Estimate,
     /// Assumptions are believed.
-    SkipAssume,
+    Assume,
     /// Ranges are not validated.
-    SkipRange,
+    Range,
     /// Writes that an execution no longer makes are left in place.
-    SkipRetract,
+    Retract,
 }
 
 #[cfg(feature = "mutants")]

@@ -305,7 +305,7 @@ where
     fn valid(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
         me.hand.stats.validations += 1;
         let cells = &self.arena.cells;
-        if mutants::on(Mutant::SkipValidation) {
+        if mutants::on(Mutant::Validation) {
             return attempt.failure.is_none();
         }
         for read in &attempt.log.reads {
@@ -321,7 +321,7 @@ where
         }
         for record in &attempt.log.scans {
             let now = scan(cells, &mut me.hand.reader, &record.range, committed);
-            if !now.is_ok_and(|now| record.agrees_all(&now)) && !mutants::on(Mutant::SkipRange) {
+            if !now.is_ok_and(|now| record.agrees_all(&now)) && !mutants::on(Mutant::Range) {
                 self.event(me.hand.id, Event::Abort { tx, key: &record.range.start, by: None });
                 return false;
             }

@@ -64,7 +64,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
         let at = u32::try_from(self.entries.len()).expect("fewer than 2^32 locations fit into memory");
         self.entries.push(Entry { key: *key, value, changed: false });
         let (entries, hasher) = (&self.entries, &self.hasher);
-        self.table.insert_unique(hash, at, |at| hasher.hash_one(&entries[*at as usize].key));
+        self.table.insert_unique(hash, at, |at| hasher.hash_one(entries[*at as usize].key));
         if let Some(ordered) = &mut self.ordered {
             ordered.insert(*key, at);
         }
@@ -113,7 +113,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
             return Ok(Vec::new());
         }
         for (key, value) in reader.scan(range.clone())? {
-            let hash = self.hasher.hash_one(&key);
+            let hash = self.hasher.hash_one(key);
             if self.find(hash, &key).is_none() {
                 self.insert(hash, &key, Some(value));
             }

@@ -52,7 +52,7 @@ where
         let mut readers = Vec::new();
         for loc in prior {
             let mut cell = self.arena.cells.at(*loc);
-            if mutants::on(Mutant::SkipRetract) || !cell.retract(tx, incarnation) {
+            if mutants::on(Mutant::Retract) || !cell.retract(tx, incarnation) {
                 continue;
             }
             let key = *cell.key();
@@ -73,7 +73,7 @@ where
     ) {
         me.hand.chaos.point();
         for reader in readers.drain(..) {
-            if mutants::on(Mutant::SkipPush) {
+            if mutants::on(Mutant::Push) {
                 continue;
             }
             let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
@@ -83,7 +83,7 @@ where
             };
             self.tell(me, by, key, reader.tx, holds);
         }
-        if M::RANGES && !mutants::on(Mutant::SkipRange) {
+        if M::RANGES && !mutants::on(Mutant::Range) {
             self.push_ranges(me, by, loc, key);
         }
     }
@@ -142,7 +142,7 @@ where
     }
 
     pub(super) fn mark_estimates(&self, tx: TxIndex, attempt: &Attempt<M>) {
-        if mutants::on(Mutant::SkipEstimate) {
+        if mutants::on(Mutant::Estimate) {
             return;
         }
         for loc in &attempt.log.locs {

@@ -207,7 +207,7 @@ where
 
     /// Makes waiters ready (rule 3).
     pub(super) fn wake(&self, waiters: Vec<TxIndex>) {
-        if mutants::on(Mutant::SkipWake) {
+        if mutants::on(Mutant::Wake) {
             return;
         }
         for tx in waiters {

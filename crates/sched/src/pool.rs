@@ -260,3 +260,27 @@ fn relax() {
         std::hint::spin_loop();
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod tests {
+    use super::Pool;
+    use crate::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn every_run_completes() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let pool = Pool::new(2);
+            for run in 1..3 {
+                let calls = AtomicU32::new(0);
+                // Relaxed: the return of `run` orders it.
+                let work = |worker: u16| {
+                    calls.fetch_add(u32::from(worker) + 1, Ordering::Relaxed);
+                };
+                pool.run(&work).expect("no panic");
+                assert_eq!(calls.load(Ordering::Relaxed), 3, "run {run}");
+            }
+        });
+    }
+}

@@ -1,1 +1,29 @@
-//! braid-sched
+//! Execute a block under one of several schedules, always with the result of running it serially.
+//!
+//! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
+//! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
+//! changed. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
+//! tables from block to block.
+#![deny(unsafe_code)]
+
+mod arena;
+mod attempt;
+mod block_stm;
+mod brake;
+mod cells;
+mod chaos;
+mod commit;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
+mod occ;
+#[allow(unsafe_code)]
+mod pool;
+mod serial;
+mod sync;
+
+pub use block_stm::{BlockStm, Waits};
+pub use occ::Occ;
+pub use pool::{MAX_THREADS, Pool, WorkerPanic};
+pub use serial::Serial;

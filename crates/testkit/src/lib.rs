@@ -1,1 +1,19 @@
-//! braid-testkit
+//! Prove schedulers: a toy machine, blocks that provoke conflicts, an oracle, and a suite that compares.
+//!
+//! Everything is a function of a seed. Whatever fails prints the [`Case`] that repeats it.
+#![forbid(unsafe_code)]
+
+mod compare;
+mod generate;
+mod oracle;
+mod record;
+mod state;
+pub mod suite;
+mod toy;
+
+pub use compare::{STALL, check, check_events, check_within};
+pub use generate::{Case, Family, Rng};
+pub use oracle::Oracle;
+pub use record::{Delivered, OwnedEvent, Recorder, RecordingSink};
+pub use state::ToyState;
+pub use toy::{Num, Op, Seen, Toy, ToyError, ToyOutput, ToyTx};

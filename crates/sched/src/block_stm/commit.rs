@@ -1,0 +1,188 @@
+//! The rolling commit (rules 12 to 15).
+
+use super::{Run, Status};
+use crate::{
+    attempt::Attempt,
+    commit::{Ledger, Worker, open_for_commit},
+    sync::atomic::Ordering,
+};
+use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
+
+impl<'a, M, S, K, P> Run<'a, M, S, K, P>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+{
+    /// Rule 12: asks for the duty to commit, and does it if it is free.
+    pub(super) fn commit(&self, me: &mut Worker<M, S::Reader<'_>>) {
+        if !self.baton.ring() {
+            return;
+        }
+        let mut seen = 1;
+        loop {
+            let mut ledger = self.ledger.lock();
+            while !self.brake().stopped() && self.commit_next(me, &mut ledger) {}
+            drop(ledger);
+            me.hand.chaos.point();
+            match self.baton.leave(seen) {
+                Ok(()) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Commits the transaction at the cursor. False if it is not ready for that, or the block has ended.
+    fn commit_next(&self, me: &mut Worker<M, S::Reader<'_>>, ledger: &mut Ledger<'a, M, K>) -> bool {
+        let tx = ledger.cursor;
+        let mut slot = self.slot(tx).lock();
+        let attempt = match slot.status {
+            Status::Executed => slot.attempt.take(),
+            // Its entry in the heap is dropped when it is popped.
+            Status::Ready => None,
+            Status::Executing | Status::Blocked | Status::Committed => return false,
+        };
+        // Owned by this worker until it is committed; nobody pushes to it any more (rule 13).
+        slot.status = Status::Executing;
+        drop(slot);
+        if self.brake().interrupted::<M::Error>().is_some() {
+            self.interrupt(None);
+            return false;
+        }
+        if let Err(cause) = self.settle(me, ledger, attempt) {
+            match cause {
+                Some(cause) => ledger.fail(cause),
+                None => self.interrupt(None),
+            }
+            // Relaxed: it carries no data.
+            self.stop.store(true, Ordering::Relaxed);
+            return false;
+        }
+        if ledger.cursor as usize == self.slots.len() {
+            // Relaxed: it carries no data.
+            self.stop.store(true, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Rules 13 and 14. The error is the block's, or `None` if it was given up.
+    fn settle(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: Option<Box<Attempt<M>>>,
+    ) -> Result<(), Option<Cause<M::Error>>> {
+        let tx = ledger.cursor;
+        ledger.admit().map_err(Some)?;
+        let mut attempt = match attempt {
+            Some(attempt) if attempt.is_final || self.stands(me, tx, &attempt) => attempt,
+            other => self.execute_here(me, tx, other).ok_or(None)?,
+        };
+        if let Some(cause) = attempt.failure.take() {
+            return Err(Some(cause));
+        }
+        self.fold(me, ledger, &mut attempt).map_err(Some)?;
+        self.event(me.hand.id, Event::Commit { tx });
+        ledger.deliver(&mut attempt);
+        me.put(attempt, &self.arena.buffers);
+        let mut slot = self.slot(tx).lock();
+        slot.status = Status::Committed;
+        let waiters = std::mem::take(&mut slot.waiters);
+        drop(slot);
+        // Release: pairs with the Acquire of rule 15.
+        self.cursor.store(ledger.cursor, Ordering::Release);
+        self.wake(waiters);
+        Ok(())
+    }
+
+    /// Whether a speculative attempt at the cursor is what serial would have done.
+    fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
+        me.hand.stats.validations += 1;
+        self.check_reads(me, tx, attempt);
+        if attempt.failure.is_some() {
+            me.hand.stats.retries += 1;
+            return false;
+        }
+        if let Err(key) = me.assumed_holds(&self.arena.cells, attempt) {
+            me.hand.stats.retries += 1;
+            self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+            return false;
+        }
+        true
+    }
+
+    /// Rule 10, checked: pushes must have caught every read that is not true.
+    fn check_reads(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) {
+        if !cfg!(debug_assertions) || cfg!(feature = "mutants") {
+            return;
+        }
+        for read in &attempt.log.reads {
+            let value = self.with_value(me, tx, read.loc, |value| value.cloned());
+            let holds = value
+                .as_ref()
+                .is_none_or(|value| <M::Value as braid_core::Value>::holds(&read.seen, value.as_ref()));
+            assert!(holds, "{tx} saw {:?} at {:?}, which holds {value:?}", read.seen, read.loc);
+        }
+    }
+
+    /// Rule 14: executes the transaction at the cursor with a final view. `None` if given up.
+    fn execute_here(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        attempt: Option<Box<Attempt<M>>>,
+    ) -> Option<Box<Attempt<M>>> {
+        let mut attempt = attempt.unwrap_or_else(|| me.take(&self.arena.buffers));
+        let mut slot = self.slot(tx).lock();
+        let incarnation = slot.begin();
+        if !attempt.log.locs.is_empty() {
+            std::mem::swap(&mut slot.prior, &mut attempt.log.locs);
+        }
+        drop(slot);
+        self.event(me.hand.id, Event::Start { tx, incarnation });
+        let (vm, txs) = (self.block.vm, self.block.txs);
+        if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
+            return None;
+        }
+        self.event(me.hand.id, Event::Finish { tx, incarnation });
+        Some(attempt)
+    }
+
+    /// Folds the writes of the transaction at the cursor into the committed values. Those of a final
+    /// execution were not published, so they are pushed here.
+    fn fold(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: &mut Attempt<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        let (tx, cells) = (ledger.cursor, &self.arena.cells);
+        if !attempt.is_final {
+            for ((key, write), loc) in attempt.effects.writes.iter().zip(&attempt.log.locs) {
+                let mut cell = open_for_commit(cells, cells.at(*loc), write, &mut me.hand.reader)
+                    .map_err(Cause::Store)?;
+                if cell.commit(tx, write, true) {
+                    ledger.changed.push((*key, *loc));
+                }
+            }
+            return Ok(());
+        }
+        let mut readers = Vec::new();
+        for (key, write) in &attempt.effects.writes {
+            let mut cell =
+                open_for_commit(cells, cells.open(key), write, &mut me.hand.reader).map_err(Cause::Store)?;
+            let loc = cell.loc;
+            if cell.commit(tx, write, false) {
+                ledger.changed.push((*key, loc));
+            }
+            cell.readers_of(tx, &mut readers);
+            drop(cell);
+            self.push(me, tx, loc, key, &mut readers);
+        }
+        let prior = std::mem::take(&mut self.slot(tx).lock().prior);
+        self.retract(me, tx, TxIndex::MAX, &prior);
+        Ok(())
+    }
+}

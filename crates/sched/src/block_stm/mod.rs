@@ -1,0 +1,299 @@
+//! Block-STM: optimistic execution on a multi-version memory, with push invalidation and a rolling
+//! commit (Gelashvili et al., arXiv 2203.06871; push invalidation as in Aptos' BlockSTMv2,
+//! github.com/aptos-labs/aptos-core, `block-executor`).
+//!
+//! Slots. Each transaction has a slot whose lock guards its status:
+//! 1. `Executing`: owned by one worker (at first by whoever draws its index from `next`). Becomes
+//!    `Executed` (rule 9), `Blocked` (rule 7), or `Executing` again as the next incarnation.
+//! 2. `Executed`: its attempt rests in the slot, its writes are published. Becomes `Ready` if a push
+//!    invalidates it (rule 11), `Executing` if the holder of the baton runs it finally (rule 14), or
+//!    `Committed`.
+//! 3. `Blocked`: waits in the waiter list of one lower transaction, which makes it `Ready`.
+//! 4. `Ready`: in the heap of transactions to run again; who pops it, or the holder of the baton at the
+//!    cursor, makes it `Executing`. A popped index that is not `Ready` any more is dropped.
+//! 5. A worker takes the lowest transaction of the heap, else the next fresh index.
+//!
+//! Reads.
+//! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section.
+//! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`,
+//!    then looks at `k`'s slot: if `k`'s writes are published it reads again, else it joins the waiters
+//!    under `k`'s lock. Who settles or commits `k` takes the waiters under that same lock, so no wake-up
+//!    is lost. A published transaction has no estimates, so reading again makes progress.
+//!
+//! Finishing `tx`, not final.
+//! 8. Publish: for each write, in one critical section of its location, replace the version of `tx` and
+//!    collect the registered readers above; retract the versions that the previous incarnation left and
+//!    this one did not write, collecting likewise. Then push (rule 11). All of this while `Executing`.
+//! 9. Settle: under the slot's lock, `Executed` unless the slot is dirty. If dirty: clean it, resolve
+//!    every read again by value, and settle again or, if one differs, run the next incarnation at once.
+//! 10. No invalidation is missed. Let `i` change what `j > i` read. By rule 6 and 8 either `j` read the
+//!    new version, or `i` collected `j` and pushes before `i` is `Executed`. If `j` still executes, the
+//!    push marks its slot dirty before rule 9 settles it; if `j` is `Executed`, the push checks the
+//!    value; `j` cannot be committed, because `i` is not.
+//! 11. Push of a write of `i` at a location to a reader `j`: under `j`'s slot lock, `Executing` becomes
+//!    dirty; `Executed` resolves the location again and, only if that differs from what `j` saw, turns
+//!    `j`'s writes into estimates and `j` `Ready`. In other states `j` will read again anyway. Checks read
+//!    through estimates: whoever replaces the estimate pushes again.
+//!
+//! Commit.
+//! 12. The baton passes the duty to commit; every worker that settles a transaction rings it after that.
+//!    The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
+//! 13. Then every earlier transaction is committed, so by rule 10 all its reads are true. Assumptions
+//!    are checked now and only now. Its versions are folded into the committed values, which changes no
+//!    value that anyone resolves.
+//! 14. If an assumption is false, or the attempt failed, or the transaction is `Ready`, it runs here with
+//!    a final view, and its writes are folded and pushed at once. A failure of a final execution is the
+//!    block's.
+//! 15. A worker that begins the transaction at the cursor knows that its view is final: it publishes
+//!    nothing and leaves folding and pushing to the commit.
+//! 16. Ranges: a scan registers its range before it resolves; whoever changes a key checks the ranges
+//!    after it has published. Both lists have a lock, so the argument of rule 10 holds again.
+//! 17. The lowest transaction that is not committed never waits, and is in the heap, executing, or held
+//!    by the holder of the baton: the block makes progress. It ends when the cursor reaches the end, or
+//!    with `stop`.
+//!
+//! Locks are taken in the order ledger, slot (of the lower transaction first), shard, and the heap, the
+//! ranges and the ordered index last.
+
+mod commit;
+mod push;
+mod task;
+mod view;
+
+use crate::{
+    arena::Arenas,
+    attempt::Attempt,
+    brake::Brake,
+    cells::Loc,
+    commit::{Arena, Ledger, changes_of},
+    pool::Pool,
+    sync::{
+        Baton, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+use braid_core::{
+    Block, BlockError, Cause, Control, Event, Outcome, Probe, Scheduler, Sink, State, Stats, TxIndex, Vm,
+};
+use crossbeam_utils::CachePadded;
+use std::{cmp::Reverse, collections::BinaryHeap, ops::Range, sync::Arc};
+
+/// What an execution does when it reads an estimate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// It stops, and runs again from its start once the other transaction is done.
+    #[default]
+    Retry,
+    /// If the other transaction is executing, it waits inside the read, for a bounded time, and goes on.
+    Resume,
+}
+
+/// Optimistic execution on a multi-version memory.
+#[derive(Debug)]
+pub struct BlockStm {
+    pool: Arc<Pool>,
+    arenas: Arenas,
+    waits: Waits,
+    chaos: Option<u64>,
+}
+
+impl BlockStm {
+    /// On the threads of `pool`.
+    pub fn new(pool: Arc<Pool>) -> Self {
+        BlockStm { pool, arenas: Arenas::default(), waits: Waits::default(), chaos: None }
+    }
+
+    /// Chooses what a read of an estimate does.
+    #[must_use]
+    pub fn waits(mut self, waits: Waits) -> Self {
+        self.waits = waits;
+        self
+    }
+
+    /// Perturbs the schedule by `seed`. For tests: does nothing without debug assertions.
+    #[must_use]
+    pub fn chaos(mut self, seed: u64) -> Self {
+        self.chaos = Some(seed);
+        self
+    }
+}
+
+/// Rules 1 to 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Executing,
+    Executed,
+    Blocked,
+    Ready,
+    Committed,
+}
+
+struct Slot<M: Vm> {
+    status: Status,
+    /// Of the execution that runs, or of the last one.
+    incarnation: u32,
+    /// A write may have changed what the running execution read.
+    dirty: bool,
+    /// The attempt at rest, if `Executed`.
+    attempt: Option<Box<Attempt<M>>>,
+    /// Locations with versions of an incarnation that is no longer true.
+    prior: Vec<Loc>,
+    /// Who waits for this transaction.
+    waiters: Vec<TxIndex>,
+}
+
+impl<M: Vm> Slot<M> {
+    fn new() -> Self {
+        Slot {
+            status: Status::Executing,
+            incarnation: 0,
+            dirty: false,
+            attempt: None,
+            prior: Vec::new(),
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Whether its writes are still to come. A final attempt publishes only at its commit (rule 15).
+    fn pending(&self) -> bool {
+        match self.status {
+            Status::Executing | Status::Blocked | Status::Ready => true,
+            Status::Executed => self.attempt.as_ref().is_some_and(|attempt| attempt.is_final),
+            Status::Committed => false,
+        }
+    }
+
+    /// Owns the slot for its next execution.
+    fn begin(&mut self) -> u32 {
+        self.status = Status::Executing;
+        self.dirty = false;
+        self.incarnation += 1;
+        self.incarnation
+    }
+}
+
+/// A range that `tx` has read in its scan number `scan` (rule 16).
+struct RangeReader<K> {
+    tx: TxIndex,
+    scan: u32,
+    range: Range<K>,
+}
+
+/// One block on its way.
+struct Run<'a, M: Vm, S, K, P> {
+    block: &'a Block<'a, M, S>,
+    probe: &'a P,
+    control: &'a Control<'a>,
+    arena: &'a Arena<M::Key, M::Value>,
+    slots: Vec<CachePadded<Mutex<Slot<M>>>>,
+    /// The next index that nobody has drawn.
+    next: CachePadded<AtomicU32>,
+    /// The ledger's cursor, for those who do not hold the baton.
+    cursor: CachePadded<AtomicU32>,
+    /// Length of `heap`, so that the usual look at an empty one takes no lock.
+    ready: CachePadded<AtomicU32>,
+    heap: Mutex<BinaryHeap<Reverse<TxIndex>>>,
+    ranges: Mutex<Vec<RangeReader<M::Key>>>,
+    baton: CachePadded<Baton>,
+    ledger: Mutex<Ledger<'a, M, K>>,
+    stop: AtomicBool,
+    interrupted: Mutex<Option<Cause<M::Error>>>,
+    stats: Mutex<Stats>,
+    waits: Waits,
+    chaos: Option<u64>,
+}
+
+impl Scheduler for BlockStm {
+    fn name(&self) -> &'static str {
+        "block_stm"
+    }
+
+    fn run<M, S, K, P>(
+        &self,
+        block: &Block<'_, M, S>,
+        sink: &mut K,
+        probe: &P,
+        control: &Control<'_>,
+    ) -> Result<Outcome<M>, BlockError<M::Error>>
+    where
+        M: Vm,
+        S: State<M::Key, M::Value>,
+        K: Sink<M>,
+        P: Probe<M::Key>,
+    {
+        let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
+        let mut arena = Arena::take(&self.arenas, self.pool.threads(), M::RANGES);
+        let changed = arena.lend_changed();
+        let run = Run {
+            block,
+            probe,
+            control,
+            arena: &arena,
+            slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(Slot::new()))).collect(),
+            next: CachePadded::new(AtomicU32::new(0)),
+            cursor: CachePadded::new(AtomicU32::new(0)),
+            ready: CachePadded::new(AtomicU32::new(0)),
+            heap: Mutex::new(BinaryHeap::new()),
+            ranges: Mutex::new(Vec::new()),
+            baton: CachePadded::new(Baton::new()),
+            ledger: Mutex::new(Ledger::new(sink, changed)),
+            stop: AtomicBool::new(false),
+            interrupted: Mutex::new(None),
+            stats: Mutex::new(Stats::default()),
+            waits: self.waits,
+            chaos: self.chaos,
+        };
+        if count > 0 {
+            let width = u16::try_from(count).unwrap_or(u16::MAX);
+            self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
+        }
+        let Run { ledger, interrupted, stats, .. } = run;
+        let ended = ledger.into_inner().end(block.txs.len(), interrupted.into_inner());
+        let (changed, result) = match ended {
+            Ok((changed, spawned)) => (changed, Ok(spawned)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let changes = changes_of::<M>(&mut arena, changed);
+        self.arenas.put(arena);
+        Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+    }
+}
+
+impl<'a, M, S, K, P> Run<'a, M, S, K, P>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+{
+    fn brake(&self) -> Brake<'_> {
+        Brake::new(self.control, &self.stop)
+    }
+
+    fn slot(&self, tx: TxIndex) -> &Mutex<Slot<M>> {
+        &self.slots[tx as usize]
+    }
+
+    /// Stops the block, for `cause` or what the control says.
+    fn interrupt(&self, cause: Option<Cause<M::Error>>) {
+        if let Some(cause) = cause.or_else(|| self.control.interrupted()) {
+            self.interrupted.lock().get_or_insert(cause);
+        }
+        // Relaxed: it carries no data.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn event(&self, worker: u16, event: Event<'_, M::Key>) {
+        if P::ON {
+            self.probe.event(worker, event);
+        }
+    }
+
+    /// Puts a transaction that is `Ready` into the heap.
+    fn enqueue(&self, tx: TxIndex) {
+        let mut heap = self.heap.lock();
+        heap.push(Reverse(tx));
+        // Relaxed: a hint where to look; the heap has its lock. A worker that misses it looks again.
+        self.ready.store(heap.len() as u32, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,209 @@
+//! Publishing writes, and telling exactly those who read something else.
+
+use super::{Run, Status};
+use crate::{
+    attempt::Attempt,
+    cells::{Loc, Registered},
+    commit::{Worker, scan},
+    mutants::{self, Mutant},
+};
+use braid_core::{Event, Probe, Sink, State, TxIndex, Value, Vm};
+
+impl<'a, M, S, K, P> Run<'a, M, S, K, P>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+{
+    /// Rule 8: makes the writes of `attempt` visible, takes away what only an earlier incarnation wrote
+    /// (at `prior`), and pushes.
+    pub(super) fn publish(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        incarnation: u32,
+        attempt: &mut Attempt<M>,
+        prior: &[Loc],
+    ) {
+        let mut readers = Vec::new();
+        for (key, write) in &attempt.effects.writes {
+            let mut cell = self.arena.cells.open(key);
+            let loc = cell.loc;
+            let changed = cell.publish(tx, incarnation, write.clone());
+            attempt.log.locs.push(loc);
+            if changed {
+                cell.readers_of(tx, &mut readers);
+                drop(cell);
+                self.push(me, tx, loc, key, &mut readers);
+            }
+        }
+        self.retract(me, tx, incarnation, prior);
+    }
+
+    /// Removes the versions at `prior` that incarnations other than `incarnation` left, and pushes.
+    pub(super) fn retract(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        incarnation: u32,
+        prior: &[Loc],
+    ) {
+        let mut readers = Vec::new();
+        for loc in prior {
+            let mut cell = self.arena.cells.at(*loc);
+            if mutants::on(Mutant::Retract) || !cell.retract(tx, incarnation) {
+                continue;
+            }
+            let key = *cell.key();
+            cell.readers_of(tx, &mut readers);
+            drop(cell);
+            self.push(me, tx, *loc, &key, &mut readers);
+        }
+    }
+
+    /// Rule 11 for a change that `by` made at `loc`. Empties `readers`.
+    pub(super) fn push(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        by: TxIndex,
+        loc: Loc,
+        key: &M::Key,
+        readers: &mut Vec<Registered>,
+    ) {
+        me.hand.chaos.point();
+        for reader in readers.drain(..) {
+            if mutants::on(Mutant::Push) {
+                continue;
+            }
+            let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
+                let record = attempt.log.reads.get(reader.read as usize).filter(|read| read.loc == loc);
+                // A registration that an earlier incarnation left behind.
+                record.is_none_or(|read| self.still_sees(me, reader.tx, loc, &read.seen))
+            };
+            self.tell(me, by, key, reader.tx, holds);
+        }
+        if M::RANGES && !mutants::on(Mutant::Range) {
+            self.push_ranges(me, by, loc, key);
+        }
+    }
+
+    /// Rule 16.
+    fn push_ranges(&self, me: &mut Worker<M, S::Reader<'_>>, by: TxIndex, loc: Loc, key: &M::Key) {
+        let touched: Vec<(TxIndex, u32)> = {
+            let ranges = self.ranges.lock();
+            let hit = ranges.iter().filter(|reader| reader.tx > by && reader.range.contains(key));
+            hit.map(|reader| (reader.tx, reader.scan)).collect()
+        };
+        for (tx, at) in touched {
+            let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
+                let record = attempt.log.scans.get(at as usize).filter(|scan| scan.range.contains(key));
+                record.is_none_or(|record| {
+                    self.with_value(me, tx, loc, |value| record.agrees(key, value)).unwrap_or(false)
+                })
+            };
+            self.tell(me, by, key, tx, holds);
+        }
+    }
+
+    /// Tells `tx` that `by` changed `key`: `holds` says whether an attempt at rest stands.
+    fn tell(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        by: TxIndex,
+        key: &M::Key,
+        tx: TxIndex,
+        holds: impl FnOnce(&mut Worker<M, S::Reader<'_>>, &Attempt<M>) -> bool,
+    ) {
+        let mut slot = self.slot(tx).lock();
+        match slot.status {
+            Status::Executing => slot.dirty = true,
+            Status::Executed => {
+                let Some(attempt) = slot.attempt.as_deref() else { return };
+                debug_assert!(!attempt.is_final, "a final execution has no predecessor left to push");
+                if holds(me, attempt) {
+                    return;
+                }
+                let Some(mut attempt) = slot.attempt.take() else { return };
+                self.event(me.hand.id, Event::Abort { tx, key, by: Some(by) });
+                me.hand.stats.retries += 1;
+                self.mark_estimates(tx, &attempt);
+                std::mem::swap(&mut slot.prior, &mut attempt.log.locs);
+                slot.status = Status::Ready;
+                drop(slot);
+                me.put(attempt, &self.arena.buffers);
+                self.enqueue(tx);
+            }
+            // It reads again anyway.
+            Status::Blocked | Status::Ready => {}
+            // Left behind by an incarnation that did not make it.
+            Status::Committed => debug_assert!(tx < by, "{tx} was committed before {by}"),
+        }
+    }
+
+    pub(super) fn mark_estimates(&self, tx: TxIndex, attempt: &Attempt<M>) {
+        if mutants::on(Mutant::Estimate) {
+            return;
+        }
+        for loc in &attempt.log.locs {
+            self.arena.cells.at(*loc).estimate(tx);
+        }
+    }
+
+    /// Rule 9: whether all that `attempt` saw is still what it would see. Tells the probe if not.
+    pub(super) fn revalidate(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        attempt: &Attempt<M>,
+    ) -> bool {
+        me.hand.stats.validations += 1;
+        for read in &attempt.log.reads {
+            if !self.still_sees(me, tx, read.loc, &read.seen) {
+                let cell = self.arena.cells.at(read.loc);
+                let (key, by) = (*cell.key(), cell.writer_below(tx));
+                drop(cell);
+                self.event(me.hand.id, Event::Abort { tx, key: &key, by });
+                return false;
+            }
+        }
+        for record in &attempt.log.scans {
+            // A scan that meets an estimate counts as changed.
+            let now = scan(&self.arena.cells, &mut me.hand.reader, &record.range, |cell| cell.resolve(tx));
+            if !now.is_ok_and(|now| record.agrees_all(&now)) {
+                self.event(me.hand.id, Event::Abort { tx, key: &record.range.start, by: None });
+                return false;
+            }
+        }
+        true
+    }
+
+    fn still_sees(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        loc: Loc,
+        seen: &<M::Value as Value>::Seen,
+    ) -> bool {
+        // A state that fails counts as a change: the next execution meets the failure itself.
+        self.with_value(me, tx, loc, |value| M::Value::holds(seen, value)).unwrap_or(false)
+    }
+
+    /// Shows what `tx` would read at `loc`; `None` if the state fails.
+    pub(super) fn with_value<T>(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        loc: Loc,
+        show: impl Fn(Option<&M::Value>) -> T,
+    ) -> Option<T> {
+        let cell = self.arena.cells.at(loc);
+        if let Some(shown) = cell.peek(tx, &show) {
+            return Some(shown);
+        }
+        let key = *cell.key();
+        drop(cell);
+        let cell = self.arena.cells.load(loc, &key, &mut me.hand.reader).ok()?;
+        cell.peek(tx, show)
+    }
+}

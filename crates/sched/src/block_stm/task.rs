@@ -1,0 +1,221 @@
+//! What a worker does: draw a transaction, execute it, publish, settle.
+
+use super::{Run, Status, view::StmView};
+use crate::{
+    attempt::{Attempt, Verdict, execute},
+    chaos::Chaos,
+    commit::{StopOnPanic, Worker},
+    mutants::{self, Mutant},
+    sync::{Backoff, atomic::Ordering},
+};
+use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
+use std::cmp::Reverse;
+
+/// What became of an execution.
+enum Next {
+    /// The transaction is settled, or waits, or is somebody else's.
+    Done,
+    /// Run it again, as this incarnation.
+    Again(u32),
+    /// The block was given up.
+    Stop,
+}
+
+impl<'a, M, S, K, P> Run<'a, M, S, K, P>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+{
+    /// One worker's part of the block.
+    pub(super) fn work(&self, id: u16) {
+        let _guard = StopOnPanic(&self.stop);
+        let reader = match self.block.state.reader() {
+            Ok(reader) => reader,
+            // The others can do without this worker, but somebody has to say why nobody runs.
+            Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
+            Err(_) => return,
+        };
+        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id));
+        let mut idle = Backoff::default();
+        while !self.brake().stopped() {
+            me.hand.chaos.point();
+            let Some((tx, mut incarnation)) = self.draw() else {
+                if self.control.interrupted::<M::Error>().is_some() {
+                    self.interrupt(None);
+                }
+                idle.wait();
+                continue;
+            };
+            idle.reset();
+            loop {
+                match self.attempt(&mut me, tx, incarnation) {
+                    Next::Again(next) => incarnation = next,
+                    Next::Done => break,
+                    Next::Stop => return self.interrupt(None),
+                }
+            }
+            self.commit(&mut me);
+        }
+        me.finish(&self.arena.buffers, &self.stats);
+    }
+
+    /// Rule 5: a transaction to execute, and its incarnation.
+    fn draw(&self) -> Option<(TxIndex, u32)> {
+        // Relaxed, here and below: only hints where to look; slots and heap have their locks.
+        while self.ready.load(Ordering::Relaxed) > 0 {
+            let mut heap = self.heap.lock();
+            let popped = heap.pop();
+            self.ready.store(heap.len() as u32, Ordering::Relaxed);
+            drop(heap);
+            let Some(Reverse(tx)) = popped else { break };
+            let mut slot = self.slot(tx).lock();
+            if slot.status == Status::Ready {
+                return Some((tx, slot.begin()));
+            }
+        }
+        let count = self.slots.len() as u32;
+        if self.next.load(Ordering::Relaxed) >= count {
+            return None;
+        }
+        let tx = self.next.fetch_add(1, Ordering::Relaxed);
+        (tx < count).then_some((tx, 0))
+    }
+
+    /// Executes `tx` once.
+    fn attempt(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, incarnation: u32) -> Next {
+        self.event(me.hand.id, Event::Start { tx, incarnation });
+        let mut attempt = me.take(&self.arena.buffers);
+        // Acquire: all lower transactions are folded if this says so (rule 15).
+        if self.cursor.load(Ordering::Acquire) == tx {
+            let (vm, txs) = (self.block.vm, self.block.txs);
+            if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
+                return Next::Stop;
+            }
+            self.event(me.hand.id, Event::Finish { tx, incarnation });
+            let mut slot = self.slot(tx).lock();
+            slot.attempt = Some(attempt);
+            slot.status = Status::Executed;
+            return Next::Done;
+        }
+        match self.speculate(me, tx, &mut attempt) {
+            Verdict::Done => {}
+            Verdict::Failed(cause) => {
+                attempt.failure = Some(cause);
+                attempt.effects.writes.clear();
+            }
+            Verdict::Blocked(on) => {
+                me.put(attempt, &self.arena.buffers);
+                return self.wait_for(tx, on);
+            }
+            Verdict::Interrupted => return Next::Stop,
+        }
+        me.hand.chaos.point();
+        self.finish(me, tx, incarnation, attempt)
+    }
+
+    fn speculate(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        attempt: &mut Attempt<M>,
+    ) -> Verdict<M::Error> {
+        attempt.clear(false);
+        me.hand.stats.executions += 1;
+        let Attempt { log, effects, .. } = attempt;
+        let mut view = StmView {
+            run: self,
+            hand: &mut me.hand,
+            brake: self.brake(),
+            tx,
+            reads: &mut log.reads,
+            scans: &mut log.scans,
+            assumed: &mut log.assumed,
+            halted: None,
+        };
+        let halted = |view: &mut StmView<'_, '_, M, S, K, P, _>| view.halted.take();
+        execute(self.block.vm, &mut me.scratch, &self.block.txs[tx as usize], &mut view, halted, effects)
+    }
+
+    /// Rule 7.
+    fn wait_for(&self, tx: TxIndex, on: TxIndex) -> Next {
+        debug_assert!(on < tx, "transactions wait for lower ones only");
+        self.slot(tx).lock().status = Status::Blocked;
+        let mut other = self.slot(on).lock();
+        if other.pending() {
+            other.waiters.push(tx);
+            return Next::Done;
+        }
+        drop(other);
+        // Nobody else touches a blocked slot that is in no waiter list.
+        Next::Again(self.slot(tx).lock().begin())
+    }
+
+    /// Rules 8 and 9.
+    fn finish(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        incarnation: u32,
+        mut attempt: Box<Attempt<M>>,
+    ) -> Next {
+        let mut slot = self.slot(tx).lock();
+        let dirty = std::mem::take(&mut slot.dirty);
+        if dirty {
+            drop(slot);
+            if !self.revalidate(me, tx, &attempt) {
+                return self.again(me, tx, attempt);
+            }
+            slot = self.slot(tx).lock();
+        }
+        let prior = std::mem::take(&mut slot.prior);
+        drop(slot);
+        self.publish(me, tx, incarnation, &mut attempt, &prior);
+        me.hand.chaos.point();
+        loop {
+            let mut slot = self.slot(tx).lock();
+            if !slot.dirty {
+                self.event(me.hand.id, Event::Finish { tx, incarnation });
+                slot.attempt = Some(attempt);
+                slot.status = Status::Executed;
+                let waiters = std::mem::take(&mut slot.waiters);
+                drop(slot);
+                self.wake(waiters);
+                return Next::Done;
+            }
+            slot.dirty = false;
+            drop(slot);
+            if !self.revalidate(me, tx, &attempt) {
+                self.disown(tx, &mut attempt);
+                return self.again(me, tx, attempt);
+            }
+        }
+    }
+
+    fn again(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: Box<Attempt<M>>) -> Next {
+        me.hand.stats.retries += 1;
+        me.put(attempt, &self.arena.buffers);
+        Next::Again(self.slot(tx).lock().begin())
+    }
+
+    /// Marks the published writes of an execution that is not true as estimates.
+    fn disown(&self, tx: TxIndex, attempt: &mut Attempt<M>) {
+        self.mark_estimates(tx, attempt);
+        std::mem::swap(&mut self.slot(tx).lock().prior, &mut attempt.log.locs);
+    }
+
+    /// Makes waiters ready (rule 3).
+    pub(super) fn wake(&self, waiters: Vec<TxIndex>) {
+        if mutants::on(Mutant::Wake) {
+            return;
+        }
+        for tx in waiters {
+            let mut slot = self.slot(tx).lock();
+            debug_assert_eq!(slot.status, Status::Blocked, "only the one it waits for wakes it");
+            slot.status = Status::Ready;
+            drop(slot);
+            self.enqueue(tx);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The speculative view: everything below the transaction, as far as it has run.
+
+use super::{RangeReader, Run, Status, Waits};
+use crate::{
+    attempt::{ReadRecord, ScanRecord},
+    brake::Brake,
+    cells::{Loc, Registered, Resolved},
+    commit::{Hand, scan},
+    sync::{Backoff, atomic::Ordering},
+};
+use braid_core::{Event, Halt, Probe, Read, ReadId, Reader, Sink, State, TxIndex, Value, View, Vm};
+use std::ops::Range;
+
+type Seen<M> = <<M as Vm>::Value as Value>::Seen;
+
+/// Reads of one speculative execution (rules 6, 7 and 16), recorded.
+pub(super) struct StmView<'v, 'a, M: Vm, S, K, P, R> {
+    pub(super) run: &'v Run<'a, M, S, K, P>,
+    pub(super) hand: &'v mut Hand<R>,
+    pub(super) brake: Brake<'v>,
+    pub(super) tx: TxIndex,
+    pub(super) reads: &'v mut Vec<ReadRecord<M::Value>>,
+    pub(super) scans: &'v mut Vec<ScanRecord<M::Key, M::Value>>,
+    pub(super) assumed: &'v mut Vec<(M::Key, Loc, Seen<M>)>,
+    pub(super) halted: Option<Halt>,
+}
+
+impl<M, S, K, P, R> StmView<'_, '_, M, S, K, P, R>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+    R: Reader<M::Key, M::Value>,
+{
+    /// How often a resumable wait looks again before it gives up.
+    const PATIENCE: u32 = if crate::sync::MODEL { 3 } else { 512 };
+
+    fn value(&mut self, key: &M::Key) -> Result<Option<M::Value>, Halt> {
+        self.brake.check()?;
+        self.hand.chaos.point();
+        let cells = &self.run.arena.cells;
+        let mut cell = cells.open(key);
+        let loc = cell.loc;
+        let mut patience = Backoff::default();
+        loop {
+            match cell.resolve(self.tx) {
+                Resolved::Value(value) => {
+                    let read = self.reads.len() as u32;
+                    // Relaxed: an old horizon only keeps more readers than needed.
+                    let horizon = self.run.cursor.load(Ordering::Relaxed);
+                    cell.register(Registered { tx: self.tx, read }, horizon);
+                    drop(cell);
+                    let seen = M::Value::exactly(value.as_ref());
+                    self.reads.push(ReadRecord { loc, stamp: 0, seen });
+                    return Ok(value);
+                }
+                Resolved::Unread => {
+                    drop(cell);
+                    cell = cells.load(loc, key, &mut self.hand.reader)?;
+                }
+                Resolved::Estimate(on) => {
+                    drop(cell);
+                    self.wait(key, on, &mut patience)?;
+                    cell = cells.at(loc);
+                }
+            }
+        }
+    }
+
+    /// Waits a little for `on`, if that is the way and makes sense.
+    fn wait(&mut self, key: &M::Key, on: TxIndex, patience: &mut Backoff) -> Result<(), Halt> {
+        if patience.rounds() == 0 {
+            self.hand.stats.waits += 1;
+            self.run.event(self.hand.id, Event::Wait { tx: self.tx, key, on });
+        }
+        self.brake.check()?;
+        if self.run.waits == Waits::Retry || patience.rounds() >= Self::PATIENCE {
+            return Err(Halt::Blocked(on));
+        }
+        {
+            let other = self.run.slot(on).lock();
+            if !other.pending() {
+                // It settled between the read and this look: read again.
+                return Ok(());
+            }
+            if matches!(other.status, Status::Blocked | Status::Ready) {
+                return Err(Halt::Blocked(on));
+            }
+        }
+        patience.wait();
+        Ok(())
+    }
+
+    fn register_range(&self, range: &Range<M::Key>) {
+        let mut ranges = self.run.ranges.lock();
+        if ranges.len() == ranges.capacity() {
+            // Relaxed: as for single readers.
+            let horizon = self.run.cursor.load(Ordering::Relaxed);
+            ranges.retain(|reader| reader.tx >= horizon);
+            let kept = ranges.len();
+            ranges.reserve(kept + 16);
+        }
+        ranges.push(RangeReader { tx: self.tx, scan: self.scans.len() as u32, range: range.clone() });
+    }
+}
+
+impl<M, S, K, P, R> View<M::Key, M::Value> for StmView<'_, '_, M, S, K, P, R>
+where
+    M: Vm,
+    S: State<M::Key, M::Value>,
+    K: Sink<M>,
+    P: Probe<M::Key>,
+    R: Reader<M::Key, M::Value>,
+{
+    fn read(&mut self, key: &M::Key) -> Result<Read<M::Value>, Halt> {
+        let value = self.value(key).inspect_err(|halt| self.halted = Some(halt.clone()))?;
+        Ok(Read { id: ReadId(self.reads.len() as u32 - 1), value })
+    }
+
+    fn narrow(&mut self, read: ReadId, seen: Seen<M>) {
+        if let Some(record) = self.reads.get_mut(read.0 as usize) {
+            record.seen = seen;
+        } else {
+            debug_assert!(false, "{read:?} was not handed out");
+        }
+    }
+
+    fn assume(&mut self, key: &M::Key, seen: Seen<M>) {
+        let mut cell = self.run.arena.cells.open(key);
+        let loc = cell.loc;
+        if cell.committed().is_none() {
+            drop(cell);
+            // Here rather than in the commit. If it fails now, it fails there as well.
+            if let Ok(value) = self.hand.reader.get(key) {
+                cell = self.run.arena.cells.at(loc);
+                cell.fill(value);
+            }
+        }
+        self.assumed.push((*key, loc, seen));
+    }
+
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    fn scan(&mut self, range: Range<M::Key>) -> Result<Vec<(M::Key, M::Value)>, Halt> {
+        debug_assert!(M::RANGES, "a VM that scans says so");
+        // Registered first, resolved second (rule 16).
+        self.register_range(&range);
+        let tx = self.tx;
+        let cells = &self.run.arena.cells;
+        let reader = &mut self.hand.reader;
+        let scanned = self.brake.check().and_then(|()| scan(cells, reader, &range, |cell| cell.resolve(tx)));
+        if let Err(Halt::Blocked(on)) = &scanned {
+            self.hand.stats.waits += 1;
+            self.run.event(self.hand.id, Event::Wait { tx, key: &range.start, on: *on });
+        }
+        let found = scanned.inspect_err(|halt| self.halted = Some(halt.clone()))?;
+        let seen = found.iter().map(|(key, value)| (*key, M::Value::exactly(Some(value)))).collect();
+        self.scans.push(ScanRecord { range, found: seen });
+        Ok(found)
+    }
+}

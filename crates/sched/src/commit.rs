@@ -1,0 +1,356 @@
+//! What the parallel schedules share at the point of commit: the view of a final execution, the ledger
+//! of what is final, and the state of one worker.
+
+use crate::{
+    arena::Arenas,
+    attempt::{Attempt, Buffers, Verdict, execute},
+    brake::Brake,
+    cells::{Cell, Cells, Loc, Open, Resolved},
+    chaos::Chaos,
+    mutants::{self, Mutant},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use braid_core::{
+    BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, StoreError, TxIndex, Value,
+    View, Vm, Write,
+};
+use std::ops::Range;
+
+/// Changed locations, by first change.
+pub(crate) type Changed<K> = Vec<(K, Loc)>;
+
+/// What a ledger leaves: changed locations and spawned transactions.
+pub(crate) type End<M> = (Changed<<M as Vm>::Key>, Vec<<M as Vm>::Tx>);
+
+/// Tables and buffers of a parallel schedule, kept from block to block.
+pub(crate) struct Arena<K, V: Value> {
+    pub(crate) cells: Cells<K, V>,
+    pub(crate) buffers: Mutex<Vec<Buffers<K, V>>>,
+    changed: Changed<K>,
+}
+
+impl<K: Key, V: Value> Arena<K, V> {
+    /// An empty arena for `threads` threads.
+    pub(crate) fn new(threads: u16, ranges: bool) -> Self {
+        Arena { cells: Cells::new(threads, ranges), buffers: Mutex::new(Vec::new()), changed: Vec::new() }
+    }
+
+    /// An arena that a finished block left, or a new one.
+    pub(crate) fn take(idle: &Arenas, threads: u16, ranges: bool) -> Box<Self> {
+        let mut arena = idle.take(|| Arena::new(threads, ranges));
+        if arena.cells.has_ranges() != ranges {
+            // Left by a VM with the same keys and other needs.
+            *arena = Arena::new(threads, ranges);
+        }
+        arena
+    }
+
+    /// Lends the list of changed locations to a ledger.
+    pub(crate) fn lend_changed(&mut self) -> Changed<K> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The final values of the changed locations. Takes the list back, and forgets all locations.
+    pub(crate) fn finish(&mut self, mut changed: Changed<K>) -> Vec<(K, Option<V>)> {
+        let values = changed.iter().map(|(key, loc)| (*key, self.cells.take(*loc))).collect();
+        changed.clear();
+        self.changed = changed;
+        self.cells.clear();
+        values
+    }
+}
+
+/// What a view needs of its thread, while the VM has the scratch.
+pub(crate) struct Hand<R> {
+    pub(crate) id: u16,
+    pub(crate) reader: R,
+    pub(crate) chaos: Chaos,
+    pub(crate) stats: Stats,
+}
+
+/// What one thread brings to a block.
+pub(crate) struct Worker<M: Vm, R> {
+    pub(crate) hand: Hand<R>,
+    pub(crate) scratch: M::Worker,
+    /// Executions whose memory can be used again.
+    spare: Vec<Box<Attempt<M>>>,
+}
+
+impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
+    /// Spare executions one worker keeps for itself before it offers them to the others.
+    const KEPT: usize = 8;
+
+    pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos) -> Self {
+        let hand = Hand { id, reader, chaos, stats: Stats::default() };
+        Worker { hand, scratch: vm.worker(), spare: Vec::new() }
+    }
+
+    /// A cleared execution.
+    pub(crate) fn take(&mut self, shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>) -> Box<Attempt<M>> {
+        self.spare.pop().unwrap_or_else(|| {
+            let buffers = shared.lock().pop().unwrap_or_default();
+            Box::new(Attempt::new(buffers))
+        })
+    }
+
+    /// Gives back an execution that nobody needs any more.
+    pub(crate) fn put(
+        &mut self,
+        mut attempt: Box<Attempt<M>>,
+        shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>,
+    ) {
+        attempt.clear(false);
+        if self.spare.len() < Self::KEPT {
+            self.spare.push(attempt);
+        } else {
+            shared.lock().push(attempt.into_buffers());
+        }
+    }
+
+    /// Leaves the block.
+    pub(crate) fn finish(self, shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>, total: &Mutex<Stats>) {
+        shared.lock().extend(self.spare.into_iter().map(|attempt| attempt.into_buffers()));
+        let mut total = total.lock();
+        total.executions += self.hand.stats.executions;
+        total.retries += self.hand.stats.retries;
+        total.waits += self.hand.stats.waits;
+        total.validations += self.hand.stats.validations;
+    }
+
+    /// Executes `tx` with every earlier transaction committed. False if the block was given up.
+    pub(crate) fn execute_final(
+        &mut self,
+        vm: &M,
+        tx: &M::Tx,
+        cells: &Cells<M::Key, M::Value>,
+        brake: Brake<'_>,
+        attempt: &mut Attempt<M>,
+    ) -> bool {
+        attempt.clear(true);
+        self.hand.stats.executions += 1;
+        let mut view = FinalView::new(cells, &mut self.hand.reader, brake);
+        let verdict =
+            execute(vm, &mut self.scratch, tx, &mut view, |view| view.halted.take(), &mut attempt.effects);
+        match verdict {
+            Verdict::Done => true,
+            Verdict::Failed(cause) => {
+                attempt.failure = Some(cause);
+                true
+            }
+            Verdict::Blocked(_) => unreachable!("a final view never waits"),
+            Verdict::Interrupted => false,
+        }
+    }
+
+    /// Whether everything that `attempt` assumed is true of the committed prefix. A state that cannot
+    /// tell counts as no: the execution that follows meets the same failure.
+    pub(crate) fn assumed_holds(
+        &mut self,
+        cells: &Cells<M::Key, M::Value>,
+        attempt: &Attempt<M>,
+    ) -> Result<(), M::Key> {
+        for (key, loc, seen) in &attempt.log.assumed {
+            let mut cell = cells.at(*loc);
+            if cell.committed().is_none() {
+                drop(cell);
+                cell = cells.load(*loc, key, &mut self.hand.reader).map_err(|_| *key)?;
+            }
+            let holds = cell.committed().is_some_and(|value| M::Value::holds(seen, value));
+            if !holds && !mutants::on(Mutant::Assume) {
+                return Err(*key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a cell for the commit of `write`, its base loaded if the write needs one.
+pub(crate) fn open_for_commit<'a, K: Key, V: Value, R: Reader<K, V>>(
+    cells: &'a Cells<K, V>,
+    cell: Open<'a, K, V>,
+    write: &Write<V>,
+    reader: &mut R,
+) -> Result<Open<'a, K, V>, StoreError> {
+    if !cell.lacks_base(write) {
+        return Ok(cell);
+    }
+    let (loc, key) = (cell.loc, *cell.key());
+    drop(cell);
+    cells.load(loc, &key, reader)
+}
+
+/// What is final, and who is told. Guarded by the baton of its schedule.
+pub(crate) struct Ledger<'a, M: Vm, K> {
+    sink: &'a mut K,
+    /// The first transaction that is not final.
+    pub(crate) cursor: TxIndex,
+    /// Changed locations by first change.
+    pub(crate) changed: Changed<M::Key>,
+    spawned: Vec<M::Tx>,
+    error: Option<BlockError<M::Error>>,
+}
+
+impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
+    pub(crate) fn new(sink: &'a mut K, changed: Changed<M::Key>) -> Self {
+        Ledger { sink, cursor: 0, changed, spawned: Vec::new(), error: None }
+    }
+
+    /// Whether the sink lets the next transaction follow.
+    pub(crate) fn admit(&mut self) -> Result<(), Cause<M::Error>> {
+        self.sink.admit(self.cursor).map_err(Cause::Invalid)
+    }
+
+    /// Ends the block at the cursor.
+    pub(crate) fn fail(&mut self, cause: Cause<M::Error>) {
+        self.error.get_or_insert(BlockError { tx: self.cursor, cause });
+    }
+
+    /// Delivers the final effects of the transaction at the cursor, whose writes are folded, and
+    /// advances.
+    pub(crate) fn deliver(&mut self, attempt: &mut Attempt<M>) {
+        debug_assert!(self.error.is_none(), "nothing is delivered after the block has failed");
+        debug_assert!(attempt.failure.is_none(), "only effects are delivered");
+        self.spawned.extend(attempt.effects.spawn.iter().cloned());
+        self.sink.commit(self.cursor, &mut attempt.effects);
+        self.cursor += 1;
+    }
+
+    /// The end of the block: changes by location, spawned transactions.
+    pub(crate) fn end(
+        self,
+        txs: usize,
+        interrupted: Option<Cause<M::Error>>,
+    ) -> Result<End<M>, BlockError<M::Error>> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if (self.cursor as usize) < txs {
+            // A worker that could not go on without having been told to left the cause behind.
+            let cause = interrupted.unwrap_or(Cause::Cancelled);
+            return Err(BlockError { tx: self.cursor, cause });
+        }
+        Ok((self.changed, self.spawned))
+    }
+}
+
+/// Takes the values of the changed locations out of an arena, for the outcome.
+pub(crate) fn changes_of<M: Vm>(arena: &mut Arena<M::Key, M::Value>, changed: Changed<M::Key>) -> Changes<M> {
+    arena.finish(changed)
+}
+
+/// Stops the other workers if this one unwinds: what they wait for would never come.
+pub(crate) struct StopOnPanic<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Relaxed: it carries no data.
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The view of a transaction whose predecessors are all committed. Records nothing.
+pub(crate) struct FinalView<'a, K, V: Value, R> {
+    cells: &'a Cells<K, V>,
+    reader: &'a mut R,
+    brake: Brake<'a>,
+    reads: u32,
+    halted: Option<Halt>,
+    /// What was read, to check what the VM says about it.
+    #[cfg(debug_assertions)]
+    values: Vec<Option<V>>,
+}
+
+impl<'a, K: Key, V: Value, R: Reader<K, V>> FinalView<'a, K, V, R> {
+    fn new(cells: &'a Cells<K, V>, reader: &'a mut R, brake: Brake<'a>) -> Self {
+        FinalView {
+            cells,
+            reader,
+            brake,
+            reads: 0,
+            halted: None,
+            #[cfg(debug_assertions)]
+            values: Vec::new(),
+        }
+    }
+
+    fn value(&mut self, key: &K) -> Result<Option<V>, Halt> {
+        self.brake.check()?;
+        let mut cell = self.cells.open(key);
+        if cell.committed().is_none() {
+            let loc = cell.loc;
+            drop(cell);
+            cell = self.cells.load(loc, key, self.reader)?;
+        }
+        Ok(cell.committed().flatten().cloned())
+    }
+}
+
+impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
+    fn read(&mut self, key: &K) -> Result<Read<V>, Halt> {
+        let value = self.value(key).inspect_err(|halt| self.halted = Some(halt.clone()))?;
+        #[cfg(debug_assertions)]
+        self.values.push(value.clone());
+        let id = ReadId(self.reads);
+        self.reads += 1;
+        Ok(Read { id, value })
+    }
+
+    fn narrow(&mut self, read: ReadId, seen: V::Seen) {
+        #[cfg(debug_assertions)]
+        {
+            let value = &self.values[read.0 as usize];
+            assert!(V::holds(&seen, value.as_ref()), "narrowed to {seen:?}, but read {value:?}");
+        }
+        let _ = (read, seen);
+    }
+
+    fn assume(&mut self, key: &K, _seen: V::Seen) {
+        debug_assert!(false, "a final execution checks {key:?} instead of assuming");
+    }
+
+    fn is_final(&self) -> bool {
+        true
+    }
+
+    fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, Halt> {
+        let committed = |cell: &Cell<K, V>| match cell.committed() {
+            Some(value) => Resolved::Value(value.cloned()),
+            None => Resolved::Unread,
+        };
+        let scanned = self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed));
+        scanned.inspect_err(|halt| self.halted = Some(halt.clone()))
+    }
+}
+
+/// All present keys of `range` with their values, as `resolve` sees each location.
+pub(crate) fn scan<K: Key, V: Value, R: Reader<K, V>>(
+    cells: &Cells<K, V>,
+    reader: &mut R,
+    range: &Range<K>,
+    resolve: impl Fn(&Cell<K, V>) -> Resolved<V>,
+) -> Result<Vec<(K, V)>, Halt> {
+    if range.start >= range.end {
+        return Ok(Vec::new());
+    }
+    for (key, value) in reader.scan(range.clone())? {
+        cells.open(&key).fill(Some(value));
+    }
+    let mut found = Vec::new();
+    for (key, loc) in cells.in_range(range) {
+        let mut cell = cells.at(loc);
+        // Whatever nobody has filled in was not in what the state just listed.
+        cell.fill(None);
+        match resolve(&cell) {
+            Resolved::Value(Some(value)) => found.push((key, value)),
+            Resolved::Value(None) => {}
+            Resolved::Estimate(tx) => return Err(Halt::Blocked(tx)),
+            Resolved::Unread => debug_assert!(false, "a filled location resolves"),
+        }
+    }
+    Ok(found)
+}

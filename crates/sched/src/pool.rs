@@ -1,0 +1,286 @@
+//! Threads that outlive blocks.
+//!
+//! Protocol:
+//! 1. A run is announced by writing `job`, then `left`, then bumping `epoch`. Runs are serialised by
+//!    `turn`.
+//! 2. A worker below the job's width calls the job once, in the epoch that the job names, then
+//!    decrements `left`: its last access to the job. Other workers never touch the closure, and one
+//!    that wakes late never takes the job of another epoch.
+//! 3. The caller returns only after `left` is zero, so the closure outlives every call of it.
+//! 4. A worker sets its `parked` flag before it looks at `epoch` for the last time and parks; the
+//!    caller bumps `epoch` before it looks at the flags. All four accesses are SeqCst, so at least one
+//!    of the two sees the other: no wake-up is lost. The caller's own sleep on `left` works alike.
+//! 5. Panics are caught on both sides and handed back after rule 3 is met.
+
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    thread,
+};
+use crossbeam_utils::CachePadded;
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
+
+/// Most threads of one pool.
+pub const MAX_THREADS: u16 = 1024;
+
+/// Spins before a wait parks: some tens of microseconds, the pause between two blocks of a replay.
+const SPINS: u32 = if crate::sync::MODEL { 1 } else { 4096 };
+
+type Work = dyn Fn(u16) + Sync;
+
+/// One run, as the workers see it.
+#[derive(Clone)]
+struct Job {
+    work: *const Work,
+    epoch: u32,
+    width: u16,
+    caller: thread::Thread,
+}
+
+// SAFETY: `work` points to a `Sync` closure, and is dereferenced only while `Pool::run_on` keeps that
+// closure alive (rules 2 and 3).
+unsafe impl Send for Job {}
+
+struct Shared {
+    epoch: CachePadded<AtomicU32>,
+    left: CachePadded<AtomicUsize>,
+    job: Mutex<Option<Job>>,
+    quit: AtomicBool,
+    caller_parked: AtomicBool,
+    parked: Vec<CachePadded<AtomicBool>>,
+    panics: Mutex<Vec<WorkerPanic>>,
+    spins: u32,
+}
+
+/// A panic that left the closure of [`Pool::run`].
+pub struct WorkerPanic {
+    /// The worker it happened on.
+    pub worker: u16,
+    payload: Box<dyn Any + Send>,
+}
+
+impl WorkerPanic {
+    /// Goes on with the panic in the calling thread.
+    pub fn resume(self) -> ! {
+        resume_unwind(self.payload)
+    }
+}
+
+impl fmt::Debug for WorkerPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPanic").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// A fixed set of worker threads, shared by schedulers; nothing is spawned per block.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<thread::JoinHandle<()>>,
+    turn: Mutex<()>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads()).finish()
+    }
+}
+
+impl Pool {
+    /// A pool of `threads`, the caller of [`run`](Self::run) included: 1 spawns none. Clamped to
+    /// 1..=[`MAX_THREADS`].
+    pub fn new(threads: u16) -> Self {
+        let threads = threads.clamp(1, MAX_THREADS);
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        // With more threads than cores a spinning one only keeps another from running.
+        let spins = if usize::from(threads) > cores { 0 } else { SPINS };
+        let shared = Arc::new(Shared {
+            epoch: CachePadded::new(AtomicU32::new(0)),
+            left: CachePadded::new(AtomicUsize::new(0)),
+            job: Mutex::new(None),
+            quit: AtomicBool::new(false),
+            caller_parked: AtomicBool::new(false),
+            parked: (1..threads).map(|_| CachePadded::new(AtomicBool::new(false))).collect(),
+            panics: Mutex::new(Vec::new()),
+            spins,
+        });
+        let workers = (1..threads)
+            .map(|worker| {
+                let shared = shared.clone();
+                thread::spawn(move || shared.serve(worker))
+            })
+            .collect();
+        Pool { shared, workers, turn: Mutex::new(()) }
+    }
+
+    /// Threads, the caller included.
+    pub fn threads(&self) -> u16 {
+        self.workers.len() as u16 + 1
+    }
+
+    /// Calls `work(0)` here and `work(w)` on every worker, and returns when all have returned.
+    /// Concurrent calls take turns; a call from inside `work` would wait for itself.
+    ///
+    /// # Errors
+    /// The panic of the lowest worker that panicked. The pool stays usable.
+    pub fn run(&self, work: &(dyn Fn(u16) + Sync)) -> Result<(), WorkerPanic> {
+        self.run_on(self.threads(), work)
+    }
+
+    /// Like [`run`](Self::run), on at most `width` threads: a small block does not wake them all.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_on(&self, width: u16, work: &(dyn Fn(u16) + Sync)) -> Result<(), WorkerPanic> {
+        let width = width.clamp(1, self.threads());
+        if width == 1 {
+            return catch_unwind(AssertUnwindSafe(|| work(0)))
+                .map_err(|payload| WorkerPanic { worker: 0, payload });
+        }
+        let _turn = self.turn.lock();
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. Rules 2 and 3: no worker uses the pointer after this
+        // function returns, and it cannot unwind before that, since `work(0)` is caught.
+        let work_ptr = unsafe {
+            std::mem::transmute::<*const (dyn Fn(u16) + Sync + '_), *const Work>(std::ptr::from_ref(work))
+        };
+        // Relaxed: only the holder of `turn` changes it. Wraps after 2^32 runs, like the bump below.
+        let epoch = shared.epoch.load(Ordering::Relaxed).wrapping_add(1);
+        *shared.job.lock() = Some(Job { work: work_ptr, epoch, width, caller: thread::current() });
+        // Relaxed: published by the bump of `epoch`.
+        shared.left.store(usize::from(width) - 1, Ordering::Relaxed);
+        shared.caller_parked.store(false, Ordering::Relaxed);
+        // SeqCst: rule 4. Publishes `left`.
+        shared.epoch.fetch_add(1, Ordering::SeqCst);
+        for worker in 0..usize::from(width) - 1 {
+            // SeqCst: rule 4. Whoever clears the flag pays for the system call.
+            if shared.parked[worker].swap(false, Ordering::SeqCst) {
+                self.workers[worker].thread().unpark();
+            }
+        }
+        let mine = catch_unwind(AssertUnwindSafe(|| work(0)));
+        shared.await_workers();
+        *shared.job.lock() = None;
+        let mut panics = std::mem::take(&mut *shared.panics.lock());
+        if let Err(payload) = mine {
+            panics.push(WorkerPanic { worker: 0, payload });
+        }
+        panics.into_iter().min_by_key(|panic| panic.worker).map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Relaxed: published by the bump of `epoch`.
+        self.shared.quit.store(true, Ordering::Relaxed);
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches every panic of the work, so it ends only by returning.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The life of worker `id` (from 1).
+    fn serve(&self, id: u16) {
+        let mut epoch = 0;
+        loop {
+            epoch = self.await_epoch(id, epoch);
+            // Relaxed: written before the bump that `await_epoch` has acquired.
+            if self.quit.load(Ordering::Relaxed) {
+                return;
+            }
+            let job = self.job.lock().clone();
+            // None, of another epoch, or too narrow for this worker: rule 2 forbids to touch it.
+            let Some(job) = job.filter(|job| job.epoch == epoch && id < job.width) else { continue };
+            // SAFETY: rule 3; `left` still counts this worker.
+            let work = unsafe { &*job.work };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(id))) {
+                self.panics.lock().push(WorkerPanic { worker: id, payload });
+            }
+            // SeqCst: rule 4, and Release of all that the work wrote.
+            if self.left.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_parked.load(Ordering::SeqCst) {
+                job.caller.unpark();
+            }
+        }
+    }
+
+    /// Waits until `epoch` is no longer `last`; the new one. A worker that takes part in a run cannot
+    /// miss the next epoch, because the run does not end without it.
+    fn await_epoch(&self, id: u16, last: u32) -> u32 {
+        for _ in 0..self.spins {
+            // Acquire: pairs with the bump; `job`, `left` and `quit` are visible.
+            let now = self.epoch.load(Ordering::Acquire);
+            if now != last {
+                return now;
+            }
+            relax();
+        }
+        let parked = &self.parked[usize::from(id) - 1];
+        loop {
+            // SeqCst: rule 4.
+            parked.store(true, Ordering::SeqCst);
+            let now = self.epoch.load(Ordering::SeqCst);
+            if now != last {
+                // Relaxed: a flag left behind costs the caller one needless unpark at most.
+                parked.store(false, Ordering::Relaxed);
+                return now;
+            }
+            thread::park();
+        }
+    }
+
+    /// Waits until every worker of the run has returned.
+    fn await_workers(&self) {
+        for _ in 0..self.spins {
+            // Acquire: pairs with the workers' decrements.
+            if self.left.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            relax();
+        }
+        // SeqCst: rule 4.
+        self.caller_parked.store(true, Ordering::SeqCst);
+        while self.left.load(Ordering::SeqCst) != 0 {
+            thread::park();
+        }
+    }
+}
+
+fn relax() {
+    if crate::sync::MODEL {
+        thread::yield_now();
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod tests {
+    use super::Pool;
+    use crate::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn every_run_completes() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let pool = Pool::new(2);
+            for run in 1..3 {
+                let calls = AtomicU32::new(0);
+                // Relaxed: the return of `run` orders it.
+                let work = |worker: u16| {
+                    calls.fetch_add(u32::from(worker) + 1, Ordering::Relaxed);
+                };
+                pool.run(&work).expect("no panic");
+                assert_eq!(calls.load(Ordering::Relaxed), 3, "run {run}");
+            }
+        });
+    }
+}

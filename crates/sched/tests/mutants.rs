@@ -1,0 +1,103 @@
+//! The suite notices when a safety measure is missing: each is left out in turn, and some block has to
+//! come out wrong, stall, or trip an assertion.
+#![cfg(feature = "mutants")]
+
+use braid_core::Scheduler;
+use braid_sched::{
+    BlockStm, Occ, Pool,
+    mutants::{Mutant, set},
+};
+use braid_testkit::{Case, Family, check_within};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// The switch is the process's.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn survives<S: Scheduler>(
+    mutant: Option<Mutant>,
+    families: &[Family],
+    rounds: u64,
+    make: impl Fn(Arc<Pool>, u64) -> S,
+) -> bool {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    set(mutant);
+    let run = || {
+        let pool = Arc::new(Pool::new(4));
+        (0..rounds).all(|seed| {
+            let scheduler = make(pool.clone(), seed + 1);
+            families.iter().all(|family| {
+                let case = Case { txs: 60, keys: 12, error_permille: 0, ..Case::random(*family, seed) };
+                check_within(&scheduler, case, Duration::from_secs(3)).is_ok()
+            })
+        })
+    };
+    let survived = catch_unwind(AssertUnwindSafe(run)).unwrap_or(false);
+    set(None);
+    survived
+}
+
+fn occ(pool: Arc<Pool>, seed: u64) -> Occ {
+    Occ::new(pool).chaos(seed)
+}
+
+fn block_stm(pool: Arc<Pool>, seed: u64) -> BlockStm {
+    BlockStm::new(pool).chaos(seed)
+}
+
+const ROUNDS: u64 = 400;
+
+#[test]
+fn without_mutants_all_is_well() {
+    assert!(survives(None, &Family::ALL, 20, occ));
+    assert!(survives(None, &Family::ALL, 20, block_stm));
+}
+
+#[test]
+fn occ_needs_validation() {
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, occ));
+}
+
+#[test]
+fn occ_needs_assumptions_checked() {
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, occ));
+}
+
+#[test]
+fn occ_needs_ranges_validated() {
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, occ));
+}
+
+#[test]
+fn block_stm_needs_pushes() {
+    assert!(!survives(Some(Mutant::Push), &[Family::Programs], ROUNDS, block_stm));
+}
+
+#[test]
+fn block_stm_needs_wake_ups() {
+    assert!(!survives(Some(Mutant::Wake), &[Family::Programs, Family::Chain], ROUNDS, block_stm));
+}
+
+#[test]
+fn block_stm_needs_assumptions_checked() {
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, block_stm));
+}
+
+#[test]
+fn block_stm_needs_ranges_pushed() {
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, block_stm));
+}
+
+#[test]
+fn block_stm_needs_retractions() {
+    assert!(!survives(Some(Mutant::Retract), &[Family::Programs], ROUNDS, block_stm));
+}
+
+/// Estimates only save executions: pushes alone find every wrong one.
+#[test]
+fn block_stm_is_right_without_estimates() {
+    assert!(survives(Some(Mutant::Estimate), &Family::ALL, 40, block_stm));
+}

@@ -1,0 +1,228 @@
+//! What goes wrong outside the schedule: cancellation, deadlines, panics; and what stays usable after.
+#![cfg(not(any(feature = "shuttle", feature = "loom")))]
+
+use braid_core::{Block, Cause, Control, Effects, Scheduler, Sink, Stats, TxIndex};
+use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_testkit::{Case, Family, Num, Op, RecordingSink, Toy, ToyState, ToyTx, check};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Runs the same test for every scheduler.
+macro_rules! each {
+    ($scheduler:ident => $body:block) => {{
+        let pool = Arc::new(Pool::new(4));
+        {
+            let $scheduler = Serial::new();
+            $body
+        }
+        {
+            let $scheduler = Occ::new(pool.clone());
+            $body
+        }
+        {
+            let $scheduler = BlockStm::new(pool.clone());
+            $body
+        }
+        {
+            let $scheduler = BlockStm::new(pool.clone()).waits(Waits::Resume);
+            $body
+        }
+        {
+            let $scheduler = BlockStm::new(Arc::new(Pool::new(1)));
+            $body
+        }
+    }};
+}
+
+fn adds(count: u32) -> Vec<ToyTx> {
+    (0..count).map(|_| ToyTx { ops: vec![Op::Work(2000), Op::Add(0, 1), Op::Read(1)] }).collect()
+}
+
+fn usable<S: Scheduler>(scheduler: &S) {
+    let case = Case { error_permille: 0, ..Case::random(Family::Mixed, 5) };
+    check(scheduler, case).expect("usable afterwards");
+}
+
+#[test]
+fn an_empty_block_is_a_block() {
+    each!(scheduler => {
+        let (vm, state) = (Toy::<false>, ToyState::default());
+        let block = Block { vm: &vm, txs: &[], state: &state };
+        let outcome = scheduler
+            .run(&block, &mut RecordingSink::default(), &(), &Control::default())
+            .expect("nothing to fail");
+        assert!(outcome.changes.is_empty() && outcome.spawned.is_empty());
+        assert_eq!(outcome.stats, Stats::default());
+    });
+}
+
+#[test]
+fn a_block_past_its_deadline_stops() {
+    each!(scheduler => {
+        let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(50));
+        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let mut sink = RecordingSink::default();
+        let control = Control { deadline: Some(Instant::now()), ..Control::default() };
+        let error = scheduler.run(&block, &mut sink, &(), &control).expect_err("too late");
+        assert_eq!((error.tx, error.cause), (0, Cause::Deadline));
+        assert!(sink.delivered.is_empty());
+        usable(&scheduler);
+    });
+}
+
+#[test]
+fn a_cancelled_block_stops_at_the_first_that_is_not_final() {
+    each!(scheduler => {
+        let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(200_000));
+        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let mut sink = Count(0);
+        let cancel = AtomicBool::new(false);
+        let control = Control { cancel: Some(&cancel), ..Control::default() };
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(5));
+                cancel.store(true, Ordering::Relaxed);
+            });
+            scheduler.run(&block, &mut sink, &(), &control).expect_err("cancelled")
+        });
+        assert_eq!((error.tx, error.cause), (sink.0, Cause::Cancelled));
+        usable(&scheduler);
+    });
+}
+
+struct Count(u32);
+
+impl Sink<Toy<false>> for Count {
+    fn commit(&mut self, index: TxIndex, _effects: &mut Effects<Toy<false>>) {
+        assert_eq!(index, self.0, "in order");
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn a_transaction_that_waits_for_nothing_can_be_cancelled() {
+    // Endless within one transaction but for its reads.
+    each!(scheduler => {
+        let vm = Toy::<false>;
+        let state = ToyState::default();
+        let reads = (0..50_000).map(Op::Read).collect();
+        let txs = vec![ToyTx { ops: reads }; 2];
+        let control = Control {
+            deadline: Some(Instant::now() + Duration::from_millis(3)),
+            ..Control::default()
+        };
+        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let started = Instant::now();
+        let error = scheduler.run(&block, &mut Count(0), &(), &control).expect_err("too long");
+        assert_eq!(error.cause, Cause::Deadline);
+        assert!(started.elapsed() < Duration::from_secs(5), "stopped at a read");
+    });
+}
+
+struct Grenade;
+
+impl Sink<Toy<false>> for Grenade {
+    fn commit(&mut self, index: TxIndex, _effects: &mut Effects<Toy<false>>) {
+        assert!(index < 7, "boom");
+    }
+}
+
+#[test]
+fn a_panic_of_the_sink_reaches_the_caller() {
+    each!(scheduler => {
+        let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(100));
+        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let run = || scheduler.run(&block, &mut Grenade, &(), &Control::default());
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        usable(&scheduler);
+    });
+}
+
+#[test]
+fn the_pool_survives_panics_and_runs_every_worker_once() {
+    let pool = Pool::new(4);
+    for round in 0..50u16 {
+        let calls: Vec<_> = (0..4).map(|_| AtomicU32::new(0)).collect();
+        let result = pool.run(&|worker| {
+            calls[usize::from(worker)].fetch_add(1, Ordering::Relaxed);
+            assert!(worker != round % 8, "worker {worker}");
+        });
+        assert_eq!(result.is_err(), round % 8 < 4);
+        assert!(result.err().is_none_or(|panic| panic.worker == round % 8));
+        assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) == 1));
+    }
+}
+
+#[test]
+fn runs_of_several_callers_take_turns() {
+    let pool = Pool::new(3);
+    let inside = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    pool.run(&|worker| {
+                        if worker == 0 {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    })
+                    .expect("no panic");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn commutative_adds_do_not_conflict() {
+    let txs: Vec<_> = (0..2000).map(|_| ToyTx { ops: vec![Op::Work(20), Op::Add(0, 1)] }).collect();
+    let (vm, mut state) = (Toy::<false>, ToyState::default());
+    state.values.insert(0, Num(5));
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    each!(scheduler => {
+        let outcome = scheduler
+            .run(&block, &mut Count(0), &(), &Control::default())
+            .expect("valid");
+        assert_eq!(outcome.changes, [(0, Some(Num(2005)))]);
+        assert_eq!((outcome.stats.retries, outcome.stats.waits), (0, 0));
+    });
+}
+
+#[test]
+fn bounds_that_stay_true_do_not_conflict() {
+    // Everyone takes from a pot that is large enough for all.
+    let txs: Vec<_> = (0..500).map(|_| ToyTx { ops: vec![Op::Take(0, 1), Op::Work(50)] }).collect();
+    let (vm, mut state) = (Toy::<false>, ToyState::default());
+    state.values.insert(0, Num(10_000));
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    each!(scheduler => {
+        let outcome = scheduler
+            .run(&block, &mut Count(0), &(), &Control::default())
+            .expect("valid");
+        assert_eq!(outcome.changes, [(0, Some(Num(9_500)))]);
+        // A push that meets a running execution costs a look, and at most the rare one that started
+        // before it could know its bound.
+        assert_eq!(outcome.stats.retries, 0);
+    });
+}
+
+#[test]
+fn a_second_consumer_is_invalid() {
+    let consume = ToyTx { ops: vec![Op::Consume(3)] };
+    let txs = vec![ToyTx { ops: vec![Op::Put(3)] }, consume.clone(), consume];
+    let (vm, state) = (Toy::<false>, ToyState::default());
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    each!(scheduler => {
+        let mut sink = Count(0);
+        let error = scheduler.run(&block, &mut sink, &(), &Control::default()).expect_err("consumed");
+        assert_eq!((error.tx, sink.0), (2, 2));
+        assert_eq!(error.cause, Cause::Invalid(braid_testkit::ToyError::Consumed(3)));
+    });
+}

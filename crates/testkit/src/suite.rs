@@ -1,0 +1,111 @@
+//! The suite that every scheduler passes: [`suite!`](crate::suite!).
+
+use crate::{Case, Family, Rng, check};
+use braid_core::Scheduler;
+
+/// Thread counts that the suite tries.
+pub const THREADS: [u16; 5] = [1, 2, 3, 4, 8];
+
+/// Seeds tried per family and thread count, unless `BRAID_SEEDS` says otherwise.
+pub fn seeds() -> u64 {
+    std::env::var("BRAID_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40)
+}
+
+/// Compares random blocks of one family with the oracle, several per scheduler so that recycled tables
+/// are tried as well. `make` gets a thread count and a seed for perturbation.
+///
+/// # Panics
+/// If anything differs; the message names the case.
+pub fn equals_serial<S: Scheduler>(make: impl Fn(u16, u64) -> S, family: Family) {
+    for threads in THREADS {
+        for round in 0..seeds() / 4 {
+            let scheduler = make(threads, round + 1);
+            for block in 0..4 {
+                let case = Case::random(family, round * 4 + block);
+                if let Err(difference) = check(&scheduler, case) {
+                    panic!(
+                        "{} on {threads} threads, chaos {}, {case:?}: {difference}",
+                        scheduler.name(),
+                        round + 1
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A block large enough that many transactions are in flight, with few locations.
+///
+/// # Panics
+/// If anything differs; the message names the case.
+pub fn large_blocks<S: Scheduler>(make: impl Fn(u16, u64) -> S) {
+    let mut rng = Rng::new(7);
+    for threads in [2, 8] {
+        let scheduler = make(threads, rng.bits());
+        for family in Family::ALL {
+            let case = Case {
+                family,
+                seed: rng.bits(),
+                txs: 600,
+                keys: 20 + rng.below(300),
+                hot_percent: 20,
+                error_permille: 0,
+            };
+            if let Err(difference) = check(&scheduler, case) {
+                panic!("{} on {threads} threads, {case:?}: {difference}", scheduler.name());
+            }
+        }
+    }
+}
+
+/// Instantiates the suite as a module of tests: `suite!(occ, |threads, seed| ...)`.
+#[macro_export]
+macro_rules! suite {
+    ($name:ident, $make:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::{Family, suite};
+
+            #[test]
+            fn programs() {
+                suite::equals_serial($make, Family::Programs);
+            }
+
+            #[test]
+            fn counters() {
+                suite::equals_serial($make, Family::Counters);
+            }
+
+            #[test]
+            fn objects() {
+                suite::equals_serial($make, Family::Objects);
+            }
+
+            #[test]
+            fn ranges() {
+                suite::equals_serial($make, Family::Ranges);
+            }
+
+            #[test]
+            fn actors() {
+                suite::equals_serial($make, Family::Actors);
+            }
+
+            #[test]
+            fn chain() {
+                suite::equals_serial($make, Family::Chain);
+            }
+
+            #[test]
+            fn mixed() {
+                suite::equals_serial($make, Family::Mixed);
+            }
+
+            #[test]
+            fn large_blocks() {
+                suite::large_blocks($make);
+            }
+        }
+    };
+}

@@ -94,7 +94,10 @@ fn run(seed: u64, shared: &EvmShared, tally: &mut Tally) {
         assert_eq!(summary(&first), summary(&again), "{at}: a used worker and a fresh one");
         for round in 0..if view.reads.is_empty() { 0 } else { 24 } {
             let mut other = world.clone();
-            let key = mutate(&mut other, &view, &mut rng);
+            let mut key = mutate(&mut other, &view, &mut rng);
+            while rng.chance(3) {
+                key = mutate(&mut other, &view, &mut rng);
+            }
             let at = format!("{at} round {round} {key:?}");
             if !view.holds(&other) {
                 tally.broken += 1;

@@ -19,5 +19,5 @@ pub use block::{
 pub use code::CodeCache;
 pub use error::EvmError;
 pub use key::EvmKey;
-pub use system::{SystemStep, SystemTx};
+pub use system::{SYSTEM_CALL_GAS, SystemStep, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

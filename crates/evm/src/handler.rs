@@ -133,6 +133,7 @@ impl<'a> Handler for Course<'a> {
     /// Warms the beneficiary (EIP-3651) and the access list (EIP-2930) without loading or copying.
     fn load_accounts(&self, evm: &mut Machine<'a>) -> Result<(), Fault> {
         let Ctx { block, tx, cfg, journal, .. } = &mut evm.ctx;
+        journal.warm_precompiles = true;
         if cfg.spec.is_enabled_in(SpecId::SHANGHAI) {
             journal.coinbase = Some(block.beneficiary);
         }

@@ -22,5 +22,5 @@ pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{BlockFailure, BlockOutput, Place, execute_block};
 pub use key::EvmKey;
-pub use system::{SystemStep, SystemTx};
+pub use system::{SYSTEM_CALL_GAS, SystemStep, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

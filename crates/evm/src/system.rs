@@ -4,12 +4,16 @@ use crate::{
     EvmError,
     handler::{Course, Fault, Machine},
 };
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use revm::{
     context::TxEnv,
     context_interface::result::ExecutionResult,
-    handler::{Handler, SystemCallTx},
+    handler::{Handler, SYSTEM_ADDRESS},
 };
+
+/// Gas of a system call, which counts towards nothing (EIP-4788 and its followers). revm 43 gives more,
+/// for the state gas of the fork after Osaka.
+pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// One step of a system transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +59,13 @@ impl SystemTx {
     /// The environments of its calls, in order.
     pub(crate) fn environments(&self) -> Vec<TxEnv> {
         let calls = self.steps.iter().filter_map(|step| match step {
-            SystemStep::Call { to, data, .. } => {
-                Some(TxEnv::new_system_tx_with_caller(revm::handler::SYSTEM_ADDRESS, *to, data.clone()))
-            }
+            SystemStep::Call { to, data, .. } => Some(TxEnv {
+                caller: SYSTEM_ADDRESS,
+                kind: TxKind::Call(*to),
+                data: data.clone(),
+                gas_limit: SYSTEM_CALL_GAS,
+                ..TxEnv::default()
+            }),
             _ => None,
         });
         calls.collect()

@@ -58,6 +58,7 @@ impl Default for EvmRules {
 #[derive(Debug)]
 pub struct EvmShared {
     codes: CodeCache,
+    #[expect(clippy::vec_box, reason = "a worker moves its box into every execution")]
     arenas: Mutex<Vec<Box<Arenas>>>,
 }
 

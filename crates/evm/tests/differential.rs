@@ -4,7 +4,7 @@ mod common;
 
 use braid_core::{Stop, Vm};
 use braid_evm::{EvmOutput, EvmShared, EvmTx, EvmVm};
-use common::{Rng, World, block, execute, generate, reference::Reference, summary};
+use common::{Rng, World, block, execute, generate, reference::Reference};
 
 /// Runs one random block. Every failure names `seed`.
 fn run(seed: u64, shared: &EvmShared) -> (u64, u64) {
@@ -58,5 +58,4 @@ fn equals_stock_revm() {
         invalid += others;
     }
     assert!(valid > invalid, "{valid} valid, {invalid} invalid: the generator is off");
-    let _ = summary;
 }

@@ -21,7 +21,7 @@ impl Journal<'_> {
     /// Whether an address is warm before its first access.
     fn starts_warm(&self, address: &Address) -> bool {
         self.coinbase == Some(*address)
-            || self.rules.precompiles.get(address).is_some()
+            || (self.warm_precompiles && self.rules.precompiles.get(address).is_some())
             || (!self.arenas.warm_addresses.is_empty() && self.arenas.warm_addresses.contains(address))
     }
 

@@ -113,7 +113,7 @@ pub(crate) struct JournalRules {
     pub(crate) spec: SpecId,
     /// Whether creation fails where storage is left (EIP-7610).
     pub(crate) eip7610: bool,
-    /// Precompiles: warm from the start.
+    /// Precompiles.
     pub(crate) precompiles: &'static Precompiles,
 }
 
@@ -125,6 +125,8 @@ pub(crate) struct Journal<'a> {
     pub(crate) arenas: Box<Arenas>,
     /// Beneficiary, if warm from the start (EIP-3651).
     pub(crate) coinbase: Option<Address>,
+    /// Whether precompiles are warm from the start: in users' transactions, not in system calls.
+    pub(crate) warm_precompiles: bool,
     /// Rules.
     pub(crate) rules: JournalRules,
 }
@@ -133,7 +135,7 @@ impl<'a> Journal<'a> {
     /// A journal for one execution.
     pub(crate) fn begin(source: Source<'a>, mut arenas: Box<Arenas>, rules: JournalRules) -> Self {
         arenas.begin();
-        Journal { source, arenas, coinbase: None, rules }
+        Journal { source, arenas, coinbase: None, warm_precompiles: false, rules }
     }
 
     /// Whether EIP-161 is in force: empty accounts do not exist.

@@ -232,7 +232,12 @@ impl Journal<'_> {
         };
         if heir != at {
             self.touch(heir);
-            add(&mut self.arenas.entry_mut(heir).account.info.balance, balance);
+            let entry = self.arenas.entry_mut(heir);
+            if entry.credited(balance).is_none() {
+                // What it wraps around to depends on all of it.
+                entry.balance();
+            }
+            add(&mut entry.account.info.balance, balance);
         }
         if moves {
             self.arenas.entry_mut(at).account.info.balance = U256::ZERO;

@@ -2,12 +2,13 @@
 
 use super::{Account, World};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
-use braid_evm::{BlockInput, EvmError, EvmKey, EvmValue, Status, TxResult};
+use braid_evm::{BlockInput, EvmError, EvmKey, EvmValue, SYSTEM_CALL_GAS, Status, TxResult};
 use revm::{
-    Context, Database, ExecuteEvm, MainBuilder, MainContext, SystemCallEvm,
+    Context, Database, ExecuteEvm, MainBuilder, MainContext,
     bytecode::Bytecode,
     context::{CfgEnv, TxEnv},
     context_interface::result::{EVMError, ExecutionResult, Output},
+    handler::{Handler, MainnetHandler, SYSTEM_ADDRESS, SystemCallTx},
     state::{AccountInfo, EvmState},
 };
 use std::{
@@ -91,10 +92,15 @@ impl Reference {
         let cfg = CfgEnv::new_with_spec(block.spec).with_chain_id(block.chain_id);
         let executed = {
             let context = Context::mainnet().with_db(&mut *self).with_cfg(cfg).with_block(block.env.clone());
-            context.build_mainnet().system_call(to, data).expect("a system call is valid")
+            let mut evm = context.build_mainnet();
+            evm.ctx.tx = TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, to, data);
+            evm.ctx.tx.gas_limit = SYSTEM_CALL_GAS;
+            let mut handler = MainnetHandler::<_, EVMError<Infallible>, _>::default();
+            let result = handler.run_system_call(&mut evm).expect("a system call is valid");
+            (result, evm.finalize())
         };
-        self.commit(executed.state);
-        result(executed.result)
+        self.commit(executed.1);
+        result(executed.0)
     }
 }
 

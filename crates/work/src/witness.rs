@@ -67,12 +67,8 @@ pub fn state_root_after(
         let root_before = before.filter(|_| !change.wiped).map_or(EMPTY_ROOT_HASH, |one| one.storage_root);
         let storage_root = storage_root_after(&nodes, root_before, &change.storage)
             .map_err(|error| WitnessError::Storage { address: *address, error })?;
-        let account = TrieAccount {
-            nonce: info.nonce,
-            balance: info.balance,
-            storage_root,
-            code_hash: info.code_hash,
-        };
+        let account =
+            TrieAccount { nonce: info.nonce, balance: info.balance, storage_root, code_hash: info.code_hash };
         accounts.insert(key, alloy_rlp::encode(account)).map_err(in_trie)?;
     }
     // Removals last: what was inserted keeps branches from collapsing onto nodes that no witness has.

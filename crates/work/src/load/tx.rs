@@ -67,6 +67,9 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
     let bad = |reason: &str| WorkError::BadTx { file: file.into(), tx: index, reason: reason.into() };
     let need = |field: Option<u128>, name: &str| field.ok_or_else(|| bad(&format!("no {name}")));
     let ty = tx.ty.map_or(0, |ty| ty.0);
+    if ty > u64::from(TransactionType::Eip7702 as u8) {
+        return Err(WorkError::UnknownTxType { file: file.into(), tx: index, ty });
+    }
     let gas_price = || need(tx.gas_price.map(|price| price.0), "gasPrice");
     let max_fee = || need(tx.max_fee_per_gas.map(|fee| fee.0), "maxFeePerGas");
     let max_tip = || need(tx.max_priority_fee_per_gas.map(|fee| fee.0), "maxPriorityFeePerGas");
@@ -120,7 +123,7 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
             }
             .into_signed(signature),
         ),
-        4 => TxEip7702 {
+        _ => TxEip7702 {
             chain_id: chain_id()?,
             nonce,
             gas_limit,
@@ -134,15 +137,15 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
         }
         .into_signed(signature)
         .into(),
-        ty => return Err(WorkError::UnknownTxType { file: file.into(), tx: index, ty }),
     })
 }
 
+/// Parity of the curve point, from `yParity` or `v`; `None` if neither says it.
 fn parity(tx: &JsonTx, legacy: bool) -> Option<bool> {
     let v = match (tx.y_parity, tx.v) {
-        (_, Some(v)) if legacy => {
-            return v.0.checked_sub(if v.0 >= 35 { 35 } else { 27 }).map(|v| v % 2 == 1);
-        }
+        // EIP-155: 35 + 2 * chain id + parity; before, 27 + parity.
+        (_, Some(v)) if legacy && v.0 >= 35 => (v.0 - 35) % 2,
+        (_, Some(v)) if legacy => v.0.checked_sub(27)?,
         (Some(parity), _) => parity.0,
         (None, Some(v)) => v.0,
         (None, None) => return None,

@@ -2,7 +2,9 @@
 
 mod common;
 
-use braid_work::{WorkError, load, verify_input};
+use alloy_consensus::Signed;
+use alloy_primitives::{Signature, U256, uint};
+use braid_work::{SignedTx, WorkError, load, recover_senders, verify_input};
 use common::{ENVIRONMENT_FILES, Rng, TINY, TINY_FILES, Temp, data, on_disk, put};
 use std::{fs, path::Path};
 
@@ -153,6 +155,23 @@ fn errors_name_the_item() {
     let hash = format!(r#""code_hash": "0x{}", "nonce""#, "11".repeat(32));
     let error = error_of("pre_state.json", r#""nonce""#, &hash);
     assert!(matches!(error, WorkError::MissingCode { .. }), "{error}");
+}
+
+#[test]
+fn a_high_s_counts_only_before_homestead() {
+    const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
+    let temp = Temp::new();
+    let case = load(&temp.write(TINY, &TINY_FILES)).expect("a case")[0].load().expect("a block");
+    let mut raw = case.raw.expect("signed transactions");
+    let SignedTx::Legacy(signed) = raw.txs.remove(0) else { panic!("a legacy transaction") };
+    let (tx, signature, _) = signed.into_parts();
+    // The other signature of the same message by the same key (EIP-2 forbids the one with the higher s).
+    let other = Signature::new(signature.r(), ORDER - signature.s(), !signature.v());
+    raw.txs.push(SignedTx::Legacy(Signed::new_unhashed(tx, other)));
+    assert!(!raw.low_s);
+    assert_eq!(recover_senders(&raw, 1), Ok(vec![case.input.txs[0].caller]));
+    raw.low_s = true;
+    assert!(matches!(recover_senders(&raw, 1), Err(WorkError::BadSignature { tx: 0, .. })));
 }
 
 #[test]

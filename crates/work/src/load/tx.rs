@@ -81,13 +81,7 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
     let parity = parity(tx, ty == 0).ok_or_else(|| bad("no or an impossible v or yParity"))?;
     let signature = Signature::new(tx.r.0, tx.s.0, parity);
     Ok(match ty {
-        0 => {
-            // EIP-155: v is 35 + 2 * chain id + parity; 27 or 28 without a chain id.
-            let chain_id = tx.v.and_then(|v| v.0.checked_sub(35)).map(|v| v / 2);
-            TxLegacy { chain_id, nonce, gas_price: gas_price()?, gas_limit, to, value, input }
-                .into_signed(signature)
-                .into()
-        }
+        0 => legacy(tx, gas_price()?).into_signed(signature).into(),
         1 => {
             let (chain_id, gas_price) = (chain_id()?, gas_price()?);
             TxEip2930 { chain_id, nonce, gas_price, gas_limit, to, value, access_list, input }
@@ -138,6 +132,19 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
         .into_signed(signature)
         .into(),
     })
+}
+
+fn legacy(tx: &JsonTx, gas_price: u128) -> TxLegacy {
+    TxLegacy {
+        // EIP-155: v is 35 + 2 * chain id + parity; 27 or 28 without a chain id.
+        chain_id: tx.v.and_then(|v| v.0.checked_sub(35)).map(|v| v / 2),
+        nonce: tx.nonce.0,
+        gas_price,
+        gas_limit: tx.gas.0,
+        to: tx.to.map_or(TxKind::Create, TxKind::Call),
+        value: tx.value.0,
+        input: tx.input.clone(),
+    }
 }
 
 /// Parity of the curve point, from `yParity` or `v`; `None` if neither says it.

@@ -11,6 +11,7 @@ pub mod witness;
 
 pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
 pub use error::WorkError;
-pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders};
+pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders, sources};
 pub use prestate::{DbError, PreState};
+pub use synth::{Workload, sample};
 pub use verify::{Checks, verify, verify_input};

@@ -77,6 +77,19 @@ pub fn load(path: &Path) -> Result<Vec<Source>, WorkError> {
     Ok(found)
 }
 
+/// Finds what `input` stands for: a workload such as `erc20?txs=100`, or else a path (see [`load`]).
+///
+/// # Errors
+/// If it is neither.
+pub fn sources(input: &str) -> Result<Vec<Source>, WorkError> {
+    let path = Path::new(input);
+    let is_word = input.chars().all(|letter| letter.is_ascii_alphanumeric());
+    match input.contains('?') || (is_word && !path.exists()) {
+        true => Ok(vec![input.parse::<synth::Workload>()?.source()]),
+        false => load(path),
+    }
+}
+
 fn source(path: &Path, kind: SourceKind) -> Source {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let name = name.split('.').next().unwrap_or_default().to_owned();

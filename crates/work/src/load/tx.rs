@@ -67,6 +67,9 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
     let bad = |reason: &str| WorkError::BadTx { file: file.into(), tx: index, reason: reason.into() };
     let need = |field: Option<u128>, name: &str| field.ok_or_else(|| bad(&format!("no {name}")));
     let ty = tx.ty.map_or(0, |ty| ty.0);
+    if ty > u64::from(TransactionType::Eip7702 as u8) {
+        return Err(WorkError::UnknownTxType { file: file.into(), tx: index, ty });
+    }
     let gas_price = || need(tx.gas_price.map(|price| price.0), "gasPrice");
     let max_fee = || need(tx.max_fee_per_gas.map(|fee| fee.0), "maxFeePerGas");
     let max_tip = || need(tx.max_priority_fee_per_gas.map(|fee| fee.0), "maxPriorityFeePerGas");
@@ -78,13 +81,7 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
     let parity = parity(tx, ty == 0).ok_or_else(|| bad("no or an impossible v or yParity"))?;
     let signature = Signature::new(tx.r.0, tx.s.0, parity);
     Ok(match ty {
-        0 => {
-            // EIP-155: v is 35 + 2 * chain id + parity; 27 or 28 without a chain id.
-            let chain_id = tx.v.and_then(|v| v.0.checked_sub(35)).map(|v| v / 2);
-            TxLegacy { chain_id, nonce, gas_price: gas_price()?, gas_limit, to, value, input }
-                .into_signed(signature)
-                .into()
-        }
+        0 => legacy(tx, gas_price()?).into_signed(signature).into(),
         1 => {
             let (chain_id, gas_price) = (chain_id()?, gas_price()?);
             TxEip2930 { chain_id, nonce, gas_price, gas_limit, to, value, access_list, input }
@@ -120,7 +117,7 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
             }
             .into_signed(signature),
         ),
-        4 => TxEip7702 {
+        _ => TxEip7702 {
             chain_id: chain_id()?,
             nonce,
             gas_limit,
@@ -134,15 +131,28 @@ pub(super) fn signed(file: &Path, index: usize, tx: &JsonTx) -> Result<SignedTx,
         }
         .into_signed(signature)
         .into(),
-        ty => return Err(WorkError::UnknownTxType { file: file.into(), tx: index, ty }),
     })
 }
 
+fn legacy(tx: &JsonTx, gas_price: u128) -> TxLegacy {
+    TxLegacy {
+        // EIP-155: v is 35 + 2 * chain id + parity; 27 or 28 without a chain id.
+        chain_id: tx.v.and_then(|v| v.0.checked_sub(35)).map(|v| v / 2),
+        nonce: tx.nonce.0,
+        gas_price,
+        gas_limit: tx.gas.0,
+        to: tx.to.map_or(TxKind::Create, TxKind::Call),
+        value: tx.value.0,
+        input: tx.input.clone(),
+    }
+}
+
+/// Parity of the curve point, from `yParity` or `v`; `None` if neither says it.
 fn parity(tx: &JsonTx, legacy: bool) -> Option<bool> {
     let v = match (tx.y_parity, tx.v) {
-        (_, Some(v)) if legacy => {
-            return v.0.checked_sub(if v.0 >= 35 { 35 } else { 27 }).map(|v| v % 2 == 1);
-        }
+        // EIP-155: 35 + 2 * chain id + parity; before, 27 + parity.
+        (_, Some(v)) if legacy && v.0 >= 35 => (v.0 - 35) % 2,
+        (_, Some(v)) if legacy => v.0.checked_sub(27)?,
         (Some(parity), _) => parity.0,
         (None, Some(v)) => v.0,
         (None, None) => return None,

@@ -3,11 +3,24 @@
 
 mod account;
 mod block;
+mod code;
+mod ctx;
 mod diff;
+mod error;
+mod executor;
+mod handler;
+mod journal;
 mod key;
+mod system;
+mod vm;
 
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
     AccountDiff, AccountInfoDiff, After, BlockInput, EvmChanges, ExecutedBlock, Rites, Status, TxResult,
 };
+pub use code::CodeCache;
+pub use error::EvmError;
+pub use executor::{BlockFailure, BlockOutput, Place, execute_block};
 pub use key::EvmKey;
+pub use system::{SystemStep, SystemTx};
+pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

@@ -91,13 +91,13 @@ fn tx_result(result: ExecutionResult) -> TxResult {
 
 fn exec_error(error: LeanError) -> ExecError {
     match error {
-        LeanError::NotAdmitted { tx, what, .. } => {
+        LeanError::NotAdmitted(tx, what, ..) => {
             let kind = if what == "gas" { "block_gas_limit" } else { "block_blob_gas_limit" };
             ExecError::Invalid { tx, kind, reason: error.to_string() }
         }
-        LeanError::SystemCall { name, reason } => ExecError::SystemCall { name, reason },
+        LeanError::SystemCall(name, reason) => ExecError::SystemCall { name, reason },
         LeanError::Store(error) => ExecError::Store { tx: None, error: error.0 },
-        LeanError::Tx { tx, error } => match *error {
+        LeanError::Tx(tx, error) => match *error {
             EVMError::Database(error) => ExecError::Store { tx: Some(tx), error: error.0 },
             EVMError::Transaction(error) => {
                 ExecError::Invalid { tx, kind: invalid_kind(&error), reason: error.to_string() }

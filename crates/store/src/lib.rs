@@ -1,6 +1,7 @@
-//! Keep state and compute its root. For now: in memory.
+//! Keep state and compute its root.
 #![forbid(unsafe_code)]
 
 mod memory;
+pub mod trie;
 
 pub use memory::MemStore;

@@ -7,6 +7,7 @@ pub mod load;
 mod prestate;
 pub mod synth;
 pub mod verify;
+pub mod witness;
 
 pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
 pub use error::WorkError;

@@ -1,6 +1,6 @@
 //! Compare what an engine computed with everything the input says about it.
 
-use crate::{Case, Scope};
+use crate::{Case, Scope, witness};
 use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, TxReceipt, TxType, proofs};
 use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, Log, U256};
@@ -145,6 +145,14 @@ pub fn verify(case: &Case, done: &ExecutedBlock) -> Checks {
     }
     if let Some((computed, expected)) = end_states(case, done) {
         checks.post_state = checks.result("post_state", state_difference(&computed, &expected));
+    }
+    let root_expected = case.header.as_ref().filter(|_| case.expect.scope == Scope::FullBlock);
+    if let (Some(witness), Some(header)) = (&case.expect.witness, root_expected) {
+        let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
+        checks.state_root = match witness::state_root_after(witness, &done.diff, clears_empty) {
+            Ok(root) => checks.equal("state_root", &root, &header.state_root),
+            Err(error) => checks.result("state_root", Some(error.to_string())),
+        };
     }
     checks
 }

@@ -12,8 +12,7 @@ use std::{hint::black_box, path::Path, sync::Arc};
 pub(crate) struct Library;
 
 impl Inputs for Library {
-    /// A path; one block of a chain file as `PATH#NUMBER`; or the text of a workload, told from a path
-    /// by its `?` or by its name.
+    /// A path; one block of a chain file as `PATH#NUMBER`; or the text of a workload.
     fn resolve(&self, text: &str) -> Result<Vec<Box<dyn Source>>, Refusal> {
         let path = Path::new(text);
         if path.exists() {
@@ -24,14 +23,10 @@ impl Inputs for Library {
             found.retain(|source| source.name().ends_with(&format!("#{number}")));
             return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
         }
-        let (name, parameters) = text.split_once('?').unwrap_or((text, ""));
-        let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-        if !name.chars().all(word) || (parameters.is_empty() && !text.contains('?')) {
-            return Err(missing(text, "no such file or folder"));
-        }
         match workload(text) {
             Ok(source) => Ok(vec![boxed(source)]),
-            Err(error) => Err(Refusal::Usage(error.to_string())),
+            Err(error) if is_workload(text) => Err(Refusal::Usage(error.to_string())),
+            Err(_) => Err(missing(text, "no such file or folder")),
         }
     }
 
@@ -56,6 +51,12 @@ fn missing(text: &str, reason: &str) -> Refusal {
         item: None,
         message: format!("{text}: {reason}"),
     })
+}
+
+/// Whether a text that is not a path is meant as a workload: a name, `?`, parameters.
+fn is_workload(text: &str) -> bool {
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    text.split_once('?').is_some_and(|(name, _)| name.chars().all(word))
 }
 
 /// The source of a workload's text.

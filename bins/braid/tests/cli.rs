@@ -241,3 +241,28 @@ fn a_reader_that_goes_away_is_no_crash() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_it_with_130() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("interrupt");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_braid"))
+        .args(["compare", "--for", "120s", "--on"])
+        .arg(data.join("ethereum/mainnet/19426587"))
+        .current_dir(&folder.0)
+        .env("XDG_CACHE_HOME", folder.0.join("cache"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The handler stands before the first line on stderr does.
+    let mut line = String::new();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    assert!(line.starts_with("[1/1]"), "{line}");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), out(&output)), (130, ""));
+}

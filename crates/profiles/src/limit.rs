@@ -184,8 +184,9 @@ pub fn weigh(input: &BlockInput, pre: &PreState, passes: usize) -> Result<Vec<u6
         let mut evm = context(input, pre).build_mainnet();
         before(&mut evm, input)?;
         for (tx, env) in input.txs.iter().enumerate() {
+            let env = env.clone();
             let start = Instant::now();
-            let done = evm.transact_one(env.clone());
+            let done = evm.transact_one(env);
             done.map_err(|error| LimitError::Transaction { tx, reason: error.to_string() })?;
             let state = evm.finalize();
             evm.ctx.journaled_state.database.commit(state);

@@ -31,7 +31,7 @@ impl Inputs for Library {
     }
 
     fn sample(&self) -> Result<Vec<Box<dyn Source>>, Refusal> {
-        Ok(sample().into_iter().map(boxed).collect())
+        Ok(braid_work::sample().into_iter().map(boxed).collect())
     }
 }
 
@@ -61,12 +61,7 @@ fn is_workload(text: &str) -> bool {
 
 /// The source of a workload's text.
 fn workload(text: &str) -> Result<braid_work::Source, WorkError> {
-    Err(WorkError::Workload { workload: text.to_owned(), reason: "unknown workload".to_owned() })
-}
-
-/// The built-in sample.
-fn sample() -> Vec<braid_work::Source> {
-    Vec::new()
+    Ok(text.parse::<braid_work::Workload>()?.source())
 }
 
 fn boxed(source: braid_work::Source) -> Box<dyn Source> {

@@ -7,7 +7,7 @@ use crate::{
 use braid_sched::BlockStm;
 
 /// The registry entry.
-pub const PROFILE: Profile = Profile {
+pub(crate) const PROFILE: Profile = Profile {
     name: "aptos",
     about: "Ethereum under Block-STM: multi-version memory, estimates, collaborative scheduling, and push \
             invalidation of exactly the readers that a write changed; commits roll in order. The scheduler \

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 pub struct LeanEngine;
 
 /// The registry entry.
-pub const PROFILE: Profile = Profile {
+pub(crate) const PROFILE: Profile = Profile {
     name: "lean",
     about: "Plain serial revm, and nothing else of Braid but the decoded inputs: the yardstick of every \
             measurement and the oracle of every test.",

@@ -8,7 +8,7 @@ use crate::{
 use braid_sched::Occ;
 
 /// The registry entry.
-pub const PROFILE: Profile = Profile {
+pub(crate) const PROFILE: Profile = Profile {
     name: "monad",
     about: "Ethereum under Monad's concurrency control: every transaction speculates on the state merged \
             so far with its sender's nonce predicted, transactions merge in block order with validation by \

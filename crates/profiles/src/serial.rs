@@ -4,7 +4,7 @@ use crate::{Fidelity, Profile, ours::over};
 use braid_sched::Serial;
 
 /// The registry entry.
-pub const PROFILE: Profile = Profile {
+pub(crate) const PROFILE: Profile = Profile {
     name: "serial",
     about: "Ethereum, one transaction after the other, on one thread: Braid's journal and state overlay \
             without any recording. All of it is real.",

@@ -56,7 +56,7 @@ fn transfer(nonce: u64) -> TxEnv {
 }
 
 fn run(input: &BlockInput, pre: &PreState) -> Result<ExecutedBlock, ExecError> {
-    LeanEngine.execute(input, pre, &Control::default()).map(|done| done.into_block())
+    LeanEngine.execute(input, pre, &Control::default()).map(|done| done.into_block(pre))
 }
 
 fn funded() -> PreState {

@@ -8,7 +8,7 @@ use braid_work::{Case, sample, sources};
 fn run(case: &Case) -> ExecutedBlock {
     let pre = case.state().expect("a generated state");
     let done = LeanEngine.execute(&case.input, pre, &Control::default());
-    done.unwrap_or_else(|error| panic!("{}: {error}", case.name)).into_block()
+    done.unwrap_or_else(|error| panic!("{}: {error}", case.name)).into_block(pre)
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! A small world to put blocks into, and the check that every profile equals `lean` on them.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared by test files, each of which uses its part"
+)]
 
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use braid_core::Control;

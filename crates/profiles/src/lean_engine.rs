@@ -9,7 +9,7 @@ use braid_core::{Control, Stats};
 use braid_evm::{AccountDiff, AccountInfoDiff, BlockInput, ExecutedBlock, Status, TxResult};
 use braid_work::PreState;
 use revm::{
-    context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, Output},
+    context_interface::result::{EVMError, ExecutionResult, InvalidHeader, InvalidTransaction, Output},
     database::{AccountState, DbAccount},
     primitives::hardfork::SpecId,
 };
@@ -91,58 +91,71 @@ fn tx_result(result: ExecutionResult) -> TxResult {
 
 fn exec_error(error: LeanError) -> ExecError {
     match error {
-        LeanError::NotAdmitted(tx, what, ..) => {
-            let kind = if what == "gas" { "block_gas_limit" } else { "block_blob_gas_limit" };
-            ExecError::Invalid { tx, kind, reason: error.to_string() }
+        LeanError::NotAdmitted(tx, what, needs, left) => {
+            let (kind, limit) = match what {
+                "gas" => ("block_gas_limit", "gas limit"),
+                _ => ("blob_gas_limit", "blob gas"),
+            };
+            ExecError::Invalid {
+                tx,
+                kind,
+                reason: format!("{limit} {needs} exceeds the {left} left in the block"),
+            }
         }
         LeanError::SystemCall(name, reason) => ExecError::SystemCall { name, reason },
         LeanError::Store(error) => ExecError::Store { tx: None, error: error.0 },
         LeanError::Tx(tx, error) => match *error {
             EVMError::Database(error) => ExecError::Store { tx: Some(tx), error: error.0 },
-            EVMError::Transaction(error) => {
-                ExecError::Invalid { tx, kind: invalid_kind(&error), reason: error.to_string() }
+            EVMError::Transaction(error) => invalid(tx, invalid_kind(&error), &error),
+            EVMError::Header(InvalidHeader::PrevrandaoNotSet) => {
+                invalid(tx, "prevrandao_not_set", &InvalidHeader::PrevrandaoNotSet)
             }
-            other => ExecError::Invalid { tx, kind: "machine", reason: other.to_string() },
+            EVMError::Header(error) => invalid(tx, "excess_blob_gas_not_set", &error),
+            other => invalid(tx, "other", &other),
         },
     }
 }
 
+fn invalid(tx: usize, kind: &'static str, reason: &dyn std::fmt::Display) -> ExecError {
+    ExecError::Invalid { tx, kind, reason: reason.to_string() }
+}
+
 /// A stable word for each way in which a transaction can be invalid.
-pub(crate) fn invalid_kind(error: &InvalidTransaction) -> &'static str {
+fn invalid_kind(error: &InvalidTransaction) -> &'static str {
+    use InvalidTransaction as I;
     match error {
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => "tip_above_fee_cap",
-        InvalidTransaction::GasPriceLessThanBasefee => "fee_cap_below_base_fee",
-        InvalidTransaction::CallerGasLimitMoreThanBlock => "block_gas_limit",
-        InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
-        | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => "intrinsic_gas",
-        InvalidTransaction::RejectCallerWithCode => "sender_has_code",
-        InvalidTransaction::LackOfFundForMaxFee { .. } | InvalidTransaction::OverflowPaymentInTransaction => {
-            "insufficient_funds"
-        }
-        InvalidTransaction::NonceOverflowInTransaction => "nonce_overflow",
-        InvalidTransaction::NonceTooHigh { .. } => "nonce_too_high",
-        InvalidTransaction::NonceTooLow { .. } => "nonce_too_low",
-        InvalidTransaction::CreateInitCodeSizeLimit => "init_code_size",
-        InvalidTransaction::InvalidChainId | InvalidTransaction::MissingChainId => "chain_id",
-        InvalidTransaction::TxGasLimitGreaterThanCap { .. } => "tx_gas_limit",
-        InvalidTransaction::BlobGasPriceGreaterThanMax { .. } => "blob_fee_cap",
-        InvalidTransaction::EmptyBlobs
-        | InvalidTransaction::BlobCreateTransaction
-        | InvalidTransaction::TooManyBlobs { .. }
-        | InvalidTransaction::BlobVersionNotSupported => "blobs",
-        InvalidTransaction::AuthorizationListInvalidFields | InvalidTransaction::EmptyAuthorizationList => {
-            "authorization_list"
-        }
-        InvalidTransaction::AccessListNotSupported
-        | InvalidTransaction::MaxFeePerBlobGasNotSupported
-        | InvalidTransaction::BlobVersionedHashesNotSupported
-        | InvalidTransaction::AuthorizationListNotSupported
-        | InvalidTransaction::Eip2930NotSupported
-        | InvalidTransaction::Eip1559NotSupported
-        | InvalidTransaction::Eip4844NotSupported
-        | InvalidTransaction::Eip7702NotSupported
-        | InvalidTransaction::Eip7873NotSupported
-        | InvalidTransaction::Eip7873MissingTarget => "tx_type",
-        InvalidTransaction::Str(_) => "other",
+        I::PriorityFeeGreaterThanMaxFee => "priority_fee_greater_than_max_fee",
+        I::GasPriceLessThanBasefee => "gas_price_less_than_basefee",
+        I::CallerGasLimitMoreThanBlock => "caller_gas_limit_more_than_block",
+        I::CallGasCostMoreThanGasLimit { .. } => "intrinsic_gas_more_than_gas_limit",
+        I::GasFloorMoreThanGasLimit { .. } => "gas_floor_more_than_gas_limit",
+        I::RejectCallerWithCode => "sender_has_code",
+        I::LackOfFundForMaxFee { .. } => "insufficient_funds",
+        I::OverflowPaymentInTransaction => "payment_overflow",
+        I::NonceOverflowInTransaction => "nonce_overflow",
+        I::NonceTooHigh { .. } => "nonce_too_high",
+        I::NonceTooLow { .. } => "nonce_too_low",
+        I::CreateInitCodeSizeLimit => "init_code_size_limit",
+        I::InvalidChainId => "invalid_chain_id",
+        I::MissingChainId => "missing_chain_id",
+        I::TxGasLimitGreaterThanCap { .. } => "gas_limit_greater_than_cap",
+        I::AccessListNotSupported => "access_list_not_supported",
+        I::MaxFeePerBlobGasNotSupported => "max_fee_per_blob_gas_not_supported",
+        I::BlobVersionedHashesNotSupported => "blob_versioned_hashes_not_supported",
+        I::BlobGasPriceGreaterThanMax { .. } => "blob_gas_price_greater_than_max",
+        I::EmptyBlobs => "empty_blobs",
+        I::BlobCreateTransaction => "blob_create_transaction",
+        I::TooManyBlobs { .. } => "too_many_blobs",
+        I::BlobVersionNotSupported => "blob_version_not_supported",
+        I::AuthorizationListNotSupported => "authorization_list_not_supported",
+        I::AuthorizationListInvalidFields => "authorization_list_invalid_fields",
+        I::EmptyAuthorizationList => "empty_authorization_list",
+        I::Eip2930NotSupported => "eip2930_not_supported",
+        I::Eip1559NotSupported => "eip1559_not_supported",
+        I::Eip4844NotSupported => "eip4844_not_supported",
+        I::Eip7702NotSupported => "eip7702_not_supported",
+        I::Eip7873NotSupported => "eip7873_not_supported",
+        I::Eip7873MissingTarget => "eip7873_missing_target",
+        I::Str(_) => "other_transaction_error",
     }
 }

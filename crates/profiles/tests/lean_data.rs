@@ -1,6 +1,8 @@
 //! lean against real blocks: every check that each case allows.
 
+use alloy_primitives::U256;
 use braid_core::Control;
+use braid_evm::{ExecutedBlock, Status};
 use braid_profiles::{Engine, LeanEngine};
 use braid_work::{Scope, Source, load, verify};
 use std::{
@@ -69,4 +71,39 @@ fn lean_reproduces_every_block_case() {
 #[test]
 fn lean_runs_the_environments_that_have_a_state() {
     assert_all(&["ethereum/mainnet_env/22546209", "ethereum/mainnet_env/25323281"], 2);
+}
+
+#[test]
+fn verification_notices_each_kind_of_wrong_result() {
+    let Some(data) = data() else { return };
+    let source = load(&data.join("ethereum/mainnet/19426587")).expect("a case").remove(0);
+    let case = source.load().expect("a case");
+    let pre = case.state().expect("a state");
+    let done = LeanEngine.execute(&case.input, pre, &Control::default()).expect("a valid block");
+    let done = done.into_block();
+    let failed = |spoil: fn(&mut ExecutedBlock)| {
+        let mut wrong = done.clone();
+        spoil(&mut wrong);
+        let checks = verify(&case, &wrong).all();
+        checks.into_iter().filter(|(_, ok)| *ok == Some(false)).map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(failed(|_| ()), [""; 0]);
+    assert_eq!(failed(|done| done.results[3].gas_used += 1), ["gas_used", "receipts_root"]);
+    assert_eq!(failed(|done| done.results[0].status = Status::Revert), ["receipts_root"]);
+    assert_eq!(
+        failed(|done| done.results.iter_mut().for_each(|result| result.logs.clear())),
+        ["receipts_root", "logs_bloom"]
+    );
+    let forget = |done: &mut ExecutedBlock| drop(done.diff.pop_last());
+    assert_eq!(failed(forget), ["post_state", "state_root"]);
+    let pay = |done: &mut ExecutedBlock| {
+        let account = done.diff.values_mut().find_map(|diff| diff.account.as_mut()).expect("an account");
+        account.balance += U256::ONE;
+    };
+    assert_eq!(failed(pay), ["post_state", "state_root"]);
+    let store = |done: &mut ExecutedBlock| {
+        let slot = done.diff.values_mut().find_map(|diff| diff.storage.values_mut().next()).expect("a slot");
+        *slot = slot.wrapping_add(U256::ONE);
+    };
+    assert_eq!(failed(store), ["post_state", "state_root"]);
 }

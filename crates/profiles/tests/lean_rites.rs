@@ -164,7 +164,7 @@ fn blocks_that_must_fail_name_the_transaction_and_the_reason() {
     let two = |second: TxEnv| block(rites.clone(), vec![transfer(0), second]);
     assert_eq!(invalid(&two(transfer(0)), &pre), (1, "nonce_too_low"));
     assert_eq!(invalid(&two(transfer(2)), &pre), (1, "nonce_too_high"));
-    assert_eq!(invalid(&two(TxEnv { chain_id: Some(5), ..transfer(1) }), &pre), (1, "chain_id"));
+    assert_eq!(invalid(&two(TxEnv { chain_id: Some(5), ..transfer(1) }), &pre), (1, "invalid_chain_id"));
     let poor = TxEnv { value: U256::from(2_000_000), ..transfer(1) };
     assert_eq!(invalid(&two(poor), &pre), (1, "insufficient_funds"));
     // The block's gas is checked first, and against what is left, not against the whole.
@@ -173,7 +173,7 @@ fn blocks_that_must_fail_name_the_transaction_and_the_reason() {
     let exact = TxEnv { gas_limit: 1_000_000 - 21_000, ..transfer(1) };
     assert!(run(&two(exact), &pre).is_ok());
     let blobs = TxEnv { blob_hashes: vec![B256::with_last_byte(1); 10], ..transfer(1) };
-    assert_eq!(invalid(&two(blobs), &pre), (1, "block_blob_gas_limit"));
+    assert_eq!(invalid(&two(blobs), &pre), (1, "blob_gas_limit"));
 }
 
 #[test]

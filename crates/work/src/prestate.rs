@@ -1,9 +1,10 @@
 //! State before a block, for Braid's engines and for plain revm alike.
 
 use alloy_primitives::{Address, B256, U256};
+use alloy_trie::TrieAccount;
 use braid_core::{Reader, State, StoreError};
-use braid_evm::{EvmKey, EvmValue};
-use braid_store::MemStore;
+use braid_evm::{AccountState, EvmKey, EvmValue};
+use braid_store::{MemStore, trie};
 use revm::{
     database_interface::{DBErrorMarker, DatabaseRef},
     primitives::{StorageKey, StorageValue},
@@ -21,6 +22,28 @@ pub struct PreState {
 }
 
 impl PreState {
+    /// State root, if this is the whole state.
+    pub fn state_root(&self) -> B256 {
+        let mut slots: BTreeMap<Address, Vec<(U256, U256)>> = BTreeMap::new();
+        let mut accounts = Vec::new();
+        for (key, value) in self.store.iter() {
+            match (key, value) {
+                (EvmKey::Slot { address, slot, .. }, EvmValue::Slot(value)) => {
+                    slots.entry(*address).or_default().push((*slot, *value));
+                }
+                (EvmKey::Account(address), EvmValue::Account(account)) if account.exists => {
+                    accounts.push((*address, *account));
+                }
+                _ => {}
+            }
+        }
+        trie::state_root(accounts.into_iter().map(|(address, account)| {
+            let storage_root = trie::storage_root(slots.remove(&address).unwrap_or_default());
+            let AccountState { nonce, balance, code_hash, .. } = account;
+            (address, TrieAccount { nonce, balance, storage_root, code_hash })
+        }))
+    }
+
     fn code(&self, hash: B256) -> Result<&Bytecode, StoreError> {
         match self.store.get(&EvmKey::Code(hash)) {
             Some(EvmValue::Code(code)) => Ok(code),

@@ -2,7 +2,9 @@
 
 mod common;
 
-use braid_work::{Source, WorkError, load, recover_senders, verify_input};
+use alloy_primitives::{Address, U256, b256};
+use braid_evm::{AccountState, EvmKey, EvmValue};
+use braid_work::{PreState, Source, WorkError, load, recover_senders, verify_input};
 use common::data;
 
 fn sources(folder: &str) -> Option<Vec<Source>> {
@@ -44,6 +46,23 @@ fn environments_load() {
     assert!(cases.len() >= 6);
     assert_eq!(cases.iter().filter(|case| case.pre.is_some()).count(), 2);
     assert!(cases.iter().all(|case| !case.input.txs.is_empty() && case.raw.is_none()));
+}
+
+#[test]
+fn the_genesis_state_has_its_known_root() {
+    let Some(data) = data() else { return };
+    let file = std::fs::read(data.join("ethereum/era1/mainnet_genesis_alloc.json.zst")).expect("the file");
+    let json = zstd::decode_all(&file[..]).expect("a compressed file");
+    let genesis: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let mut pre = PreState::default();
+    for (address, account) in genesis["alloc"].as_object().expect("an allocation") {
+        let address: Address = address.parse().expect("an address");
+        let balance: U256 = account["balance"].as_str().expect("a balance").parse().expect("a number");
+        let account = AccountState { exists: true, balance, ..AccountState::default() };
+        pre.store.set(EvmKey::Account(address), Some(EvmValue::Account(account)));
+    }
+    let known = b256!("0xd7f8974fb5ac78d9ac099b9ad5018bedc2ce0a72dad1827a1709da30580f0544");
+    assert_eq!(pre.state_root(), known);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, Log, U256};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use revm::{bytecode::Bytecode, state::TransactionId};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// One change to take back on revert. Names positions, so that a revert hashes nothing.
 #[derive(Debug)]
@@ -169,8 +169,12 @@ impl Arenas {
         if (self.last as usize) < self.live && self.accounts[self.last as usize].address == *address {
             return Some(self.last);
         }
-        let hash = self.hasher.hash_one(address);
-        let found = self.account_index.find(hash, |at| self.accounts[at as usize].address == *address)?;
+        let found = if self.live <= SCANNED {
+            self.accounts[..self.live].iter().position(|entry| entry.address == *address)? as u32
+        } else {
+            let hash = hash_address(&self.hasher, address);
+            self.account_index.find(hash, |at| self.accounts[at as usize].address == *address)?
+        };
         self.last = found;
         Some(found)
     }
@@ -182,37 +186,43 @@ impl Arenas {
             self.accounts.push(AccountEntry::blank());
         }
         self.live += 1;
+        self.accounts[at as usize].address = address;
         let (accounts, hasher) = (&self.accounts, &self.hasher);
-        let hash = hasher.hash_one(address);
-        self.account_index.insert(hash, at, |at| hasher.hash_one(accounts[at as usize].address));
+        let hash_of = |at: u32| hash_address(hasher, &accounts[at as usize].address);
+        for at in unindexed(at) {
+            self.account_index.insert(hash_of(at), at, hash_of);
+        }
         self.last = at;
         at
     }
 
     /// Position of a slot, if it was loaded.
     pub(crate) fn find_slot(&self, account: u32, key: &U256) -> Option<u32> {
-        let hash = self.hasher.hash_one((account, key));
-        self.slot_index.find(hash, |at| {
-            let slot = &self.slots[at as usize];
-            slot.account == account && slot.key == *key
-        })
+        let is = |slot: &SlotEntry| slot.key == *key && slot.account == account;
+        if self.slots.len() <= SCANNED {
+            return self.slots.iter().position(is).map(|at| at as u32);
+        }
+        let hash = hash_slot(&self.hasher, account, key);
+        self.slot_index.find(hash, |at| is(&self.slots[at as usize]))
     }
 
     /// Adds a slot that is not there yet.
     pub(crate) fn push_slot(&mut self, slot: SlotEntry) -> u32 {
         let at = self.slots.len() as u32;
-        let hash = self.hasher.hash_one((slot.account, &slot.key));
         self.slots.push(slot);
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.slot_index.insert(hash, at, |at| {
+        let hash_of = |at: u32| {
             let slot = &slots[at as usize];
-            hasher.hash_one((slot.account, &slot.key))
-        });
+            hash_slot(hasher, slot.account, &slot.key)
+        };
+        for at in unindexed(at) {
+            self.slot_index.insert(hash_of(at), at, hash_of);
+        }
         at
     }
 
     fn find_transient(&self, account: u32, key: &U256) -> Option<u32> {
-        let hash = self.hasher.hash_one((account, key));
+        let hash = hash_slot(&self.hasher, account, key);
         self.transient_index.find(hash, |at| {
             let slot = &self.transient[at as usize];
             slot.account == account && slot.key == *key
@@ -231,12 +241,12 @@ impl Arenas {
             None if value.is_zero() => return,
             None => {
                 let at = self.transient.len() as u32;
-                let hash = self.hasher.hash_one((account, &key));
+                let hash = hash_slot(&self.hasher, account, &key);
                 self.transient.push(TransientEntry { account, key, value: U256::ZERO });
                 let (transient, hasher) = (&self.transient, &self.hasher);
                 self.transient_index.insert(hash, at, |at| {
                     let slot = &transient[at as usize];
-                    hasher.hash_one((slot.account, &slot.key))
+                    hash_slot(hasher, slot.account, &slot.key)
                 });
                 at
             }
@@ -299,6 +309,37 @@ impl Arenas {
             }
         }
     }
+}
+
+/// Up to so many entries a look-up scans, which beats hashing; only beyond does it use the index.
+const SCANNED: usize = 8;
+
+/// What has to enter an index when the entry `at` arrives: nothing, all, or the entry itself.
+fn unindexed(at: u32) -> std::ops::Range<u32> {
+    match at as usize {
+        few if few < SCANNED => 0..0,
+        SCANNED => 0..at + 1,
+        _ => at..at + 1,
+    }
+}
+
+/// Word by word: the derived hash of an address goes through the path for long slices.
+fn hash_address(state: &RandomState, address: &Address) -> u64 {
+    let mut hasher = state.build_hasher();
+    let (words, _) = address.as_slice().as_chunks::<4>();
+    for word in words {
+        hasher.write_u32(u32::from_le_bytes(*word));
+    }
+    hasher.finish()
+}
+
+fn hash_slot(state: &RandomState, account: u32, key: &U256) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write_u32(account);
+    for limb in key.as_limbs() {
+        hasher.write_u64(*limb);
+    }
+    hasher.finish()
 }
 
 /// RIPEMD-160, whose touch survives a revert.

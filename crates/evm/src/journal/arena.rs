@@ -353,3 +353,54 @@ pub(crate) fn add(balance: &mut U256, amount: U256) {
 pub(crate) fn sub(balance: &mut U256, amount: U256) {
     *balance = balance.wrapping_sub(amount);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use revm::state::EvmStorageSlot;
+
+    fn slot(account: u32, key: U256) -> SlotEntry {
+        let slot = EvmStorageSlot::new(U256::ZERO, TransactionId::ZERO);
+        SlotEntry { account, key, initial: U256::ZERO, slot }
+    }
+
+    /// Few and many entries, so that scans, the index, and the change from one to the other are used;
+    /// and a second transaction in the same arena.
+    #[test]
+    fn finds_accounts_and_slots_however_many_there_are() {
+        let mut arenas = Arenas::default();
+        let address = |n: u32| Address::left_padding_from(&(n * 3 + 1).to_be_bytes());
+        for count in [1, 7, 8, 9, 10, 500, 3] {
+            arenas.begin();
+            for n in 0..count {
+                assert_eq!(arenas.find(&address(n)), None, "{n} of {count}");
+                assert_eq!(arenas.push_account(address(n)), n);
+                let key = U256::from(n % 5);
+                assert_eq!(arenas.find_slot(n / 5, &key), None);
+                assert_eq!(arenas.push_slot(slot(n / 5, key)), n);
+            }
+            for n in (0..count).rev() {
+                assert_eq!(arenas.find(&address(n)), Some(n), "{n} of {count}");
+                assert_eq!(arenas.find_slot(n / 5, &U256::from(n % 5)), Some(n));
+            }
+            assert_eq!(arenas.accounts().len(), count as usize);
+        }
+    }
+
+    #[test]
+    fn transient_storage_reverts() {
+        let mut arenas = Arenas::default();
+        let (key, one) = (U256::from(7), U256::ONE);
+        arenas.set_transient(0, key, U256::ZERO);
+        assert!(arenas.undo.is_empty(), "nothing changed");
+        arenas.set_transient(0, key, one);
+        arenas.set_transient(0, key, U256::from(2));
+        arenas.revert(1, true);
+        assert_eq!(arenas.transient(0, &key), one);
+        assert_eq!(arenas.transient(1, &key), U256::ZERO);
+        arenas.revert(0, true);
+        assert_eq!(arenas.transient(0, &key), U256::ZERO);
+        arenas.end_call();
+        assert_eq!(arenas.transient(0, &key), U256::ZERO);
+    }
+}

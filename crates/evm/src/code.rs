@@ -69,8 +69,8 @@ impl CodeCache {
     }
 }
 
-/// Most entries of a worker's own cache.
-const LOCAL_CODES: usize = 2048;
+/// Most bytes of a worker's own cache: a few hundred contracts of the largest size.
+const LOCAL_BYTES: usize = 8 << 20;
 
 /// Uses after which a worker makes its own copy of a code.
 const OWN_COPY_AFTER: u32 = 32;
@@ -89,13 +89,14 @@ struct LocalCode {
 #[derive(Debug)]
 pub(crate) struct LocalCodes {
     codes: HashMap<B256, LocalCode, RandomState>,
+    bytes: usize,
     /// No code at all; its own allocation for the same reason.
     empty: Bytecode,
 }
 
 impl Default for LocalCodes {
     fn default() -> Self {
-        LocalCodes { codes: HashMap::default(), empty: Bytecode::new_legacy(Bytes::new()) }
+        LocalCodes { codes: HashMap::default(), bytes: 0, empty: Bytecode::new_legacy(Bytes::new()) }
     }
 }
 
@@ -118,9 +119,12 @@ impl LocalCodes {
     /// Remembers a code.
     pub(crate) fn insert(&mut self, hash: B256, code: Bytecode) {
         // Emptied rather than evicted one by one: it refills from the shared cache.
-        if self.codes.len() >= LOCAL_CODES {
+        let size = code.len() + OVERHEAD;
+        if self.bytes + size > LOCAL_BYTES {
             self.codes.clear();
+            self.bytes = 0;
         }
+        self.bytes += size;
         self.codes.insert(hash, LocalCode { code, uses: 0 });
     }
 }

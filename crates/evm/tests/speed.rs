@@ -1,5 +1,5 @@
 //! How long a transaction takes, beside stock revm on its in-memory database. For information: run with
-//! `--ignored --nocapture`. The allocation test is a real test.
+//! `--ignored --nocapture`.
 
 mod common;
 
@@ -15,36 +15,7 @@ use revm::{
     primitives::hardfork::SpecId,
     state::AccountInfo,
 };
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    collections::HashMap,
-    ops::Range,
-    time::Instant,
-};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: defers to the system allocator; the counter is a thread-local integer without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as this function's caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as this function's caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use std::{collections::HashMap, ops::Range, time::Instant};
 
 const TOKEN: Address = Address::repeat_byte(0xcc);
 const USERS: u64 = 1000;
@@ -216,8 +187,8 @@ fn worlds() -> (Fast, CacheDB<EmptyDB>) {
     (Fast { state: world.0.into_iter().collect(), reads: 0 }, db)
 }
 
-/// Microseconds a transaction, ours and stock revm's; and allocations a transaction, ours and its.
-fn measure(make: fn(u64, u64) -> TxEnv, rounds: u64, apply: bool) -> [f64; 4] {
+/// Microseconds a transaction, ours and stock revm's;.
+fn measure(make: fn(u64, u64) -> TxEnv, rounds: u64, apply: bool) -> [f64; 2] {
     let txs: Vec<_> = (0..USERS * rounds).map(|n| make(n, n / USERS)).collect();
     let count = txs.len() as f64;
     let input = block(SpecId::CANCUN, txs);
@@ -237,43 +208,31 @@ fn measure(make: fn(u64, u64) -> TxEnv, rounds: u64, apply: bool) -> [f64; 4] {
         }
     };
     run(0, USERS as usize);
-    let (start, allocations) = (Instant::now(), ALLOCATIONS.get());
+    let start = Instant::now();
     run(USERS as usize, input.txs.len());
     let ours = start.elapsed().as_secs_f64() * 1e6 / (count - USERS as f64);
-    let our_allocations = (ALLOCATIONS.get() - allocations) as f64 / (count - USERS as f64);
 
     let cfg = CfgEnv::new_with_spec(SpecId::CANCUN).with_chain_id(1);
     let context = Context::mainnet().with_db(db).with_cfg(cfg).with_block(input.env.clone());
     let mut evm = context.build_mainnet();
-    let (start, allocations) = (Instant::now(), ALLOCATIONS.get());
+    let start = Instant::now();
     for tx in &input.txs {
         let result = evm.transact_commit(tx.clone()).expect("valid");
         assert!(result.is_success(), "{result:?}");
     }
     let theirs = start.elapsed().as_secs_f64() * 1e6 / count;
-    let their_allocations = (ALLOCATIONS.get() - allocations) as f64 / count;
-    [ours, theirs, our_allocations, their_allocations]
+    [ours, theirs]
 }
 
 #[test]
 #[ignore = "takes a while, tells a time"]
 fn against_stock_revm() {
     for (name, make) in [("transfer", tx as fn(u64, u64) -> TxEnv), ("token", token_tx)] {
-        let [bare, ..] = measure(make, 100, false);
-        let [ours, theirs, allocations, their_allocations] = measure(make, 100, true);
+        let [bare, _] = measure(make, 100, false);
+        let [ours, theirs] = measure(make, 100, true);
         println!(
-            "{name}: {bare:.2} us, {ours:.2} us with writes applied, and {allocations:.1} allocations; stock revm {theirs:.2} us and \
-             {their_allocations:.1}; ratio {:.2}",
+            "{name}: {bare:.2} us, {ours:.2} with writes applied; stock revm {theirs:.2}; ratio {:.2}",
             theirs / ours
         );
     }
-}
-
-#[test]
-fn a_transaction_allocates_only_what_revm_itself_does() {
-    // A transfer: the box of the call's inputs, which revm makes. A token transfer: that, the log's
-    // topics and data, its list, and the output.
-    let [_, _, transfer, _] = measure(tx, 3, true);
-    let [_, _, token, _] = measure(token_tx, 3, true);
-    assert!(transfer <= 1.5 && token <= 8.0, "{transfer} and {token} allocations");
 }

@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, Log, U256};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use revm::{bytecode::Bytecode, state::TransactionId};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// One change to take back on revert. Names positions, so that a revert hashes nothing.
 #[derive(Debug)]
@@ -169,8 +169,12 @@ impl Arenas {
         if (self.last as usize) < self.live && self.accounts[self.last as usize].address == *address {
             return Some(self.last);
         }
-        let hash = self.hasher.hash_one(address);
-        let found = self.account_index.find(hash, |at| self.accounts[at as usize].address == *address)?;
+        let found = if self.live <= SCANNED {
+            self.accounts[..self.live].iter().position(|entry| entry.address == *address)? as u32
+        } else {
+            let hash = hash_address(&self.hasher, address);
+            self.account_index.find(hash, |at| self.accounts[at as usize].address == *address)?
+        };
         self.last = found;
         Some(found)
     }
@@ -182,37 +186,43 @@ impl Arenas {
             self.accounts.push(AccountEntry::blank());
         }
         self.live += 1;
+        self.accounts[at as usize].address = address;
         let (accounts, hasher) = (&self.accounts, &self.hasher);
-        let hash = hasher.hash_one(address);
-        self.account_index.insert(hash, at, |at| hasher.hash_one(accounts[at as usize].address));
+        let hash_of = |at: u32| hash_address(hasher, &accounts[at as usize].address);
+        for at in unindexed(at) {
+            self.account_index.insert(hash_of(at), at, hash_of);
+        }
         self.last = at;
         at
     }
 
     /// Position of a slot, if it was loaded.
     pub(crate) fn find_slot(&self, account: u32, key: &U256) -> Option<u32> {
-        let hash = self.hasher.hash_one((account, key));
-        self.slot_index.find(hash, |at| {
-            let slot = &self.slots[at as usize];
-            slot.account == account && slot.key == *key
-        })
+        let is = |slot: &SlotEntry| slot.key == *key && slot.account == account;
+        if self.slots.len() <= SCANNED {
+            return self.slots.iter().position(is).map(|at| at as u32);
+        }
+        let hash = hash_slot(&self.hasher, account, key);
+        self.slot_index.find(hash, |at| is(&self.slots[at as usize]))
     }
 
     /// Adds a slot that is not there yet.
     pub(crate) fn push_slot(&mut self, slot: SlotEntry) -> u32 {
         let at = self.slots.len() as u32;
-        let hash = self.hasher.hash_one((slot.account, &slot.key));
         self.slots.push(slot);
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.slot_index.insert(hash, at, |at| {
+        let hash_of = |at: u32| {
             let slot = &slots[at as usize];
-            hasher.hash_one((slot.account, &slot.key))
-        });
+            hash_slot(hasher, slot.account, &slot.key)
+        };
+        for at in unindexed(at) {
+            self.slot_index.insert(hash_of(at), at, hash_of);
+        }
         at
     }
 
     fn find_transient(&self, account: u32, key: &U256) -> Option<u32> {
-        let hash = self.hasher.hash_one((account, key));
+        let hash = hash_slot(&self.hasher, account, key);
         self.transient_index.find(hash, |at| {
             let slot = &self.transient[at as usize];
             slot.account == account && slot.key == *key
@@ -231,12 +241,12 @@ impl Arenas {
             None if value.is_zero() => return,
             None => {
                 let at = self.transient.len() as u32;
-                let hash = self.hasher.hash_one((account, &key));
+                let hash = hash_slot(&self.hasher, account, &key);
                 self.transient.push(TransientEntry { account, key, value: U256::ZERO });
                 let (transient, hasher) = (&self.transient, &self.hasher);
                 self.transient_index.insert(hash, at, |at| {
                     let slot = &transient[at as usize];
-                    hasher.hash_one((slot.account, &slot.key))
+                    hash_slot(hasher, slot.account, &slot.key)
                 });
                 at
             }
@@ -301,6 +311,37 @@ impl Arenas {
     }
 }
 
+/// Up to so many entries a look-up scans, which beats hashing; only beyond does it use the index.
+const SCANNED: usize = 8;
+
+/// What has to enter an index when the entry `at` arrives: nothing, all, or the entry itself.
+fn unindexed(at: u32) -> std::ops::Range<u32> {
+    match at as usize {
+        few if few < SCANNED => 0..0,
+        SCANNED => 0..at + 1,
+        _ => at..at + 1,
+    }
+}
+
+/// Word by word: the derived hash of an address goes through the path for long slices.
+fn hash_address(state: &RandomState, address: &Address) -> u64 {
+    let mut hasher = state.build_hasher();
+    let (words, _) = address.as_slice().as_chunks::<4>();
+    for word in words {
+        hasher.write_u32(u32::from_le_bytes(*word));
+    }
+    hasher.finish()
+}
+
+fn hash_slot(state: &RandomState, account: u32, key: &U256) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write_u32(account);
+    for limb in key.as_limbs() {
+        hasher.write_u64(*limb);
+    }
+    hasher.finish()
+}
+
 /// RIPEMD-160, whose touch survives a revert.
 const PRECOMPILE3: Address = Address::with_last_byte(3);
 
@@ -311,4 +352,55 @@ pub(crate) fn add(balance: &mut U256, amount: U256) {
 
 pub(crate) fn sub(balance: &mut U256, amount: U256) {
     *balance = balance.wrapping_sub(amount);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use revm::state::EvmStorageSlot;
+
+    fn slot(account: u32, key: U256) -> SlotEntry {
+        let slot = EvmStorageSlot::new(U256::ZERO, TransactionId::ZERO);
+        SlotEntry { account, key, initial: U256::ZERO, slot }
+    }
+
+    /// Few and many entries, so that scans, the index, and the change from one to the other are used;
+    /// and a second transaction in the same arena.
+    #[test]
+    fn finds_accounts_and_slots_however_many_there_are() {
+        let mut arenas = Arenas::default();
+        let address = |n: u32| Address::left_padding_from(&(n * 3 + 1).to_be_bytes());
+        for count in [1, 7, 8, 9, 10, 500, 3] {
+            arenas.begin();
+            for n in 0..count {
+                assert_eq!(arenas.find(&address(n)), None, "{n} of {count}");
+                assert_eq!(arenas.push_account(address(n)), n);
+                let key = U256::from(n % 5);
+                assert_eq!(arenas.find_slot(n / 5, &key), None);
+                assert_eq!(arenas.push_slot(slot(n / 5, key)), n);
+            }
+            for n in (0..count).rev() {
+                assert_eq!(arenas.find(&address(n)), Some(n), "{n} of {count}");
+                assert_eq!(arenas.find_slot(n / 5, &U256::from(n % 5)), Some(n));
+            }
+            assert_eq!(arenas.accounts().len(), count as usize);
+        }
+    }
+
+    #[test]
+    fn transient_storage_reverts() {
+        let mut arenas = Arenas::default();
+        let (key, one) = (U256::from(7), U256::ONE);
+        arenas.set_transient(0, key, U256::ZERO);
+        assert!(arenas.undo.is_empty(), "nothing changed");
+        arenas.set_transient(0, key, one);
+        arenas.set_transient(0, key, U256::from(2));
+        arenas.revert(1, true);
+        assert_eq!(arenas.transient(0, &key), one);
+        assert_eq!(arenas.transient(1, &key), U256::ZERO);
+        arenas.revert(0, true);
+        assert_eq!(arenas.transient(0, &key), U256::ZERO);
+        arenas.end_call();
+        assert_eq!(arenas.transient(0, &key), U256::ZERO);
+    }
 }

@@ -3,7 +3,6 @@
 //! Each transaction reads `READS` locations, a quarter of them exactly once in the block, and writes
 //! some of what it read; values have the size of an account record. Prints nanoseconds per access, best
 //! of several runs, with and without simulated work.
-#![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{
     Block, Control, Effects, Reader, Scheduler, Sink, State, Stop, StoreError, TxIndex, Value, View, Vm,

@@ -165,11 +165,12 @@ impl<K: Key, V: Value> Cell<K, V> {
         self.versions.iter().rev().map(|version| version.tx).find(|writer| *writer < tx)
     }
 
-    /// Registers a read (rule 4). `horizon` is the first transaction that is not committed: readers
+    /// Registers a read (rule 4). `horizon` tells the first transaction that is not committed: readers
     /// below it are forgotten when the list is full.
-    pub(crate) fn register(&mut self, reader: Registered, horizon: TxIndex) {
+    pub(crate) fn register(&mut self, reader: Registered, horizon: impl FnOnce() -> TxIndex) {
         let capacity = self.readers.capacity();
         if self.readers.len() == capacity {
+            let horizon = horizon();
             self.readers.retain(|reader| reader.tx >= horizon);
             // A list that is still half full grows, or pruning would not be amortised.
             if self.readers.len() > capacity / 2 {

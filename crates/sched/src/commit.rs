@@ -17,6 +17,7 @@ use braid_core::{
     BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, StoreError, TxIndex, Value,
     View, Vm, Write,
 };
+use crossbeam_utils::CachePadded;
 use std::ops::Range;
 
 /// Changed locations, by first change.
@@ -28,14 +29,15 @@ pub(crate) type End<M> = (Changed<<M as Vm>::Key>, Vec<<M as Vm>::Tx>);
 /// Tables and buffers of a parallel schedule, kept from block to block.
 pub(crate) struct Arena<K, V: Value> {
     pub(crate) cells: Cells<K, V>,
-    pub(crate) buffers: Mutex<Vec<Buffers<K, V>>>,
+    pub(crate) buffers: CachePadded<Mutex<Vec<Buffers<K, V>>>>,
     changed: Changed<K>,
 }
 
 impl<K: Key, V: Value> Arena<K, V> {
     /// An empty arena for `threads` threads.
     pub(crate) fn new(threads: u16, ranges: bool) -> Self {
-        Arena { cells: Cells::new(threads, ranges), buffers: Mutex::new(Vec::new()), changed: Vec::new() }
+        let buffers = CachePadded::new(Mutex::new(Vec::new()));
+        Arena { cells: Cells::new(threads, ranges), buffers, changed: Vec::new() }
     }
 
     /// An arena that a finished block left, or a new one.

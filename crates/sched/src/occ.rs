@@ -69,8 +69,9 @@ struct Run<'a, M: Vm, S, K, P> {
     /// The ledger's cursor, for those who do not hold the baton.
     cursor: CachePadded<AtomicU32>,
     baton: CachePadded<Baton>,
-    ledger: Mutex<Ledger<'a, M, K>>,
-    stop: AtomicBool,
+    ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
+    /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
+    stop: CachePadded<AtomicBool>,
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     chaos: Option<u64>,
@@ -106,8 +107,8 @@ impl Scheduler for Occ {
             next: CachePadded::new(AtomicU32::new(0)),
             cursor: CachePadded::new(AtomicU32::new(0)),
             baton: CachePadded::new(Baton::new()),
-            ledger: Mutex::new(Ledger::new(sink, changed)),
-            stop: AtomicBool::new(false),
+            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+            stop: CachePadded::new(AtomicBool::new(false)),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             chaos: self.chaos,
@@ -117,7 +118,7 @@ impl Scheduler for Occ {
             self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
         }
         let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().end(block.txs.len(), interrupted.into_inner());
+        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
         let (changed, result) = match ended {
             Ok((changed, spawned)) => (changed, Ok(spawned)),
             Err(error) => (Vec::new(), Err(error)),

@@ -7,13 +7,12 @@
 //!    decrements `left`: its last access to the job. Other workers never touch the closure, and one
 //!    that wakes late never takes the job of another epoch.
 //! 3. The caller returns only after `left` is zero, so the closure outlives every call of it.
-//! 4. A worker sets its `parked` flag before it looks at `epoch` for the last time and parks; the
-//!    caller bumps `epoch` before it looks at the flags. All four accesses are SeqCst, so at least one
-//!    of the two sees the other: no wake-up is lost. The caller's own sleep on `left` works alike.
+//! 4. A worker sleeps on `epoch` and the caller on `left`, both as a [`Sleeper`]: whoever changes the
+//!    word asks afterwards whether the sleeper must be woken.
 //! 5. Panics are caught on both sides and handed back after rule 3 is met.
 
 use crate::sync::{
-    Mutex,
+    Mutex, Sleeper,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     thread,
 };
@@ -51,8 +50,8 @@ struct Shared {
     left: CachePadded<AtomicUsize>,
     job: Mutex<Option<Job>>,
     quit: AtomicBool,
-    caller_parked: AtomicBool,
-    parked: Vec<CachePadded<AtomicBool>>,
+    caller: Sleeper,
+    sleepers: Vec<CachePadded<Sleeper>>,
     panics: Mutex<Vec<WorkerPanic>>,
     spins: u32,
 }
@@ -103,8 +102,8 @@ impl Pool {
             left: CachePadded::new(AtomicUsize::new(0)),
             job: Mutex::new(None),
             quit: AtomicBool::new(false),
-            caller_parked: AtomicBool::new(false),
-            parked: (1..threads).map(|_| CachePadded::new(AtomicBool::new(false))).collect(),
+            caller: Sleeper::new(),
+            sleepers: (1..threads).map(|_| CachePadded::new(Sleeper::new())).collect(),
             panics: Mutex::new(Vec::new()),
             spins,
         });
@@ -153,13 +152,11 @@ impl Pool {
         *shared.job.lock() = Some(Job { work: work_ptr, epoch, width, caller: thread::current() });
         // Relaxed: published by the bump of `epoch`.
         shared.left.store(usize::from(width) - 1, Ordering::Relaxed);
-        shared.caller_parked.store(false, Ordering::Relaxed);
-        // SeqCst: rule 4. Publishes `left`.
-        shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for worker in 0..usize::from(width) - 1 {
-            // SeqCst: rule 4. Whoever clears the flag pays for the system call.
-            if shared.parked[worker].swap(false, Ordering::SeqCst) {
-                self.workers[worker].thread().unpark();
+        // Release: publishes `left`.
+        shared.epoch.fetch_add(1, Ordering::Release);
+        for (sleeper, worker) in shared.sleepers.iter().zip(&self.workers).take(usize::from(width) - 1) {
+            if sleeper.must_wake() {
+                worker.thread().unpark();
             }
         }
         let mine = catch_unwind(AssertUnwindSafe(|| work(0)));
@@ -175,9 +172,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // Relaxed: published by the bump of `epoch`.
+        // Relaxed: published by the bump of `epoch`, which Release makes visible.
         self.shared.quit.store(true, Ordering::Relaxed);
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             // A worker catches every panic of the work, so it ends only by returning.
@@ -204,8 +201,9 @@ impl Shared {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(id))) {
                 self.panics.lock().push(WorkerPanic { worker: id, payload });
             }
-            // SeqCst: rule 4, and Release of all that the work wrote.
-            if self.left.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_parked.load(Ordering::SeqCst) {
+            // Release: the caller sees all that the work wrote. Acquire: keeps the chain of decrements.
+            let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
+            if last && self.caller.must_wake() {
                 job.caller.unpark();
             }
         }
@@ -222,18 +220,13 @@ impl Shared {
             }
             relax();
         }
-        let parked = &self.parked[usize::from(id) - 1];
-        loop {
-            // SeqCst: rule 4.
-            parked.store(true, Ordering::SeqCst);
-            let now = self.epoch.load(Ordering::SeqCst);
-            if now != last {
-                // Relaxed: a flag left behind costs the caller one needless unpark at most.
-                parked.store(false, Ordering::Relaxed);
-                return now;
-            }
-            thread::park();
-        }
+        let mut now = last;
+        self.sleepers[usize::from(id) - 1].sleep_until(|| {
+            // Acquire: as above.
+            now = self.epoch.load(Ordering::Acquire);
+            now != last
+        });
+        now
     }
 
     /// Waits until every worker of the run has returned.
@@ -245,11 +238,8 @@ impl Shared {
             }
             relax();
         }
-        // SeqCst: rule 4.
-        self.caller_parked.store(true, Ordering::SeqCst);
-        while self.left.load(Ordering::SeqCst) != 0 {
-            thread::park();
-        }
+        // Acquire: as above.
+        self.caller.sleep_until(|| self.left.load(Ordering::Acquire) == 0);
     }
 }
 
@@ -258,29 +248,5 @@ fn relax() {
         thread::yield_now();
     } else {
         std::hint::spin_loop();
-    }
-}
-
-#[cfg(all(test, feature = "loom"))]
-mod tests {
-    use super::Pool;
-    use crate::sync::atomic::{AtomicU32, Ordering};
-
-    #[test]
-    fn every_run_completes() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
-            let pool = Pool::new(2);
-            for run in 1..3 {
-                let calls = AtomicU32::new(0);
-                // Relaxed: the return of `run` orders it.
-                let work = |worker: u16| {
-                    calls.fetch_add(u32::from(worker) + 1, Ordering::Relaxed);
-                };
-                pool.run(&work).expect("no panic");
-                assert_eq!(calls.load(Ordering::Relaxed), 3, "run {run}");
-            }
-        });
     }
 }

@@ -57,7 +57,7 @@ mod imp {
 
 pub(crate) use imp::{Mutex, MutexGuard, atomic, thread};
 
-use atomic::{AtomicU32, Ordering};
+use atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::time::Duration;
 
 /// Whether a model checker runs the threads. Then real time means nothing.
@@ -130,10 +130,49 @@ impl Baton {
     }
 }
 
+/// A thread that may be parked until a word changes.
+///
+/// The sleeper sets the flag, then looks at the word for the last time, and parks; the waker changes the
+/// word, then looks at the flag. Both have a SeqCst fence in between, so at least one of the two sees
+/// what the other did: no wake-up is lost, and no system call is made for a thread that is awake.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    parked: AtomicBool,
+}
+
+impl Sleeper {
+    pub(crate) fn new() -> Self {
+        Sleeper { parked: AtomicBool::new(false) }
+    }
+
+    /// Parks the calling thread until `ready`.
+    pub(crate) fn sleep_until(&self, mut ready: impl FnMut() -> bool) {
+        loop {
+            // Relaxed: ordered by the fence.
+            self.parked.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if ready() {
+                // Relaxed: a flag left behind costs one needless unpark at most.
+                self.parked.store(false, Ordering::Relaxed);
+                return;
+            }
+            thread::park();
+        }
+    }
+
+    /// Whether the sleeper has to be unparked, now that what it waits for has changed.
+    pub(crate) fn must_wake(&self) -> bool {
+        fence(Ordering::SeqCst);
+        // Relaxed: ordered by the fence. Not cleared here: a waker that is late for one sleep must not
+        // take the flag from the next.
+        self.parked.load(Ordering::Relaxed)
+    }
+}
+
 #[cfg(all(test, feature = "loom"))]
 mod tests {
     use super::{
-        Baton,
+        Baton, Sleeper,
         atomic::{AtomicU32, Ordering},
         thread,
     };
@@ -184,6 +223,28 @@ mod tests {
             desk.post(0);
             other.join().expect("no panic");
             assert_eq!(desk.done.load(Ordering::Relaxed), 2);
+        });
+    }
+
+    #[test]
+    fn sleeper_loses_no_wake_up() {
+        loom::model(|| {
+            let shared = Arc::new((Sleeper::new(), AtomicU32::new(0), AtomicU32::new(0)));
+            let sleeper = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (sleeper, word, data) = &*shared;
+                    sleeper.sleep_until(|| word.load(Ordering::Acquire) == 1);
+                    assert_eq!(data.load(Ordering::Relaxed), 7);
+                })
+            };
+            let (asleep, word, data) = &*shared;
+            data.store(7, Ordering::Relaxed);
+            word.store(1, Ordering::Release);
+            if asleep.must_wake() {
+                sleeper.thread().unpark();
+            }
+            sleeper.join().expect("no panic");
         });
     }
 }

@@ -23,7 +23,7 @@ fn explore<S: Scheduler>(family: Family, make: impl Fn(Arc<Pool>) -> S + Send + 
         let case = Case {
             txs: 2 + (seed % 5) as u32,
             keys: 1 + seed % 4,
-            error_permille: if seed % 4 == 0 { 60 } else { 0 },
+            error_permille: if seed.is_multiple_of(4) { 60 } else { 0 },
             ..Case::random(family, seed)
         };
         let threads = 2 + (seed % 2) as u16;

@@ -192,11 +192,12 @@ struct Run<'a, M: Vm, S, K, P> {
     cursor: CachePadded<AtomicU32>,
     /// Length of `heap`, so that the usual look at an empty one takes no lock.
     ready: CachePadded<AtomicU32>,
-    heap: Mutex<BinaryHeap<Reverse<TxIndex>>>,
-    ranges: Mutex<Vec<RangeReader<M::Key>>>,
+    heap: CachePadded<Mutex<BinaryHeap<Reverse<TxIndex>>>>,
+    ranges: CachePadded<Mutex<Vec<RangeReader<M::Key>>>>,
     baton: CachePadded<Baton>,
-    ledger: Mutex<Ledger<'a, M, K>>,
-    stop: AtomicBool,
+    ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
+    /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
+    stop: CachePadded<AtomicBool>,
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
@@ -233,11 +234,11 @@ impl Scheduler for BlockStm {
             next: CachePadded::new(AtomicU32::new(0)),
             cursor: CachePadded::new(AtomicU32::new(0)),
             ready: CachePadded::new(AtomicU32::new(0)),
-            heap: Mutex::new(BinaryHeap::new()),
-            ranges: Mutex::new(Vec::new()),
+            heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
+            ranges: CachePadded::new(Mutex::new(Vec::new())),
             baton: CachePadded::new(Baton::new()),
-            ledger: Mutex::new(Ledger::new(sink, changed)),
-            stop: AtomicBool::new(false),
+            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+            stop: CachePadded::new(AtomicBool::new(false)),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,
@@ -248,7 +249,7 @@ impl Scheduler for BlockStm {
             self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
         }
         let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().end(block.txs.len(), interrupted.into_inner());
+        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
         let (changed, result) = match ended {
             Ok((changed, spawned)) => (changed, Ok(spawned)),
             Err(error) => (Vec::new(), Err(error)),

@@ -47,8 +47,9 @@ where
             match cell.resolve(self.tx) {
                 Resolved::Value(value) => {
                     let read = self.reads.len() as u32;
-                    // Relaxed: an old horizon only keeps more readers than needed.
-                    let horizon = self.run.cursor.load(Ordering::Relaxed);
+                    // Relaxed: an old horizon only keeps more readers than needed. Looked at only
+                    // then: every commit takes this line away from the other cores.
+                    let horizon = || self.run.cursor.load(Ordering::Relaxed);
                     cell.register(Registered { tx: self.tx, read }, horizon);
                     drop(cell);
                     let seen = M::Value::exactly(value.as_ref());

@@ -21,11 +21,7 @@ use braid_core::{
     Block, BlockError, Cause, Control, Effects, Outcome, Probe, Scheduler, Sink, State, Stats, StoreError,
     TxIndex,
 };
-use revm::{
-    context::{Cfg, CfgEnv},
-    context_interface::Transaction,
-    primitives::hardfork::SpecId,
-};
+use revm::{context::CfgEnv, context_interface::Transaction, primitives::hardfork::SpecId};
 use std::sync::Arc;
 
 /// An executed block, as the engine leaves it: results in order and one merged difference.
@@ -103,7 +99,7 @@ where
     let plan = Plan::of(input);
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-    let mut sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap());
+    let mut sink = InOrder::new(input, plan.first);
     let vm = EvmVm::with_cfg(shared, input, cfg, EvmRules::default())
         .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error) })?;
     let block = Block { vm: &vm, txs: &plan.txs, state };
@@ -164,8 +160,6 @@ fn after(after: &After) -> Vec<SystemStep> {
 struct InOrder<'a> {
     input: &'a BlockInput,
     first: TxIndex,
-    /// Most gas that one transaction can use (EIP-7825).
-    cap: u64,
     results: Vec<TxResult>,
     /// Outputs of the system calls after the last transaction.
     queues: Vec<Bytes>,
@@ -174,11 +168,10 @@ struct InOrder<'a> {
 }
 
 impl<'a> InOrder<'a> {
-    fn new(input: &'a BlockInput, first: TxIndex, cap: u64) -> Self {
+    fn new(input: &'a BlockInput, first: TxIndex) -> Self {
         InOrder {
             input,
             first,
-            cap,
             results: Vec::with_capacity(input.txs.len()),
             queues: Vec::new(),
             gas_used: 0,
@@ -235,7 +228,7 @@ impl Sink<EvmVm<'_>> for InOrder<'_> {
         let Place::Tx(tx) = self.place(index) else { return Ok(()) };
         let tx = &self.input.txs[tx];
         let left = self.input.env.gas_limit.saturating_sub(self.gas_used);
-        if tx.gas_limit.min(self.cap) > left {
+        if tx.gas_limit > left {
             return Err(EvmError::BlockGasLimit { gas_limit: tx.gas_limit, left });
         }
         if let Some(most) = self.input.max_blob_gas {

@@ -80,7 +80,7 @@ fn verification_notices_each_kind_of_wrong_result() {
     let case = source.load().expect("a case");
     let pre = case.state().expect("a state");
     let done = LeanEngine.execute(&case.input, pre, &Control::default()).expect("a valid block");
-    let done = done.into_block();
+    let done = done.into_block(pre);
     let failed = |spoil: fn(&mut ExecutedBlock)| {
         let mut wrong = done.clone();
         spoil(&mut wrong);

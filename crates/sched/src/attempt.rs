@@ -12,8 +12,10 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct ReadRecord<V: Value> {
     pub(crate) loc: Loc,
-    /// The cell's stamp at the read; for schedulers that read committed values only.
+    /// The cell's stamp at the read.
     pub(crate) stamp: u32,
+    /// Nobody pushes: this read is to be checked at the commit.
+    pub(crate) watched: bool,
     pub(crate) seen: V::Seen,
 }
 
@@ -81,12 +83,14 @@ pub(crate) struct Attempt<M: Vm> {
     pub(crate) failure: Option<Cause<M::Error>>,
     /// It ran when every earlier transaction was committed: there is nothing to validate.
     pub(crate) is_final: bool,
+    /// A location that it read came to be watched afterwards: all reads are to be checked at the commit.
+    pub(crate) recheck: bool,
 }
 
 impl<M: Vm> Attempt<M> {
     pub(crate) fn new(buffers: Buffers<M::Key, M::Value>) -> Self {
         let effects = Effects { writes: buffers.writes, ..Effects::default() };
-        Attempt { log: buffers.log, effects, failure: None, is_final: false }
+        Attempt { log: buffers.log, effects, failure: None, is_final: false, recheck: false }
     }
 
     pub(crate) fn into_buffers(mut self) -> Buffers<M::Key, M::Value> {
@@ -100,6 +104,7 @@ impl<M: Vm> Attempt<M> {
         self.effects.clear();
         self.failure = None;
         self.is_final = is_final;
+        self.recheck = false;
     }
 }
 

@@ -5,9 +5,12 @@
 //!    look-up by key costs one lock too.
 //! 2. `committed` is the value after the committed prefix. It is loaded from the state, outside the
 //!    lock, by the first who needs it; a load that comes second is dropped (the state is immutable).
-//! 3. `versions` holds the writes in flight, ascending, at most one per transaction. Committing a
-//!    transaction folds its version into `committed`, so the list is as long as the window of
-//!    transactions in flight, and the value seen by every later transaction stays the same.
+//! 3. `versions` holds the full writes in flight (puts and deletes), ascending, at most one per
+//!    transaction. Committing a transaction moves its version into `committed`, so the list is as long
+//!    as the window of transactions in flight, and the value that later transactions see stays the same.
+//!    Additions are never versions: a commit folds them into `committed`. So a location that every
+//!    transaction adds to is touched once by each, and read at the cost of one value. It is *watched*
+//!    from the first addition on: who reads it then checks at its own commit whether `stamp` has moved.
 //! 4. `readers` names who resolved the location for which of its reads. Who registers does so in the
 //!    critical section in which it reads; who writes collects in the one in which it writes. So of a
 //!    reader and a writer either the reader sees the write or the writer sees the reader.
@@ -46,7 +49,8 @@ struct Version<V: Value> {
     incarnation: u32,
     /// The execution that wrote this was invalidated; the next one will probably write here again.
     estimate: bool,
-    write: Write<V>,
+    /// `None`: deleted.
+    value: Option<V>,
 }
 
 /// A registered read: `read` counts within the log of `tx`.
@@ -74,19 +78,29 @@ pub(crate) struct Cell<K, V: Value> {
     committed: Committed<V>,
     /// Counts commits that changed the location.
     stamp: u32,
+    /// Whether an addition has been folded.
+    watched: bool,
     versions: Vec<Version<V>>,
     readers: SmallVec<[Registered; 4]>,
 }
 
 impl<K: Key, V: Value> Cell<K, V> {
     fn new(key: K) -> Self {
-        Cell { key, committed: Committed::Unread, stamp: 0, versions: Vec::new(), readers: SmallVec::new() }
+        Cell {
+            key,
+            committed: Committed::Unread,
+            stamp: 0,
+            watched: false,
+            versions: Vec::new(),
+            readers: SmallVec::new(),
+        }
     }
 
     fn reset(&mut self, key: K) {
         self.key = key;
         self.committed = Committed::Unread;
         self.stamp = 0;
+        self.watched = false;
         self.versions.clear();
         self.readers.clear();
     }
@@ -97,6 +111,22 @@ impl<K: Key, V: Value> Cell<K, V> {
 
     pub(crate) fn stamp(&self) -> u32 {
         self.stamp
+    }
+
+    /// The stamp with which `tx` reads: one that never comes again if it reads a version, which may be
+    /// retracted without a trace.
+    pub(crate) fn stamp_for(&self, tx: TxIndex) -> u32 {
+        if self.below(tx).is_some() { self.stamp.wrapping_sub(1) } else { self.stamp }
+    }
+
+    /// Whether readers check at their own commit.
+    pub(crate) fn watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Has readers check at their own commit from now on; whether they did already.
+    pub(crate) fn watch(&mut self) -> bool {
+        std::mem::replace(&mut self.watched, true)
     }
 
     /// Fills in what the state said, unless somebody was faster (rule 2).
@@ -114,27 +144,18 @@ impl<K: Key, V: Value> Cell<K, V> {
         }
     }
 
-    /// The versions that make up the value below `tx`, from the nearest full write upwards, and whether
-    /// they start with one.
-    fn walk(&self, tx: TxIndex) -> (&[Version<V>], bool) {
-        let end = match self.versions.last() {
-            None => return (&[], false),
-            Some(last) if last.tx < tx => self.versions.len(),
-            Some(_) => self.versions.partition_point(|version| version.tx < tx),
-        };
-        let full = self.versions[..end].iter().rposition(|version| !matches!(version.write, Write::Add(_)));
-        (&self.versions[full.unwrap_or(0)..end], full.is_some())
+    /// The nearest version below `tx`.
+    fn below(&self, tx: TxIndex) -> Option<&Version<V>> {
+        self.versions.iter().rev().find(|version| version.tx < tx)
     }
 
     /// What `tx` reads here.
     pub(crate) fn resolve(&self, tx: TxIndex) -> Resolved<V> {
-        let (walk, full) = self.walk(tx);
-        if let Some(estimate) = walk.iter().rev().find(|version| version.estimate) {
-            return Resolved::Estimate(estimate.tx);
-        }
-        match self.peek_walk(walk, full, |value| value.cloned()) {
-            Some(value) => Resolved::Value(value),
-            None => Resolved::Unread,
+        match (self.below(tx), &self.committed) {
+            (Some(version), _) if version.estimate => Resolved::Estimate(version.tx),
+            (Some(version), _) => Resolved::Value(version.value.clone()),
+            (None, Committed::Known(value)) => Resolved::Value(value.clone()),
+            (None, Committed::Unread) => Resolved::Unread,
         }
     }
 
@@ -142,27 +163,16 @@ impl<K: Key, V: Value> Cell<K, V> {
     /// turns out wrong is made again when the estimate is replaced. `None` if the state has to be asked
     /// first.
     pub(crate) fn peek<R>(&self, tx: TxIndex, show: impl FnOnce(Option<&V>) -> R) -> Option<R> {
-        let (walk, full) = self.walk(tx);
-        self.peek_walk(walk, full, show)
-    }
-
-    fn peek_walk<R>(&self, walk: &[Version<V>], full: bool, show: impl FnOnce(Option<&V>) -> R) -> Option<R> {
-        match (walk, &self.committed) {
-            ([], Committed::Known(value)) => return Some(show(value.as_ref())),
-            ([Version { write: Write::Put(value), .. }], _) => return Some(show(Some(value))),
-            _ => {}
+        match (self.below(tx), &self.committed) {
+            (Some(version), _) => Some(show(version.value.as_ref())),
+            (None, Committed::Known(value)) => Some(show(value.as_ref())),
+            (None, Committed::Unread) => None,
         }
-        let base = match &self.committed {
-            _ if full => None,
-            Committed::Unread => return None,
-            Committed::Known(value) => value.clone(),
-        };
-        Some(show(walk.iter().fold(base, |value, version| version.write.onto(value)).as_ref()))
     }
 
     /// The nearest writer in flight below `tx`.
     pub(crate) fn writer_below(&self, tx: TxIndex) -> Option<TxIndex> {
-        self.versions.iter().rev().map(|version| version.tx).find(|writer| *writer < tx)
+        self.below(tx).map(|version| version.tx)
     }
 
     /// Registers a read (rule 4). `horizon` tells the first transaction that is not committed: readers
@@ -180,29 +190,30 @@ impl<K: Key, V: Value> Cell<K, V> {
         self.readers.push(reader);
     }
 
-    /// Appends the readers to which a write by `tx` matters: above `tx`, up to the next full write.
+    /// Appends the readers to which a write by `tx` matters: above `tx`, up to the next version.
     pub(crate) fn readers_of(&self, tx: TxIndex, into: &mut Vec<Registered>) {
-        let next_full =
-            self.versions.iter().find(|above| above.tx > tx && !matches!(above.write, Write::Add(_)));
-        let last = next_full.map_or(TxIndex::MAX, |above| above.tx);
+        let last = self.versions.iter().map(|above| above.tx).find(|above| *above > tx);
+        let last = last.unwrap_or(TxIndex::MAX);
         into.extend(self.readers.iter().filter(|reader| reader.tx > tx && reader.tx <= last));
     }
 
+    /// Appends all readers above `tx`: whoever reads a version now may fall through to what is committed
+    /// later.
+    pub(crate) fn readers_above(&self, tx: TxIndex, into: &mut Vec<Registered>) {
+        into.extend(self.readers.iter().filter(|reader| reader.tx > tx));
+    }
+
     /// Inserts or replaces the version of `tx`; whether a reader could tell the difference.
-    pub(crate) fn publish(&mut self, tx: TxIndex, incarnation: u32, write: Write<V>) -> bool {
+    pub(crate) fn publish(&mut self, tx: TxIndex, incarnation: u32, value: Option<V>) -> bool {
         let at = match self.versions.last() {
             None => 0,
             Some(last) if last.tx < tx => self.versions.len(),
             Some(_) => self.versions.partition_point(|version| version.tx < tx),
         };
-        let version = Version { tx, incarnation, estimate: false, write };
+        let version = Version { tx, incarnation, estimate: false, value };
         match self.versions.get_mut(at) {
             Some(old) if old.tx == tx => {
-                let same = match (&old.write, &version.write) {
-                    (Write::Put(old), Write::Put(new)) => old == new,
-                    (Write::Delete, Write::Delete) => true,
-                    _ => false,
-                };
+                let same = old.value == version.value;
                 *old = version;
                 !same
             }
@@ -235,19 +246,17 @@ impl<K: Key, V: Value> Cell<K, V> {
         matches!((&self.committed, write), (Committed::Unread, Write::Add(_)))
     }
 
-    /// Folds the write of the lowest transaction in flight into the committed value (rule 3), taking
-    /// its version if it has one; whether this is the block's first change here.
+    /// Folds the write of the lowest transaction in flight into the committed value (rule 3), by moving
+    /// its version if it has `published` one; whether this is the block's first change here.
     pub(crate) fn commit(&mut self, tx: TxIndex, write: &Write<V>, published: bool) -> bool {
-        let version = self.position(tx).map(|at| self.versions.remove(at).write);
-        let write = version.filter(|_| published).unwrap_or_else(|| write.clone());
+        let version = self.position(tx).map(|at| self.versions.remove(at).value);
         let base = std::mem::replace(&mut self.committed, Committed::Unread);
-        self.committed = Committed::Known(match (write, base) {
-            (Write::Put(value), _) => Some(value),
-            (Write::Delete, _) => None,
-            (Write::Add(delta), Committed::Known(value)) => V::apply(value, &delta),
-            (Write::Add(delta), Committed::Unread) => {
-                debug_assert!(false, "the base of an added location is loaded before the commit");
-                V::apply(None, &delta)
+        self.committed = Committed::Known(match (version, base) {
+            (Some(value), _) if published => value,
+            (_, Committed::Known(value)) => write.onto(value),
+            (_, Committed::Unread) => {
+                debug_assert!(!matches!(write, Write::Add(_)), "the base of an addition is loaded before");
+                write.onto(None)
             }
         });
         self.stamp = self.stamp.wrapping_add(1);
@@ -297,7 +306,7 @@ impl<K, V: Value> DerefMut for Open<'_, K, V> {
 }
 
 impl<K: Key, V: Value> Cells<K, V> {
-    const SHARDS_PER_THREAD: usize = 4;
+    const SHARDS_PER_THREAD: usize = 64;
     const MIN_SHARDS: usize = 16;
     /// Cells kept for later blocks, per shard.
     const MAX_KEPT: usize = 1 << 16;

@@ -367,7 +367,7 @@ impl<K: Key, V: Value, R: Reader<K, V>> OccView<'_, K, V, R> {
         let value = cell.committed().flatten().cloned();
         let (loc, stamp) = (cell.loc, cell.stamp());
         drop(cell);
-        self.reads.push(ReadRecord { loc, stamp, seen: V::exactly(value.as_ref()) });
+        self.reads.push(ReadRecord { loc, stamp, watched: true, seen: V::exactly(value.as_ref()) });
         Ok(value)
     }
 }

@@ -4,9 +4,10 @@ use super::{Run, Status};
 use crate::{
     attempt::Attempt,
     commit::{Ledger, Worker, open_for_commit},
+    mutants::{self, Mutant},
     sync::atomic::Ordering,
 };
-use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
+use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm, Write};
 
 impl<'a, M, S, K, P> Run<'a, M, S, K, P>
 where
@@ -100,6 +101,15 @@ where
     /// Whether a speculative attempt at the cursor is what serial would have done.
     fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
         me.hand.stats.validations += 1;
+        let unchecked = attempt.log.reads.iter().filter(|read| read.watched || attempt.recheck);
+        for read in unchecked {
+            if !self.unmoved(me, tx, read) {
+                me.hand.stats.retries += 1;
+                let key = *self.arena.cells.at(read.loc).key();
+                self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+                return false;
+            }
+        }
         self.check_reads(me, tx, attempt);
         if attempt.failure.is_some() {
             me.hand.stats.retries += 1;
@@ -111,6 +121,19 @@ where
             return false;
         }
         true
+    }
+
+    /// Whether a read at the cursor would see the same (rule 13).
+    fn unmoved(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        read: &crate::attempt::ReadRecord<M::Value>,
+    ) -> bool {
+        if mutants::on(Mutant::Validation) || self.arena.cells.at(read.loc).stamp() == read.stamp {
+            return true;
+        }
+        self.still_sees(me, tx, read.loc, &read.seen)
     }
 
     /// Rule 10, checked: pushes must have caught every read that is not true.
@@ -150,8 +173,8 @@ where
         Some(attempt)
     }
 
-    /// Folds the writes of the transaction at the cursor into the committed values. Those of a final
-    /// execution were not published, so they are pushed here.
+    /// Folds the writes of the transaction at the cursor into the committed values. Additions, and all
+    /// writes of a final execution, were not published, so they are pushed here.
     fn fold(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
@@ -159,30 +182,36 @@ where
         attempt: &mut Attempt<M>,
     ) -> Result<(), Cause<M::Error>> {
         let (tx, cells) = (ledger.cursor, &self.arena.cells);
-        if !attempt.is_final {
-            for ((key, write), loc) in attempt.effects.writes.iter().zip(&attempt.log.locs) {
-                let mut cell = open_for_commit(cells, cells.at(*loc), write, &mut me.hand.reader)
-                    .map_err(Cause::Store)?;
-                if cell.commit(tx, write, true) {
-                    ledger.changed.push((*key, *loc));
-                }
-            }
-            return Ok(());
-        }
         let mut readers = Vec::new();
+        let mut published = attempt.log.locs.iter();
         for (key, write) in &attempt.effects.writes {
-            let mut cell =
-                open_for_commit(cells, cells.open(key), write, &mut me.hand.reader).map_err(Cause::Store)?;
+            let at = if matches!(write, Write::Add(_)) { None } else { published.next() };
+            let cell = at.map_or_else(|| cells.open(key), |loc| cells.at(*loc));
+            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader).map_err(Cause::Store)?;
             let loc = cell.loc;
-            if cell.commit(tx, write, false) {
+            if cell.commit(tx, write, at.is_some()) {
                 ledger.changed.push((*key, loc));
             }
-            cell.readers_of(tx, &mut readers);
+            if at.is_some() {
+                continue;
+            }
+            let adds = matches!(write, Write::Add(_));
+            let checked_later = adds && cell.watch();
+            match adds {
+                true if checked_later => {}
+                true => cell.readers_above(tx, &mut readers),
+                false => cell.readers_of(tx, &mut readers),
+            }
             drop(cell);
-            self.push(me, tx, loc, key, &mut readers);
+            // Scans are always pushed: they check nothing at their commit.
+            if !checked_later || M::RANGES {
+                self.push(me, tx, loc, key, &mut readers, adds);
+            }
         }
-        let prior = std::mem::take(&mut self.slot(tx).lock().prior);
-        self.retract(me, tx, TxIndex::MAX, &prior);
+        if attempt.is_final {
+            let prior = std::mem::take(&mut self.slot(tx).lock().prior);
+            self.retract(me, tx, TxIndex::MAX, &prior);
+        }
         Ok(())
     }
 }

@@ -14,15 +14,16 @@
 //! 5. A worker takes the lowest transaction of the heap, else the next fresh index.
 //!
 //! Reads.
-//! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section.
+//! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section, unless
+//!    the location is watched (rule 13).
 //! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`,
 //!    then looks at `k`'s slot: if `k`'s writes are published it reads again, else it joins the waiters
 //!    under `k`'s lock. Who settles or commits `k` takes the waiters under that same lock, so no wake-up
 //!    is lost. A published transaction has no estimates, so reading again makes progress.
 //!
 //! Finishing `tx`, not final.
-//! 8. Publish: for each write, in one critical section of its location, replace the version of `tx` and
-//!    collect the registered readers above; retract the versions that the previous incarnation left and
+//! 8. Publish: for each full write, in one critical section of its location, replace the version of `tx`
+//!    and collect the registered readers above; additions wait for the commit (rule 13); retract the versions that the previous incarnation left and
 //!    this one did not write, collecting likewise. Then push (rule 11). All of this while `Executing`.
 //! 9. Settle: under the slot's lock, `Executed` unless the slot is dirty. If dirty: clean it, resolve
 //!    every read again by value, and settle again or, if one differs, run the next incarnation at once.
@@ -39,9 +40,13 @@
 //! 12. The baton passes the duty to commit; every worker that settles a transaction rings it after that.
 //!    The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
 //! 13. Then every earlier transaction is committed, so by rule 10 all its reads are true. Assumptions
-//!    are checked now and only now. Its versions are folded into the committed values, which changes no
-//!    value that anyone resolves.
-//! 14. If an assumption is false, or the attempt failed, or the transaction is `Ready`, it runs here with
+//!    are checked now and only now. Its versions are moved into the committed values, which changes no
+//!    value that anyone resolves. Its additions are folded into them. The first addition to a location
+//!    makes it watched and, in the same critical section, collects all registered readers above; they
+//!    are pushed (rule 11), and told to check all their reads again at their own commit. Whoever reads a
+//!    watched location checks that read at its commit: by stamp, and by value if the stamp has moved or
+//!    the read met a version. So an addition costs one look, however many read the location and do not depend on the sum.
+//! 14. If an assumption or a checked read is false, or the attempt failed, or the transaction is `Ready`, it runs here with
 //!    a final view, and its writes are folded and pushed at once. A failure of a final execution is the
 //!    block's.
 //! 15. A worker that begins the transaction at the cursor knows that its view is final: it publishes
@@ -134,6 +139,8 @@ struct Slot<M: Vm> {
     incarnation: u32,
     /// A write may have changed what the running execution read.
     dirty: bool,
+    /// A location that the running execution read came to be watched (rule 13).
+    recheck: bool,
     /// The attempt at rest, if `Executed`.
     attempt: Option<Box<Attempt<M>>>,
     /// Locations with versions of an incarnation that is no longer true.
@@ -148,6 +155,7 @@ impl<M: Vm> Slot<M> {
             status: Status::Executing,
             incarnation: 0,
             dirty: false,
+            recheck: false,
             attempt: None,
             prior: Vec::new(),
             waiters: Vec::new(),
@@ -167,6 +175,7 @@ impl<M: Vm> Slot<M> {
     fn begin(&mut self) -> u32 {
         self.status = Status::Executing;
         self.dirty = false;
+        self.recheck = false;
         self.incarnation += 1;
         self.incarnation
     }

@@ -7,7 +7,7 @@ use crate::{
     commit::{Worker, scan},
     mutants::{self, Mutant},
 };
-use braid_core::{Event, Probe, Sink, State, TxIndex, Value, Vm};
+use braid_core::{Event, Probe, Sink, State, TxIndex, Value, Vm, Write};
 
 impl<'a, M, S, K, P> Run<'a, M, S, K, P>
 where
@@ -16,7 +16,7 @@ where
     K: Sink<M>,
     P: Probe<M::Key>,
 {
-    /// Rule 8: makes the writes of `attempt` visible, takes away what only an earlier incarnation wrote
+    /// Rule 8: makes the full writes of `attempt` visible, takes away what only an earlier incarnation wrote
     /// (at `prior`), and pushes.
     pub(super) fn publish(
         &self,
@@ -28,14 +28,19 @@ where
     ) {
         let mut readers = Vec::new();
         for (key, write) in &attempt.effects.writes {
+            let value = match write {
+                Write::Put(value) => Some(value.clone()),
+                Write::Delete => None,
+                Write::Add(_) => continue,
+            };
             let mut cell = self.arena.cells.open(key);
             let loc = cell.loc;
-            let changed = cell.publish(tx, incarnation, write.clone());
+            let changed = cell.publish(tx, incarnation, value);
             attempt.log.locs.push(loc);
             if changed {
                 cell.readers_of(tx, &mut readers);
                 drop(cell);
-                self.push(me, tx, loc, key, &mut readers);
+                self.push(me, tx, loc, key, &mut readers, false);
             }
         }
         self.retract(me, tx, incarnation, prior);
@@ -58,11 +63,12 @@ where
             let key = *cell.key();
             cell.readers_of(tx, &mut readers);
             drop(cell);
-            self.push(me, tx, *loc, &key, &mut readers);
+            self.push(me, tx, *loc, &key, &mut readers, false);
         }
     }
 
-    /// Rule 11 for a change that `by` made at `loc`. Empties `readers`.
+    /// Rule 11 for a change that `by` made at `loc`. Empties `readers`. With `recheck` the location has
+    /// come to be watched (rule 13).
     pub(super) fn push(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
@@ -70,6 +76,7 @@ where
         loc: Loc,
         key: &M::Key,
         readers: &mut Vec<Registered>,
+        recheck: bool,
     ) {
         me.hand.chaos.point();
         for reader in readers.drain(..) {
@@ -81,7 +88,7 @@ where
                 // A registration that an earlier incarnation left behind.
                 record.is_none_or(|read| self.still_sees(me, reader.tx, loc, &read.seen))
             };
-            self.tell(me, by, key, reader.tx, holds);
+            self.tell(me, by, key, reader.tx, recheck, holds);
         }
         if M::RANGES && !mutants::on(Mutant::Range) {
             self.push_ranges(me, by, loc, key);
@@ -102,7 +109,7 @@ where
                     self.with_value(me, tx, loc, |value| record.agrees(key, value)).unwrap_or(false)
                 })
             };
-            self.tell(me, by, key, tx, holds);
+            self.tell(me, by, key, tx, false, holds);
         }
     }
 
@@ -113,13 +120,18 @@ where
         by: TxIndex,
         key: &M::Key,
         tx: TxIndex,
+        recheck: bool,
         holds: impl FnOnce(&mut Worker<M, S::Reader<'_>>, &Attempt<M>) -> bool,
     ) {
         let mut slot = self.slot(tx).lock();
         match slot.status {
-            Status::Executing => slot.dirty = true,
+            Status::Executing => {
+                slot.dirty = true;
+                slot.recheck |= recheck;
+            }
             Status::Executed => {
-                let Some(attempt) = slot.attempt.as_deref() else { return };
+                let Some(attempt) = slot.attempt.as_deref_mut() else { return };
+                attempt.recheck |= recheck;
                 debug_assert!(!attempt.is_final, "a final execution has no predecessor left to push");
                 if holds(me, attempt) {
                     return;
@@ -178,7 +190,7 @@ where
         true
     }
 
-    fn still_sees(
+    pub(super) fn still_sees(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
         tx: TxIndex,

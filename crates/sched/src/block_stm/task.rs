@@ -133,6 +133,7 @@ where
             scans: &mut log.scans,
             assumed: &mut log.assumed,
             halted: None,
+            last: None,
         };
         let halted = |view: &mut StmView<'_, '_, M, S, K, P, _>| view.halted.take();
         execute(self.block.vm, &mut me.scratch, &self.block.txs[tx as usize], &mut view, halted, effects)
@@ -177,6 +178,7 @@ where
             let mut slot = self.slot(tx).lock();
             if !slot.dirty {
                 self.event(me.hand.id, Event::Finish { tx, incarnation });
+                attempt.recheck = slot.recheck;
                 slot.attempt = Some(attempt);
                 slot.status = Status::Executed;
                 let waiters = std::mem::take(&mut slot.waiters);

@@ -23,6 +23,8 @@ pub(super) struct StmView<'v, 'a, M: Vm, S, K, P, R> {
     pub(super) scans: &'v mut Vec<ScanRecord<M::Key, M::Value>>,
     pub(super) assumed: &'v mut Vec<(M::Key, Loc, Seen<M>)>,
     pub(super) halted: Option<Halt>,
+    /// The location read last: the one that an assumption is usually about.
+    pub(super) last: Option<(M::Key, Loc)>,
 }
 
 impl<M, S, K, P, R> StmView<'_, '_, M, S, K, P, R>
@@ -46,14 +48,18 @@ where
         loop {
             match cell.resolve(self.tx) {
                 Resolved::Value(value) => {
-                    let read = self.reads.len() as u32;
-                    // Relaxed: an old horizon only keeps more readers than needed. Looked at only
-                    // then: every commit takes this line away from the other cores.
-                    let horizon = || self.run.cursor.load(Ordering::Relaxed);
-                    cell.register(Registered { tx: self.tx, read }, horizon);
+                    let (stamp, watched) = (cell.stamp_for(self.tx), cell.watched());
+                    if !watched {
+                        let read = self.reads.len() as u32;
+                        // Relaxed: an old horizon only keeps more readers than needed. Looked at only
+                        // then: every commit takes this line away from the other cores.
+                        let horizon = || self.run.cursor.load(Ordering::Relaxed);
+                        cell.register(Registered { tx: self.tx, read }, horizon);
+                    }
                     drop(cell);
+                    self.last = Some((*key, loc));
                     let seen = M::Value::exactly(value.as_ref());
-                    self.reads.push(ReadRecord { loc, stamp: 0, seen });
+                    self.reads.push(ReadRecord { loc, stamp, watched, seen });
                     return Ok(value);
                 }
                 Resolved::Unread => {
@@ -128,6 +134,9 @@ where
     }
 
     fn assume(&mut self, key: &M::Key, seen: Seen<M>) {
+        if let Some((_, loc)) = self.last.filter(|(last, _)| last == key) {
+            return self.assumed.push((*key, loc, seen));
+        }
         let mut cell = self.run.arena.cells.open(key);
         let loc = cell.loc;
         if cell.committed().is_none() {

@@ -6,6 +6,7 @@
 //! tables from block to block.
 #![deny(unsafe_code)]
 
+mod apart;
 mod arena;
 mod attempt;
 mod block_stm;

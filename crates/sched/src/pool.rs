@@ -11,10 +11,13 @@
 //!    word asks afterwards whether the sleeper must be woken.
 //! 5. Panics are caught on both sides and handed back after rule 3 is met.
 
-use crate::sync::{
-    Mutex, Sleeper,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    thread,
+use crate::{
+    apart::Apart,
+    sync::{
+        Mutex, Sleeper,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        thread,
+    },
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -54,6 +57,7 @@ struct Shared {
     sleepers: Vec<CachePadded<Sleeper>>,
     panics: Mutex<Vec<WorkerPanic>>,
     spins: u32,
+    apart: Apart,
 }
 
 /// A panic that left the closure of [`Pool::run`].
@@ -106,6 +110,7 @@ impl Pool {
             sleepers: (1..threads).map(|_| CachePadded::new(Sleeper::new())).collect(),
             panics: Mutex::new(Vec::new()),
             spins,
+            apart: Apart::new(threads),
         });
         let workers = (1..threads)
             .map(|worker| {
@@ -152,6 +157,7 @@ impl Pool {
         *shared.job.lock() = Some(Job { work: work_ptr, epoch, width, caller: thread::current() });
         // Relaxed: published by the bump of `epoch`.
         shared.left.store(usize::from(width) - 1, Ordering::Relaxed);
+        shared.apart.keep();
         // Release: publishes `left`.
         shared.epoch.fetch_add(1, Ordering::Release);
         for (sleeper, worker) in shared.sleepers.iter().zip(&self.workers).take(usize::from(width) - 1) {
@@ -186,6 +192,7 @@ impl Drop for Pool {
 impl Shared {
     /// The life of worker `id` (from 1).
     fn serve(&self, id: u16) {
+        self.apart.enrol();
         let mut epoch = 0;
         loop {
             epoch = self.await_epoch(id, epoch);

@@ -5,7 +5,7 @@
 //! load of a flag that nobody writes.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::{GlobalAlloc, Layout},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -13,10 +13,10 @@ use std::{
 };
 
 /// The allocator below.
-type Inner = System;
+type Inner = mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: Counting<Inner> = Counting(System);
+static ALLOCATOR: Counting<Inner> = Counting(mimalloc::MiMalloc);
 
 // All accesses of these are relaxed: they are counters that order nothing. `peak` reads them after the
 // engine has returned its result, which synchronizes with the workers that made it; what a straggler

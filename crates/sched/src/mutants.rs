@@ -20,6 +20,10 @@ pub enum Mutant {
     Assume,
     /// Ranges are not validated.
     Range,
+    /// `block_stm` believes reads of locations that are added to.
+    Watch,
+    /// `block_stm` does not tell readers that a location has come to be added to.
+    Recheck,
     /// Writes that an execution no longer makes are left in place.
     Retract,
 }

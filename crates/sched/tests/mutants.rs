@@ -77,6 +77,16 @@ fn block_stm_needs_pushes() {
 }
 
 #[test]
+fn block_stm_needs_watched_reads_checked() {
+    assert!(!survives(Some(Mutant::Watch), &[Family::Counters], ROUNDS, block_stm));
+}
+
+#[test]
+fn block_stm_needs_readers_told_of_a_first_addition() {
+    assert!(!survives(Some(Mutant::Recheck), &[Family::Counters, Family::Programs], ROUNDS, block_stm));
+}
+
+#[test]
 fn block_stm_needs_wake_ups() {
     assert!(!survives(Some(Mutant::Wake), &[Family::Programs, Family::Chain], ROUNDS, block_stm));
 }

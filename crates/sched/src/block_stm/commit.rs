@@ -130,7 +130,7 @@ where
         tx: TxIndex,
         read: &crate::attempt::ReadRecord<M::Value>,
     ) -> bool {
-        if mutants::on(Mutant::Validation) || self.arena.cells.at(read.loc).stamp() == read.stamp {
+        if mutants::on(Mutant::Watch) || self.arena.cells.at(read.loc).stamp() == read.stamp {
             return true;
         }
         self.still_sees(me, tx, read.loc, &read.seen)

@@ -79,6 +79,7 @@ where
         recheck: bool,
     ) {
         me.hand.chaos.point();
+        let recheck = recheck && !mutants::on(Mutant::Recheck);
         for reader in readers.drain(..) {
             if mutants::on(Mutant::Push) {
                 continue;

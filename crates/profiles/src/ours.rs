@@ -13,13 +13,15 @@ use std::sync::Arc;
 pub const THREADS_MAX: usize = 256;
 
 struct Ours<S> {
-    scheduler: S,
+    /// Always there: taken only while it is perturbed, which goes by value.
+    scheduler: Option<S>,
+    perturb: fn(S, u64) -> S,
     shared: EvmShared,
 }
 
-/// The EVM under `scheduler`.
-pub(crate) fn over<S: Scheduler + 'static>(scheduler: S) -> Box<dyn Engine> {
-    Box::new(Ours { scheduler, shared: EvmShared::default() })
+/// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
+pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
+    Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default() })
 }
 
 /// Worker threads for one engine.
@@ -49,8 +51,13 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let output = execute_block(&self.scheduler, &self.shared, input, pre, &(), control);
+        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
+        let output = execute_block(scheduler, &self.shared, input, pre, &(), control);
         Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+    }
+
+    fn shuffle(&mut self, seed: u64) {
+        self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }
 }
 

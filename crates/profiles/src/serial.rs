@@ -11,5 +11,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,
-    build: |_threads| Ok(over(Serial::new())),
+    build: |_threads| Ok(over(Serial::new(), |serial, _| serial)),
 };

@@ -9,7 +9,7 @@
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use braid_core::Control;
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites, TxResult};
-use braid_profiles::{ExecError, PROFILES, profile};
+use braid_profiles::{Engine, ExecError, PROFILES, profile};
 use braid_work::PreState;
 use revm::{
     bytecode::Bytecode,
@@ -114,7 +114,11 @@ impl World {
 
     /// Runs the block under `name`.
     pub fn run(&self, name: &str, threads: usize) -> Result<ExecutedBlock, ExecError> {
-        let mut engine = (profile(name).unwrap().build)(threads).unwrap();
+        self.run_on(&mut engine(name, threads))
+    }
+
+    /// Runs the block on `engine`.
+    pub fn run_on(&self, engine: &mut Box<dyn Engine>) -> Result<ExecutedBlock, ExecError> {
         let done = engine.execute(&self.input, &self.pre, &Control::default())?;
         let mut block = done.into_block(&self.pre);
         block.stats = Default::default();
@@ -127,9 +131,12 @@ impl World {
         let expected = self.run("lean", 1);
         for profile in PROFILES {
             for threads in THREADS.iter().take(if profile.parallel { THREADS.len() } else { 1 }) {
-                for round in 0..if profile.parallel { 5 } else { 1 } {
-                    let got = self.run(profile.name, *threads);
-                    assert_eq!(got, expected, "{} with {threads} threads, round {round}", profile.name);
+                let mut engine = engine(profile.name, *threads);
+                for seed in schedule_seeds(if profile.parallel { 5 } else { 1 }) {
+                    engine.shuffle(seed);
+                    let got = self.run_on(&mut engine);
+                    let who = profile.name;
+                    assert_eq!(got, expected, "{who} with {threads} threads; repeat with BRAID_SEED={seed}");
                 }
             }
         }
@@ -140,6 +147,23 @@ impl World {
     pub fn agreed(&self) -> ExecutedBlock {
         self.agree().unwrap_or_else(|error| panic!("the block should be valid: {error}"))
     }
+}
+
+/// The profile called `name`, with warm threads.
+pub fn engine(name: &str, threads: usize) -> Box<dyn Engine> {
+    (profile(name).unwrap().build)(threads).unwrap()
+}
+
+/// The number that `BRAID_SEED` names, if it is set: it repeats what failed.
+pub fn seed_to_repeat() -> Option<u64> {
+    let seed = std::env::var("BRAID_SEED").ok()?;
+    Some(seed.parse().expect("BRAID_SEED is a number"))
+}
+
+/// Seeds of schedules for so many rounds; the one to repeat comes first.
+pub fn schedule_seeds(rounds: u64) -> impl Iterator<Item = u64> {
+    let first = seed_to_repeat().unwrap_or(1);
+    (0..rounds).map(move |round| first.wrapping_add(round))
 }
 
 /// The value of a slot after the block, if it changed.

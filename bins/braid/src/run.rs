@@ -133,7 +133,7 @@ impl Runner<'_> {
             retries: stats.map(|stats| stats.retries),
             fallbacks: stats.map(|stats| stats.fallbacks),
             status: verdict.status,
-            error: verdict.error,
+            error: verdict.error.map(|problem| problem.within(source.file())),
             checks: verdict.checks,
         };
         Some((result, verdict.alone))

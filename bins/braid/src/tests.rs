@@ -152,6 +152,10 @@ impl Source for FakeSource {
         self.0.clone()
     }
 
+    fn file(&self) -> Option<String> {
+        Some(format!("folder/{}", self.0))
+    }
+
     fn load(&self) -> Result<Box<dyn Case>, Problem> {
         if self.0 == "broken" {
             return Err(broken("zstd"));

@@ -24,13 +24,15 @@ pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> 
     Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default() })
 }
 
+/// `threads`, if an engine can be asked for so many; one that has a single thread is asked, too.
+pub(crate) fn in_range(threads: usize) -> Result<u16, ProfileError> {
+    let known = u16::try_from(threads).ok().filter(|_| (1..=THREADS_MAX).contains(&threads));
+    known.ok_or(ProfileError::Threads { threads })
+}
+
 /// Worker threads for one engine.
 pub(crate) fn pool(threads: usize) -> Result<Arc<Pool>, ProfileError> {
-    if !(1..=THREADS_MAX).contains(&threads) {
-        return Err(ProfileError::Threads { threads });
-    }
-    let threads = u16::try_from(threads).map_err(|_| ProfileError::Threads { threads })?;
-    Ok(Arc::new(Pool::new(threads)))
+    Ok(Arc::new(Pool::new(in_range(threads)?)))
 }
 
 struct Ran(BlockOutput);

@@ -24,7 +24,7 @@ fn data(folder: &str) -> Option<PathBuf> {
 }
 
 fn rounds() -> u64 {
-    if std::env::var_os("BRAID_LONG").is_some() { 100 } else { 2 }
+    if std::env::var_os("BRAID_LONG").is_some() { 100 } else { 5 }
 }
 
 /// Every engine there is, with each thread count it can use.

@@ -204,7 +204,7 @@ fn random_blocks_agree() {
     }
     let asked =
         std::env::var("BRAID_BLOCKS").ok().map(|count| count.parse().expect("BRAID_BLOCKS is a number"));
-    let count = asked.unwrap_or(if std::env::var_os("BRAID_LONG").is_some() { 20_000 } else { 300 });
+    let count = asked.unwrap_or(if std::env::var_os("BRAID_LONG").is_some() { 20_000 } else { 1_000 });
     let (mut transactions, mut invalid) = (0, 0);
     for seed in 0..count {
         let (ran, rejected) = agree(seed, &mut engines);

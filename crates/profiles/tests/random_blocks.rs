@@ -4,9 +4,16 @@
 
 mod common;
 
-use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_eips::{
+    eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
+    eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use braid_evm::{After, Rites};
 use braid_profiles::Engine;
-use common::{Asm, ETHER, GAS_PRICE, THREADS, World, account, engine, op, seed_to_repeat};
+use common::{
+    Asm, ETHER, GAS_PRICE, THREADS, World, account, engine, op, queue_code, seed_to_repeat, store_input_code,
+};
 use revm::{
     context::either::Either,
     context_interface::transaction::{Authorization, RecoveredAuthority, RecoveredAuthorization},
@@ -38,7 +45,7 @@ impl Random {
     }
 }
 
-const SPECS: [SpecId; 12] = [
+const SPECS: [SpecId; 14] = [
     SpecId::FRONTIER,
     SpecId::HOMESTEAD,
     SpecId::TANGERINE,
@@ -48,14 +55,23 @@ const SPECS: [SpecId; 12] = [
     SpecId::ISTANBUL,
     SpecId::BERLIN,
     SpecId::LONDON,
+    SpecId::MERGE,
     SpecId::SHANGHAI,
     SpecId::CANCUN,
+    SpecId::PRAGUE,
     SpecId::OSAKA,
 ];
 
 const SENDERS: u64 = 6;
 const CONTRACTS: u64 = 10;
 const STRANGERS: u64 = 3;
+
+const SYSTEM_CONTRACTS: [Address; 4] = [
+    HISTORY_STORAGE_ADDRESS,
+    BEACON_ROOTS_ADDRESS,
+    WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+    CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+];
 
 fn contract(n: u64) -> Address {
     account(100 + n)
@@ -67,6 +83,7 @@ fn anyone(random: &mut Random) -> Address {
         0..=3 => account(random.below(SENDERS)),
         4..=6 => contract(random.below(CONTRACTS)),
         7 => account(9999),
+        8 if random.one_in(3) => random.pick(&SYSTEM_CONTRACTS),
         8 => account(200 + random.below(STRANGERS)),
         _ => Address::with_last_byte(1 + random.below(9) as u8),
     }
@@ -116,11 +133,44 @@ fn block(seed: u64) -> World {
             world.slot(contract(n), random.below(3), random.below(3));
         }
     }
+    world.input.rites = rites(&mut random, &mut world);
     let mut nonces = [0; SENDERS as usize];
     for _ in 0..5 + random.below(40) {
         transaction(&mut random, &mut world, &mut nonces);
     }
     world
+}
+
+/// What surrounds the transactions under these rules, in two of three blocks.
+fn rites(random: &mut Random, world: &mut World) -> Rites {
+    let from = |spec| world.input.spec.is_enabled_in(spec);
+    let (merge, shanghai) = (from(SpecId::MERGE), from(SpecId::SHANGHAI));
+    let (cancun, prague) = (from(SpecId::CANCUN), from(SpecId::PRAGUE));
+    let dao = world.input.spec == SpecId::HOMESTEAD;
+    if random.one_in(3) {
+        return Rites::default();
+    }
+    for (n, address) in SYSTEM_CONTRACTS.into_iter().enumerate().filter(|_| cancun) {
+        let code = if n < 2 { store_input_code() } else { queue_code() };
+        world.contract(address, code, 0);
+    }
+    let payments = |random: &mut Random, amounts: &[u128]| {
+        (0..random.below(4)).map(|_| (anyone(random), random.pick(amounts))).collect::<Vec<_>>()
+    };
+    let uncles = payments(random, &[ETHER / 32, 2 * ETHER]);
+    let rewards = [(world.input.env.beneficiary, 5 * ETHER)].into_iter().chain(uncles);
+    let withdrawals = payments(random, &[0, 1, ETHER]);
+    let drained = (0..random.below(3)).map(|_| anyone(random)).collect();
+    Rites {
+        parent_hash: prague.then_some(B256::repeat_byte(3)),
+        parent_beacon_root: cancun.then_some(B256::repeat_byte(4)),
+        dao_drain: dao.then(|| (drained, contract(0))),
+        after: Some(After {
+            rewards: if merge { Vec::new() } else { rewards.collect() },
+            withdrawals: if shanghai { withdrawals } else { Vec::new() },
+            requests: prague,
+        }),
+    }
 }
 
 fn transaction(random: &mut Random, world: &mut World, nonces: &mut [u64; SENDERS as usize]) {

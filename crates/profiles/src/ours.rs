@@ -63,7 +63,7 @@ impl<S: Scheduler> Engine for Ours<S> {
     }
 }
 
-fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {
+pub(crate) fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {
     // Outside of transactions, the nearest one stands for the place.
     let (tx, inside) = match failure.place {
         Place::Before => (0, None),

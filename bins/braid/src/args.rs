@@ -82,7 +82,8 @@ pub(crate) struct RunArgs {
     /// Write the record of this run here.
     #[arg(long, value_name = "PATH")]
     pub(crate) record: Option<PathBuf>,
-    /// Names the files of diverging blocks; chosen at random if not given.
+    /// Shuffles the schedules, in builds with debug assertions, and names the files of diverging blocks;
+    /// chosen at random if not given.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }

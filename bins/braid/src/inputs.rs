@@ -79,6 +79,10 @@ impl Source for LibrarySource {
         }
     }
 
+    fn file(&self) -> Option<String> {
+        self.0.path.as_ref().map(|path| path.display().to_string())
+    }
+
     fn load(&self) -> Result<Box<dyn Case>, Problem> {
         let case = self.0.load().map_err(|error| problem(&error))?;
         let pre = case.state().map_err(|error| problem(&error))?.clone();

@@ -53,7 +53,7 @@ pub(crate) struct RunResult {
 pub(crate) struct Problem {
     /// A stable word.
     pub(crate) kind: String,
-    /// The file at fault, if one is.
+    /// The file at fault, or what the block was loaded from; null for a workload.
     pub(crate) file: Option<String>,
     /// The item at fault: a transaction, a check, a place in the file.
     pub(crate) item: Option<String>,
@@ -62,6 +62,11 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// The same problem, found in `file` if it does not know a closer one.
+    pub(crate) fn within(self, file: Option<String>) -> Problem {
+        Problem { file: self.file.or(file), ..self }
+    }
+
     /// The problem of an input in a sentence that names the input once.
     pub(crate) fn of(&self, input: &str) -> String {
         if self.message.contains(input) { self.message.clone() } else { format!("{input}: {}", self.message) }

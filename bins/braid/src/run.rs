@@ -38,10 +38,10 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         Runner { args, profile, oracle, threads, engines: Engines::default(), control: session.control() };
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
-    for (index, item) in (0u64..).zip(&items) {
+    for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
         ui.item(&item.name());
         let (result, alone) = match item {
-            Item::Source(source) => match runner.block(source.as_ref()) {
+            Item::Source(source) => match runner.block(source.as_ref(), seed) {
                 Some(done) => done,
                 None => {
                     ui.finish();
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
             },
             Item::Broken { text, problem } => (runner.unreadable(text.clone(), problem.clone()), false),
         };
-        exit = exit.and(report(&result, alone, seed.wrapping_add(index), ui));
+        exit = exit.and(report(&result, alone, seed, ui));
         results.push(result);
     }
     ui.finish();
@@ -97,9 +97,10 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Executes and judges one block. With the result goes whether a parallel engine alone was wrong.
+    /// Executes one block, on a schedule shuffled by `seed`, and judges it. With the result goes whether
+    /// a parallel engine alone was wrong.
     /// `None` if interrupted.
-    fn block(&mut self, source: &dyn Source) -> Option<(RunResult, bool)> {
+    fn block(&mut self, source: &dyn Source, seed: u64) -> Option<(RunResult, bool)> {
         if self.control.interrupted::<()>().is_some() {
             return None;
         }
@@ -108,6 +109,10 @@ impl Runner<'_> {
             Err(problem) => return Some((self.unreadable(source.name(), problem), false)),
         };
         let (input, pre) = (case.input(), case.pre());
+        // An engine that cannot be built says so when it is to execute.
+        if let Ok(engine) = self.engines.get(self.profile, self.threads) {
+            engine.shuffle(seed);
+        }
         let done = self.engines.execute(self.profile, self.threads, input, pre, &self.control);
         if done.as_ref().is_err_and(interrupted) {
             return None;
@@ -128,7 +133,7 @@ impl Runner<'_> {
             retries: stats.map(|stats| stats.retries),
             fallbacks: stats.map(|stats| stats.fallbacks),
             status: verdict.status,
-            error: verdict.error,
+            error: verdict.error.map(|problem| problem.within(source.file())),
             checks: verdict.checks,
         };
         Some((result, verdict.alone))

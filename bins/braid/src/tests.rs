@@ -34,11 +34,14 @@ enum Flaw {
     Panics,
     /// Right the first times, then refuses: as an engine with a race would.
     Unstable,
+    /// As `Gas`, under schedule 5 alone.
+    Racy,
 }
 
 struct Fake {
     flaw: Flaw,
     runs: usize,
+    schedule: Option<u64>,
 }
 
 struct FakeExecuted(Box<dyn Executed>, Flaw);
@@ -74,7 +77,13 @@ impl Engine for Fake {
             return Err(ExecError::Invalid { tx: 0, kind: "nonce_too_low", reason: "made up".to_owned() });
         }
         assert!(self.flaw != Flaw::Panics, "made up");
-        Ok(Box::new(FakeExecuted(LeanEngine.execute(input, pre, control)?, self.flaw)))
+        let races = self.flaw == Flaw::Racy && self.schedule == Some(5);
+        let flaw = if races { Flaw::Gas } else { self.flaw };
+        Ok(Box::new(FakeExecuted(LeanEngine.execute(input, pre, control)?, flaw)))
+    }
+
+    fn shuffle(&mut self, seed: u64) {
+        self.schedule = Some(seed);
     }
 }
 
@@ -87,7 +96,7 @@ macro_rules! profile {
             scheduler: "none",
             parallel: $parallel,
             build: |_| -> Result<Box<dyn Engine>, ProfileError> {
-                Ok(Box::new(Fake { flaw: Flaw::$flaw, runs: 0 }))
+                Ok(Box::new(Fake { flaw: Flaw::$flaw, runs: 0, schedule: None }))
             },
         }
     };
@@ -102,6 +111,7 @@ static PROFILES: &[Profile] = &[
     profile!("refuses", true, Refuses),
     profile!("panics", true, Panics),
     profile!("unstable", true, Unstable),
+    profile!("racy", true, Racy),
 ];
 
 /// Names of inputs: `good`, `plain` (nothing recorded), `bad_root` (records something else),
@@ -140,6 +150,10 @@ fn broken(kind: &str) -> Problem {
 impl Source for FakeSource {
     fn name(&self) -> String {
         self.0.clone()
+    }
+
+    fn file(&self) -> Option<String> {
+        Some(format!("folder/{}", self.0))
     }
 
     fn load(&self) -> Result<Box<dyn Case>, Problem> {
@@ -322,6 +336,17 @@ fn a_wrong_parallel_engine_alone_is_three() {
     assert_eq!((&file["input"], &file["profile"]), (&"good".into(), &"wrong_gas".into()));
     assert_eq!((&file["threads"], &file["seed"]), (&2.into(), &5.into()));
     assert!(file["difference"]["message"].as_str().unwrap().starts_with("transaction 2: "));
+}
+
+#[test]
+fn a_divergence_is_replayed_with_its_schedule() {
+    let ran = braid("run good good good --profile racy -j 2 --seed 4");
+    assert_eq!(ran.exit, Exit::Diverged, "{}", ran.err);
+    let replay = "run good --profile racy --threads 2 --seed 5";
+    assert!(ran.err.contains(&format!("replay: braid {replay}\n")), "{}", ran.err);
+    assert!(ran.err.contains("file diverge-5.json"), "{}", ran.err);
+    assert_eq!(braid(replay).exit, Exit::Diverged);
+    assert_eq!(braid("run good --profile racy --threads 2 --seed 6").exit, Exit::Ok);
 }
 
 #[test]

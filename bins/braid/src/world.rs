@@ -37,6 +37,9 @@ pub(crate) trait Source {
     /// Text that, given as an input, names this block alone.
     fn name(&self) -> String;
 
+    /// The file or folder it is in, if it is in one.
+    fn file(&self) -> Option<String>;
+
     /// Loads it.
     fn load(&self) -> Result<Box<dyn Case>, Problem>;
 }

@@ -15,5 +15,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "block_stm",
     parallel: true,
-    build: |threads| Ok(over(BlockStm::new(pool(threads)?))),
+    build: |threads| Ok(over(BlockStm::new(pool(threads)?), BlockStm::chaos)),
 };

@@ -124,4 +124,9 @@ pub trait Engine: Send {
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}
+
+    /// Perturbs the schedules of the blocks to come: the same seed delays the same workers at the same
+    /// points. For tests, so it does nothing in builds without debug assertions, nor in engines that have
+    /// one schedule only.
+    fn shuffle(&mut self, _seed: u64) {}
 }

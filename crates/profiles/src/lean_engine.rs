@@ -3,6 +3,7 @@
 use crate::{
     Engine, ExecError, Executed, Fidelity, Profile,
     lean::{self, LeanBlock, LeanError},
+    ours::in_range,
 };
 use alloy_primitives::{Address, KECCAK256_EMPTY};
 use braid_core::{Control, Stats};
@@ -27,7 +28,10 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,
-    build: |_threads| Ok(Box::new(LeanEngine)),
+    build: |threads| {
+        in_range(threads)?;
+        Ok(Box::new(LeanEngine))
+    },
 };
 
 struct LeanExecuted {

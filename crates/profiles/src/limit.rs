@@ -1,7 +1,7 @@
 //! How fast a block can be at best: the heaviest chain of transactions that need one another.
 //!
-//! A serial run of plain revm under an inspector says what each transaction reads and writes; nothing
-//! here is shared with the schedulers. Edges lead from a transaction to the earlier ones it needs:
+//! A serial run of plain revm under an inspector says what each transaction reads and writes; nothing of
+//! that is shared with the schedulers. Edges lead from a transaction to the earlier ones it needs:
 //!
 //! 1. *Slots and code.* To the last transaction that changed a slot it loaded (SSTORE loads, for its
 //!    gas), or the code of an account it touched. Destroying or creating an account changes its code.
@@ -12,13 +12,15 @@
 //!    that changed it. Payments commute, so those that only pay do not need one another. That enough
 //!    money is there to spend is not an edge.
 //!
-//! Times of transactions weigh the nodes; *work* is their sum, *span* the heaviest chain, and no
+//! Times of transactions under Braid's own serial engine weigh the nodes; *work* is their sum, *span* the heaviest chain, and no
 //! schedule on `threads` threads that keeps to the edges is faster than `min(threads, work / span)`
 //! (Brent, "The Parallel Evaluation of General Arithmetic Expressions", 1974).
 
+use crate::{ExecError, ours::exec_error};
 use alloy_primitives::{Address, Bytes, U256, address};
-use braid_core::StoreError;
-use braid_evm::BlockInput;
+use braid_core::{Control, Event, Probe, StoreError};
+use braid_evm::{BlockInput, EvmKey, EvmShared, Rites, execute_block};
+use braid_sched::Serial;
 use braid_work::PreState;
 use revm::{
     Context, Database, DatabaseCommit, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
@@ -35,7 +37,8 @@ use revm::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Whether transactions of one sender wait for one another.
@@ -77,7 +80,7 @@ pub struct Footprint {
 /// Why a block cannot be traced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// revm refused a transaction.
+    /// A transaction is refused, or fails.
     #[error("transaction {tx} cannot be traced: {reason}")]
     Transaction {
         /// Its index.
@@ -88,6 +91,22 @@ pub enum LimitError {
     /// The state lacks something outside of transactions.
     #[error("state cannot answer: {0}")]
     Store(#[from] StoreError),
+    /// What surrounds the transactions fails.
+    #[error("{0}")]
+    Block(ExecError),
+}
+
+impl From<ExecError> for LimitError {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Invalid { tx, reason, .. } => LimitError::Transaction { tx, reason },
+            ExecError::Store { tx: None, error } => LimitError::Store(error),
+            ExecError::Store { tx: Some(tx), .. } | ExecError::Panicked { tx, .. } => {
+                LimitError::Transaction { tx, reason: error.to_string() }
+            }
+            other => LimitError::Block(other),
+        }
+    }
 }
 
 /// For each transaction the earlier ones it needs, ascending.
@@ -174,23 +193,23 @@ pub fn trace(input: &BlockInput, pre: &PreState) -> Result<Vec<Footprint>, Limit
     Ok(block)
 }
 
-/// Time of each transaction in nanoseconds: the median of `passes` serial runs of plain revm.
+/// Time of each transaction in nanoseconds: the median of `passes` runs of Braid's own serial engine, each
+/// from the start of the execution to the commit.
 ///
 /// # Errors
 /// [`LimitError`] if the block does not run to its end.
 pub fn weigh(input: &BlockInput, pre: &PreState, passes: usize) -> Result<Vec<u64>, LimitError> {
+    let (serial, shared) = (Serial::new(), EvmShared::default());
     let mut times = vec![Vec::with_capacity(passes); input.txs.len()];
     for _ in 0..passes.max(1) {
-        let mut evm = context(input, pre).build_mainnet();
-        before(&mut evm, input)?;
-        for (tx, env) in input.txs.iter().enumerate() {
-            let env = env.clone();
-            let start = Instant::now();
-            let done = evm.transact_one(env);
-            done.map_err(|error| LimitError::Transaction { tx, reason: error.to_string() })?;
-            let state = evm.finalize();
-            evm.ctx.journaled_state.database.commit(state);
-            times[tx].push(start.elapsed().as_nanos() as u64);
+        let watch = Stopwatch::default();
+        execute_block(&serial, &shared, input, pre, &watch, &Control::default())
+            .map_err(|failure| LimitError::from(exec_error(failure, input.txs.len())))?;
+        let laps = watch.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // What the block does before its first transaction is one of the schedule, too.
+        let laps = laps.into_iter().skip(usize::from(begins_with_rites(&input.rites)));
+        for (times, lap) in times.iter_mut().zip(laps) {
+            times.push(u64::try_from(lap.took.as_nanos()).unwrap_or(u64::MAX));
         }
     }
     let median = |mut times: Vec<u64>| {
@@ -198,6 +217,36 @@ pub fn weigh(input: &BlockInput, pre: &PreState, passes: usize) -> Result<Vec<u6
         times.get(times.len() / 2).copied().unwrap_or(0).max(1)
     };
     Ok(times.into_iter().map(median).collect())
+}
+
+fn begins_with_rites(rites: &Rites) -> bool {
+    let drains = rites.dao_drain.as_ref().is_some_and(|(from, _)| !from.is_empty());
+    drains || rites.parent_hash.is_some() || rites.parent_beacon_root.is_some()
+}
+
+/// One transaction of a serial run.
+struct Lap {
+    began: Instant,
+    took: Duration,
+}
+
+/// Times the transactions of a serial run. Its lock is never waited for: one thread tells the events.
+#[derive(Default)]
+struct Stopwatch(Mutex<Vec<Lap>>);
+
+impl Probe<EvmKey> for Stopwatch {
+    fn event(&self, _worker: u16, event: Event<'_, EvmKey>) {
+        let mut laps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Start { .. } => laps.push(Lap { began: Instant::now(), took: Duration::ZERO }),
+            Event::Commit { .. } => {
+                if let Some(lap) = laps.last_mut() {
+                    lap.took = lap.began.elapsed();
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 fn context<'a>(input: &BlockInput, pre: &'a PreState) -> Ctx<'a> {

@@ -18,5 +18,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "occ",
     parallel: true,
-    build: |threads| Ok(over(Occ::new(pool(threads)?))),
+    build: |threads| Ok(over(Occ::new(pool(threads)?), Occ::chaos)),
 };

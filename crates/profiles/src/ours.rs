@@ -13,22 +13,26 @@ use std::sync::Arc;
 pub const THREADS_MAX: usize = 256;
 
 struct Ours<S> {
-    scheduler: S,
+    /// Always there: taken only while it is perturbed, which goes by value.
+    scheduler: Option<S>,
+    perturb: fn(S, u64) -> S,
     shared: EvmShared,
 }
 
-/// The EVM under `scheduler`.
-pub(crate) fn over<S: Scheduler + 'static>(scheduler: S) -> Box<dyn Engine> {
-    Box::new(Ours { scheduler, shared: EvmShared::default() })
+/// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
+pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
+    Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default() })
+}
+
+/// `threads`, if an engine can be asked for so many; one that has a single thread is asked, too.
+pub(crate) fn in_range(threads: usize) -> Result<u16, ProfileError> {
+    let known = u16::try_from(threads).ok().filter(|_| (1..=THREADS_MAX).contains(&threads));
+    known.ok_or(ProfileError::Threads { threads })
 }
 
 /// Worker threads for one engine.
 pub(crate) fn pool(threads: usize) -> Result<Arc<Pool>, ProfileError> {
-    if !(1..=THREADS_MAX).contains(&threads) {
-        return Err(ProfileError::Threads { threads });
-    }
-    let threads = u16::try_from(threads).map_err(|_| ProfileError::Threads { threads })?;
-    Ok(Arc::new(Pool::new(threads)))
+    Ok(Arc::new(Pool::new(in_range(threads)?)))
 }
 
 struct Ran(BlockOutput);
@@ -49,12 +53,17 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let output = execute_block(&self.scheduler, &self.shared, input, pre, &(), control);
+        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
+        let output = execute_block(scheduler, &self.shared, input, pre, &(), control);
         Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+    }
+
+    fn shuffle(&mut self, seed: u64) {
+        self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }
 }
 
-fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {
+pub(crate) fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {
     // Outside of transactions, the nearest one stands for the place.
     let (tx, inside) = match failure.place {
         Place::Before => (0, None),

@@ -1,6 +1,9 @@
 //! `serial`: Braid's own serial engine. What every parallel profile has to equal, and to beat.
 
-use crate::{Fidelity, Profile, ours::over};
+use crate::{
+    Fidelity, Profile,
+    ours::{in_range, over},
+};
 use braid_sched::Serial;
 
 /// The registry entry.
@@ -11,5 +14,8 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,
-    build: |_threads| Ok(over(Serial::new())),
+    build: |threads| {
+        in_range(threads)?;
+        Ok(over(Serial::new(), |serial, _| serial))
+    },
 };

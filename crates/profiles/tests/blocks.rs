@@ -1,11 +1,15 @@
 //! Real blocks: every profile must pass every check that a case allows, and equal `lean`.
 //!
 //! Blocks are read from `BRAID_DATA`, or `../shared/data` beside the repository; without them these tests
-//! say so and skip. `BRAID_LONG=1` runs every block 100 times a profile and thread count.
+//! say so and skip. Every round shuffles the schedules by a seed of its own, which a failure prints;
+//! `BRAID_SEED` starts from it. `BRAID_LONG=1` runs every block 100 times a profile and thread count.
+
+mod common;
 
 use braid_core::Control;
 use braid_profiles::{Engine, PROFILES, profile};
 use braid_work::{Case, load, verify};
+use common::schedule_seeds;
 use std::path::{Path, PathBuf};
 
 fn data(folder: &str) -> Option<PathBuf> {
@@ -19,8 +23,8 @@ fn data(folder: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn rounds() -> usize {
-    if std::env::var_os("BRAID_LONG").is_some() { 100 } else { 2 }
+fn rounds() -> u64 {
+    if std::env::var_os("BRAID_LONG").is_some() { 100 } else { 5 }
 }
 
 /// Every engine there is, with each thread count it can use.
@@ -40,8 +44,10 @@ fn check(case: &Case, engines: &mut [(&'static str, usize, Box<dyn Engine>)]) ->
     let checks = verify(case, &expected);
     assert!(checks.passed(), "{}: lean: {:?}", case.name, checks.differences);
     for (name, threads, engine) in engines {
-        for round in 0..rounds() {
-            let what = || format!("{}: {name} with {threads} threads, round {round}", case.name);
+        for seed in schedule_seeds(rounds()) {
+            engine.shuffle(seed);
+            let what =
+                || format!("{}: {name} with {threads} threads; repeat with BRAID_SEED={seed}", case.name);
             let done = engine.execute(&case.input, pre, &Control::default());
             let mut block = done.unwrap_or_else(|error| panic!("{}: {error}", what())).into_block(pre);
             let stats = std::mem::take(&mut block.stats);

@@ -173,7 +173,7 @@ fn blocks_that_must_fail_name_the_transaction_and_the_reason() {
     let exact = TxEnv { gas_limit: 1_000_000 - 21_000, ..transfer(1) };
     assert!(run(&two(exact), &pre).is_ok());
     let blobs = TxEnv { blob_hashes: vec![B256::with_last_byte(1); 10], ..transfer(1) };
-    assert_eq!(invalid(&two(blobs), &pre), (1, "blob_gas_limit"));
+    assert_eq!(invalid(&two(blobs), &pre), (1, "block_blob_gas_limit"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tracer draws the edges it says it draws.
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, hex, keccak256};
-use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, Rites};
+use braid_evm::{AccountState, After, BlockInput, EvmKey, EvmValue, Rites};
 use braid_profiles::limit::{Dependencies, Nonces, Place, trace, weigh};
 use braid_work::PreState;
 use revm::{
@@ -132,6 +132,29 @@ fn weights_are_positive_and_bad_blocks_are_errors() {
     let bad = block(&[(user(0), 7, COUNTER, 0)]);
     assert!(trace(&bad, &pre()).unwrap_err().to_string().starts_with("transaction 0 cannot be traced"));
     assert!(weigh(&bad, &pre(), 1).is_err());
+}
+
+#[test]
+fn weights_are_those_of_the_transactions_whatever_surrounds_them() {
+    let mut pre = pre();
+    // JUMPDEST, PUSH1 0, JUMP: until the gas is gone.
+    let spin = Address::repeat_byte(0x5b);
+    let code = Bytecode::new_raw(Bytes::from_static(&hex!("5b600056")));
+    let code_hash = code.hash_slow();
+    let account = AccountState { exists: true, nonce: 1, code_hash, ..AccountState::default() };
+    pre.store.set(EvmKey::Account(spin), Some(EvmValue::Account(account)));
+    pre.store.set(EvmKey::Code(code_hash), Some(EvmValue::Code(code)));
+    let mut input = block(&[(user(0), 0, user(9), 1), (user(1), 0, spin, 0), (user(2), 0, user(9), 1)]);
+    input.txs[1].gas_limit = 10_000_000;
+    let after = After { withdrawals: vec![(user(5), 1)], ..After::default() };
+    for (parent_beacon_root, after) in
+        [(None, None), (None, Some(after.clone())), (Some(B256::ZERO), None), (Some(B256::ZERO), Some(after))]
+    {
+        input.rites = Rites { parent_beacon_root, after, ..Rites::default() };
+        let weights = weigh(&input, &pre, 5).unwrap();
+        assert_eq!(weights.len(), 3);
+        assert!(weights[1] > 10 * weights[0].max(weights[2]), "{:?}: {weights:?}", input.rites);
+    }
 }
 
 #[test]

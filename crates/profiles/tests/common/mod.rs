@@ -6,10 +6,10 @@
     reason = "shared by test files, each of which uses its part"
 )]
 
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, keccak256};
 use braid_core::Control;
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites, TxResult};
-use braid_profiles::{ExecError, PROFILES, profile};
+use braid_profiles::{Engine, ExecError, PROFILES, profile};
 use braid_work::PreState;
 use revm::{
     bytecode::Bytecode,
@@ -114,7 +114,11 @@ impl World {
 
     /// Runs the block under `name`.
     pub fn run(&self, name: &str, threads: usize) -> Result<ExecutedBlock, ExecError> {
-        let mut engine = (profile(name).unwrap().build)(threads).unwrap();
+        self.run_on(&mut engine(name, threads))
+    }
+
+    /// Runs the block on `engine`.
+    pub fn run_on(&self, engine: &mut Box<dyn Engine>) -> Result<ExecutedBlock, ExecError> {
         let done = engine.execute(&self.input, &self.pre, &Control::default())?;
         let mut block = done.into_block(&self.pre);
         block.stats = Default::default();
@@ -127,9 +131,12 @@ impl World {
         let expected = self.run("lean", 1);
         for profile in PROFILES {
             for threads in THREADS.iter().take(if profile.parallel { THREADS.len() } else { 1 }) {
-                for round in 0..if profile.parallel { 5 } else { 1 } {
-                    let got = self.run(profile.name, *threads);
-                    assert_eq!(got, expected, "{} with {threads} threads, round {round}", profile.name);
+                let mut engine = engine(profile.name, *threads);
+                for seed in schedule_seeds(if profile.parallel { 5 } else { 1 }) {
+                    engine.shuffle(seed);
+                    let got = self.run_on(&mut engine);
+                    let who = profile.name;
+                    assert_eq!(got, expected, "{who} with {threads} threads; repeat with BRAID_SEED={seed}");
                 }
             }
         }
@@ -141,6 +148,47 @@ impl World {
         self.agree().unwrap_or_else(|error| panic!("the block should be valid: {error}"))
     }
 }
+
+/// The profile called `name`, with warm threads.
+pub fn engine(name: &str, threads: usize) -> Box<dyn Engine> {
+    (profile(name).unwrap().build)(threads).unwrap()
+}
+
+/// The number that `BRAID_SEED` names, if it is set: it repeats what failed.
+pub fn seed_to_repeat() -> Option<u64> {
+    let seed = std::env::var("BRAID_SEED").ok()?;
+    Some(seed.parse().expect("BRAID_SEED is a number"))
+}
+
+/// Seeds of schedules for so many rounds; the one to repeat comes first.
+pub fn schedule_seeds(rounds: u64) -> impl Iterator<Item = u64> {
+    let first = seed_to_repeat().unwrap_or(1);
+    (0..rounds).map(move |round| first.wrapping_add(round))
+}
+
+/// A stand-in for the queues of EIP-7002 and EIP-7251: counts its calls in slot 0, and gives the count
+/// (32 bytes) to the system, which resets it.
+pub fn queue_code() -> Vec<u8> {
+    let give = Asm::default().push(0).op(&[op::SLOAD]).push(0).op(&[op::MSTORE]).push(0).sstore(0);
+    let give = give.push(32).push(0).op(&[op::RETURN]).0;
+    let count = Asm::default().push(0).op(&[op::SLOAD]).push(1).op(&[op::ADD]).sstore(0).stop();
+    // CALLER, PUSH20 system, EQ, PUSH1 give, JUMPI, count, JUMPDEST, give
+    let mut code = Asm::default().op(&[op::CALLER]).push(SYSTEM).op(&[op::EQ]).0;
+    let target = code.len() + 3 + count.len();
+    code.extend([0x60, target as u8, op::JUMPI]);
+    code.extend(count);
+    code.push(op::JUMPDEST);
+    code.extend(give);
+    code
+}
+
+/// Code that stores its input in slot 0: a stand-in for the contracts of EIP-2935 and EIP-4788.
+pub fn store_input_code() -> Vec<u8> {
+    Asm::default().push(0).op(&[op::CALLDATALOAD]).sstore(0).stop()
+}
+
+/// Who calls system contracts.
+pub const SYSTEM: Address = address!("0xfffffffffffffffffffffffffffffffffffffffe");
 
 /// The value of a slot after the block, if it changed.
 pub fn slot_after(block: &ExecutedBlock, address: Address, slot: u64) -> Option<U256> {
@@ -231,6 +279,7 @@ impl From<Address> for U256Like {
 pub mod op {
     pub const STOP: u8 = 0x00;
     pub const ADD: u8 = 0x01;
+    pub const EQ: u8 = 0x14;
     pub const KECCAK: u8 = 0x20;
     pub const ADDRESS: u8 = 0x30;
     pub const BALANCE: u8 = 0x31;
@@ -242,8 +291,13 @@ pub mod op {
     pub const EXTCODEHASH: u8 = 0x3f;
     pub const SELFBALANCE: u8 = 0x47;
     pub const POP: u8 = 0x50;
+    pub const MSTORE: u8 = 0x52;
     pub const SLOAD: u8 = 0x54;
     pub const SSTORE: u8 = 0x55;
+    pub const JUMPI: u8 = 0x57;
+    pub const JUMPDEST: u8 = 0x5b;
+    pub const LOG1: u8 = 0xa1;
+    pub const RETURN: u8 = 0xf3;
     pub const GAS: u8 = 0x5a;
     pub const CREATE: u8 = 0xf0;
     pub const CALL: u8 = 0xf1;

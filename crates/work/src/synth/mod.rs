@@ -23,7 +23,7 @@ pub const MAX_TOKEN_BALANCES: u64 = 4_000_000;
 pub enum Kind {
     /// Ether from account to account.
     Transfers,
-    /// Calls of [`contracts/src/Token.sol`]: 90 % `transfer`, 5 % `approve`, 5 % `transferFrom`.
+    /// Calls of the contract in `contracts/src/Token.sol`: 90 % `transfer`, 5 % `approve`, 5 % `transferFrom`.
     Erc20 {
         /// Number of token contracts.
         tokens: u64,

@@ -1,0 +1,160 @@
+//! What a schedule tells while it runs: final prefixes to the sink, waits and aborts to the probe.
+#![cfg(not(any(feature = "shuttle", feature = "loom")))]
+
+use braid_core::{Block, Control, Effects, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm};
+use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The last transaction does not end before the first one was delivered, or this has passed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says of each transaction how many were delivered when it ended.
+struct Patient<'a> {
+    delivered: &'a AtomicU32,
+    last: u32,
+}
+
+impl Vm for Patient<'_> {
+    type Tx = u32;
+    type Key = u64;
+    type Value = Num;
+    type Output = u32;
+    type Error = ToyError;
+    type Worker = ();
+
+    fn worker(&self) {}
+
+    fn execute(
+        &self,
+        (): &mut (),
+        tx: &u32,
+        _view: &mut dyn View<u64, Num>,
+        effects: &mut Effects<Self>,
+    ) -> Result<(), Stop<ToyError>> {
+        let start = Instant::now();
+        // Relaxed, here and in the sink: a count that orders nothing.
+        while *tx == self.last && self.delivered.load(Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+        effects.output = Some(self.delivered.load(Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+struct Counting<'a> {
+    delivered: &'a AtomicU32,
+    outputs: Vec<Option<u32>>,
+}
+
+impl Sink<Patient<'_>> for Counting<'_> {
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<Patient<'_>>) {
+        assert_eq!(index as usize, self.outputs.len(), "in order");
+        self.outputs.push(effects.output.take());
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn delivers_early<S: Scheduler>(scheduler: &S) {
+    let delivered = AtomicU32::new(0);
+    let txs: Vec<u32> = (0..8).collect();
+    let vm = Patient { delivered: &delivered, last: 7 };
+    let state = ToyState::default();
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let mut sink = Counting { delivered: &delivered, outputs: Vec::new() };
+    scheduler.run(&block, &mut sink, &(), &Control::default()).expect("valid");
+    assert_eq!(sink.outputs.len(), 8);
+    assert!(sink.outputs[7] > Some(0), "{}: the last one ended before any was delivered", scheduler.name());
+}
+
+#[test]
+fn the_final_prefix_is_delivered_while_later_transactions_run() {
+    delivers_early(&Serial::new());
+    for threads in [1, 2, 4, 8] {
+        let pool = Arc::new(Pool::new(threads));
+        delivers_early(&Occ::new(pool.clone()));
+        delivers_early(&BlockStm::new(pool.clone()));
+        delivers_early(&BlockStm::new(pool).waits(Waits::Resume));
+    }
+}
+
+/// Events of a block whose transactions all read and write location 3, and another one each.
+fn events<S: Scheduler>(scheduler: &S) -> Vec<(u16, OwnedEvent)> {
+    let tx = |own: u64| {
+        let ops = vec![Op::Read(3), Op::Work(300), Op::Put(3), Op::Read(10 + own), Op::Put(10 + own)];
+        ToyTx { ops }
+    };
+    let txs: Vec<ToyTx> = (0..40).map(tx).collect();
+    let (vm, state) = (Toy::<false>, ToyState::default());
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let recorder = Recorder::default();
+    scheduler.run(&block, &mut RecordingSink::default(), &recorder, &Control::default()).expect("valid");
+    recorder.take()
+}
+
+/// The waits in blocks of up to 200 seeds; stops at the first seed that has some.
+fn first_waits(waits: Waits) -> Vec<(u16, OwnedEvent)> {
+    let pool = Arc::new(Pool::new(4));
+    let is_wait = |(_, event): &(u16, OwnedEvent)| matches!(event, OwnedEvent::Wait(..));
+    let of = |seed| {
+        let mut events = events(&BlockStm::new(pool.clone()).waits(waits).chaos(seed));
+        events.retain(is_wait);
+        events
+    };
+    (1..=200).map(of).find(|waits| !waits.is_empty()).unwrap_or_default()
+}
+
+#[test]
+fn a_wait_names_worker_key_and_writer() {
+    for waits in [Waits::Retry, Waits::Resume] {
+        let found = first_waits(waits);
+        assert!(!found.is_empty(), "{waits:?}: estimates are there to be waited for");
+        for (worker, event) in found {
+            let OwnedEvent::Wait(tx, key, on) = event else { unreachable!("only waits are kept") };
+            assert!(worker < 4 && key == 3 && on < tx, "worker {worker}: {event:?}");
+        }
+    }
+}
+
+/// The aborts in blocks of 50 seeds.
+fn aborts<S: Scheduler>(make: impl Fn(u64) -> S) -> Vec<(u16, OwnedEvent)> {
+    let mut all: Vec<_> = (1..=50).flat_map(|seed| events(&make(seed))).collect();
+    all.retain(|(_, event)| matches!(event, OwnedEvent::Abort(..)));
+    all
+}
+
+#[test]
+fn an_abort_names_worker_and_key_and_a_push_its_writer() {
+    let pool = Arc::new(Pool::new(4));
+    let of_occ = aborts(|seed| Occ::new(pool.clone()).chaos(seed));
+    let of_block_stm = aborts(|seed| BlockStm::new(pool.clone()).chaos(seed));
+    assert!(!of_occ.is_empty() && !of_block_stm.is_empty());
+    for (worker, event) in of_occ.iter().chain(&of_block_stm) {
+        let OwnedEvent::Abort(tx, key, by) = event else { unreachable!("only aborts are kept") };
+        assert!(*worker < 4 && *key == 3 && by.is_none_or(|by| by < *tx), "worker {worker}: {event:?}");
+    }
+    assert!(of_block_stm.iter().any(|(_, event)| matches!(event, OwnedEvent::Abort(_, _, Some(_)))));
+}
+
+#[test]
+fn a_probe_that_is_off_is_free() {
+    const { assert!(!<() as Probe<u64>>::ON) };
+}
+
+/// The suite notices when nothing is ever marked as an estimate.
+#[cfg(feature = "mutants")]
+#[test]
+#[ignore = "switches mutants on for the whole process"]
+fn estimates_are_needed_for_waits() {
+    use braid_sched::mutants::{Mutant, set};
+    set(Some(Mutant::Estimate));
+    let found = first_waits(Waits::Retry);
+    set(None);
+    assert!(found.is_empty(), "{found:?}");
+}

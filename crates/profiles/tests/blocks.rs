@@ -53,6 +53,9 @@ fn check(case: &Case, engines: &mut [(&'static str, usize, Box<dyn Engine>)]) ->
             let stats = std::mem::take(&mut block.stats);
             assert!(stats.executions >= case.input.txs.len() as u64, "{}: {stats:?}", what());
             assert_eq!(stats.fallbacks, 0, "{}", what());
+            // With what comes before and after the transactions.
+            let all = case.input.txs.len() as u64 + 2;
+            assert!(*name != "monad" || stats.executions <= 2 * all, "{}: {stats:?}", what());
             if block != expected {
                 let checks = verify(case, &block);
                 let results = expected.results.iter().zip(&block.results).position(|(a, b)| a != b);

@@ -143,6 +143,20 @@ fn an_abort_names_worker_and_key_and_a_push_its_writer() {
 }
 
 #[test]
+fn occ_executes_a_transaction_at_most_twice() {
+    let pool = Arc::new(Pool::new(4));
+    let mut again = 0;
+    for seed in 1..=50 {
+        for (_, event) in events(&Occ::new(pool.clone()).chaos(seed)) {
+            let OwnedEvent::Start(tx, incarnation) = event else { continue };
+            assert!(incarnation <= 1, "transaction {tx} under seed {seed}");
+            again += incarnation;
+        }
+    }
+    assert!(again > 0, "some ran twice");
+}
+
+#[test]
 fn a_probe_that_is_off_is_free() {
     const { assert!(!<() as Probe<u64>>::ON) };
 }

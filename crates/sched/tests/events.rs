@@ -3,7 +3,7 @@
 
 use braid_core::{Block, Control, Effects, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
-use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
+use braid_testkit::{Num, Op, Oracle, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
     sync::{
         Arc,
@@ -82,6 +82,32 @@ fn the_final_prefix_is_delivered_while_later_transactions_run() {
         delivers_early(&BlockStm::new(pool.clone()));
         delivers_early(&BlockStm::new(pool).waits(Waits::Resume));
     }
+}
+
+/// Runs a block whose first transaction is slow and puts a key into the range that the others scan.
+/// Returns how many executions were thrown away.
+fn phantom<S: Scheduler>(scheduler: &S) -> usize {
+    let first = ToyTx { ops: vec![Op::Work(3000), Op::Put(5)] };
+    let scan = |own: u64| ToyTx { ops: vec![Op::Scan(0, 10), Op::Put(100 + own)] };
+    let txs: Vec<ToyTx> = [first].into_iter().chain((0..8).map(scan)).collect();
+    let (vm, state) = (Toy::<true>, ToyState::default());
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let (mut expected, mut sink) = (RecordingSink::default(), RecordingSink::default());
+    let oracle = Oracle.run(&block, &mut expected, &(), &Control::default()).expect("valid");
+    let recorder = Recorder::default();
+    let done = scheduler.run(&block, &mut sink, &recorder, &Control::default()).expect("valid");
+    assert_eq!((done.changes, sink.delivered), (oracle.changes, expected.delivered), "{}", scheduler.name());
+    let aborts = recorder.take().into_iter().filter(|(_, event)| matches!(event, OwnedEvent::Abort(..)));
+    aborts.count()
+}
+
+#[test]
+fn a_key_that_appears_in_a_range_aborts_who_scanned_it() {
+    let pool = Arc::new(Pool::new(4));
+    let of_occ: usize = (1..=50).map(|seed| phantom(&Occ::new(pool.clone()).chaos(seed))).sum();
+    let of_block_stm: usize = (1..=50).map(|seed| phantom(&BlockStm::new(pool.clone()).chaos(seed))).sum();
+    assert!(of_occ > 0 && of_block_stm > 0, "{of_occ} and {of_block_stm} phantoms");
+    assert_eq!(phantom(&Serial::new()), 0);
 }
 
 /// Events of a block whose transactions all read and write location 3, and another one each.

@@ -2,24 +2,10 @@
 
 mod common;
 
+use braid_testkit::data;
 use common::{Folder, code, err, json, out};
 use serde_json::Value;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-/// Where real blocks are, if they are.
-fn data() -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let folder = std::env::var_os("BRAID_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no data at {} (set BRAID_DATA)", folder.display());
-        return None;
-    }
-    Some(folder)
-}
+use std::{fs, path::Path, process::Command};
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -37,6 +37,7 @@ const UNSAFE: &[&str] = &["crates/sched/src/pool.rs", "crates/sched/src/sync.rs"
 
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 90;
+const LEAN_LINES_MAX: usize = 150;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -101,6 +102,16 @@ fn the_waist_is_narrow() {
         assert_eq!(count("    fn "), *methods, "methods of {name}: a wider waist needs a written reason");
         assert_eq!(count("    type "), *types, "types of {name}: a wider waist needs a written reason");
     }
+}
+
+/// The yardstick is short enough to be read in one go, and has nothing of Braid in it but decoded inputs.
+#[test]
+fn lean_stands_alone() {
+    let source = fs::read_to_string(root().join("crates/profiles/src/lean.rs")).unwrap();
+    assert!(source.lines().count() <= LEAN_LINES_MAX, "lean has {} lines", source.lines().count());
+    let ours = source.lines().filter(|line| line.contains("braid_") || line.contains("crate::"));
+    let ours: Vec<&str> = ours.collect();
+    assert_eq!(ours, ["use braid_evm::BlockInput;", "use braid_work::{DbError, PreState};"]);
 }
 
 #[test]

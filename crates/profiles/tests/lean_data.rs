@@ -4,24 +4,11 @@ use alloy_primitives::U256;
 use braid_core::Control;
 use braid_evm::{ExecutedBlock, Status};
 use braid_profiles::{Engine, LeanEngine};
+use braid_testkit::data;
 use braid_work::{Scope, Source, load, verify};
-use std::{
-    path::PathBuf,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const THREADS: usize = 2;
-
-/// Folder of the shared data: `BRAID_DATA`, or `shared/data` beside the workspace.
-fn data() -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let folder = std::env::var_os("BRAID_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no data at {} (set BRAID_DATA)", folder.display());
-        return None;
-    }
-    Some(folder)
-}
 
 fn check(source: &Source) -> Result<(), String> {
     let case = source.load().map_err(|error| error.to_string())?;

@@ -1,11 +1,14 @@
 //! lean on what a block does besides its transactions, and on blocks that must fail.
 
+mod common;
+
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, address, b256, hex, keccak256};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, address, hex, keccak256};
 use braid_core::{Control, StoreError};
 use braid_evm::{AccountState, After, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites};
 use braid_profiles::{Engine, ExecError, LeanEngine};
 use braid_work::PreState;
+use common::{DEPOSIT_EVENT, deposit};
 use revm::{
     context::{BlockEnv, TxEnv},
     primitives::hardfork::SpecId,
@@ -15,7 +18,6 @@ use revm::{
 const SENDER: Address = address!("0x1000000000000000000000000000000000000001");
 const PAYEE: Address = address!("0x2000000000000000000000000000000000000002");
 const DEPOSIT_CONTRACT: Address = address!("0x00000000219ab540356cbb839cbe05303d7705fa");
-const DEPOSIT_EVENT: B256 = b256!("0x649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 
 /// Stores the first word of its input in slot 0.
 const STORE_INPUT: [u8; 5] = hex!("5f355f5500");
@@ -109,15 +111,7 @@ fn missing_system_contracts_are_skipped_before_and_fatal_after() {
 
 #[test]
 fn deposits_are_read_from_logs() {
-    // Five dynamic fields of 48, 32, 8, 96 and 8 bytes, as the deposit contract encodes them.
-    let fields = [vec![0xa1; 48], vec![0xa2; 32], vec![0xa3; 8], vec![0xa4; 96], vec![0xa5; 8]];
-    let (mut head, mut tail) = (Vec::new(), Vec::new());
-    for field in &fields {
-        head.extend(B256::from(U256::from(5 * 32 + tail.len())));
-        tail.extend(B256::from(U256::from(field.len())));
-        tail.extend(field);
-        tail.resize(tail.len().next_multiple_of(32), 0);
-    }
+    let (data, request) = deposit([0xa1, 0xa2, 0xa3, 0xa4, 0xa5]);
     // Logs its whole input under the event's topic: CALLDATASIZE PUSH0 PUSH0 CALLDATACOPY, PUSH32 topic,
     // CALLDATASIZE PUSH0 LOG1.
     let code = [&hex!("365f5f377f")[..], DEPOSIT_EVENT.as_slice(), &hex!("365fa100")].concat();
@@ -127,14 +121,14 @@ fn deposits_are_read_from_logs() {
     put(&mut pre, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 0, &STOP);
     let deposit = TxEnv {
         kind: TxKind::Call(DEPOSIT_CONTRACT),
-        data: [head, tail].concat().into(),
+        data: data.into(),
         gas_limit: 200_000,
         value: U256::ZERO,
         ..transfer(0)
     };
     let rites = Rites { after: Some(After { requests: true, ..After::default() }), ..Rites::default() };
     let done = run(&block(rites, vec![deposit]), &pre).expect("a valid block");
-    let expected = [vec![0], fields.concat()].concat();
+    let expected = [vec![0], request].concat();
     assert_eq!(done.requests, [Bytes::from(expected)]);
 }
 

@@ -1,7 +1,7 @@
 //! The tracer against real blocks, of which the data says how long their chains are by another method.
 
 use braid_profiles::limit::{Dependencies, Nonces, trace};
-use std::path::PathBuf;
+use braid_testkit::data;
 
 /// Longest chains in transactions, as recorded with a block: with the account record as one location,
 /// and with balances that commute.
@@ -14,12 +14,7 @@ fn recorded(folder: &std::path::Path) -> Option<(u64, u64)> {
 
 #[test]
 fn chains_of_real_blocks_are_those_on_record() {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let data = std::env::var_os("BRAID_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !data.is_dir() {
-        eprintln!("SKIPPED: no data at {} (set BRAID_DATA)", data.display());
-        return;
-    }
+    let Some(data) = data() else { return };
     let mut compared = 0;
     for source in braid_work::load(&data.join("ethereum/mainnet")).unwrap() {
         let Some((records, commutative)) = source.path.as_deref().and_then(recorded) else { continue };

@@ -11,6 +11,7 @@ use alloy_eips::{
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use braid_evm::{After, Rites};
 use braid_profiles::Engine;
+use braid_testkit::Rng;
 use common::{
     Asm, ETHER, GAS_PRICE, THREADS, World, account, engine, op, queue_code, seed_to_repeat, store_input_code,
 };
@@ -20,20 +21,11 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for test data, and stable.
-struct Random(u64);
+struct Random(Rng);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -117,7 +109,7 @@ fn code(random: &mut Random) -> Vec<u8> {
 }
 
 fn block(seed: u64) -> World {
-    let mut random = Random(seed);
+    let mut random = Random(Rng::new(seed));
     let spec = random.pick(&SPECS);
     let mut world = World::new(spec);
     if random.one_in(4) {

@@ -7,16 +7,14 @@ use alloy_eips::{
     eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
 };
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, b256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use braid_evm::{After, Rites};
 use braid_profiles::{ExecError, PROFILES};
 use common::{
-    Asm, ETHER, THREADS, World, account, balance_after, fee, op, queue_code, slot_after, store_input_code,
+    Asm, DEPOSIT_EVENT, ETHER, THREADS, World, account, balance_after, deposit, fee, op, queue_code,
+    slot_after, store_input_code,
 };
 use revm::primitives::hardfork::SpecId;
-
-/// Topic of the deposit contract's event (EIP-6110).
-const DEPOSIT_EVENT: B256 = b256!("0x649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 
 /// A world with stand-ins for all system contracts.
 fn world(spec: SpecId) -> World {
@@ -78,20 +76,6 @@ fn queues_hold_the_requests_of_the_transactions() {
     }
 }
 
-/// The data of a deposit event, each byte of its fields `byte`: five dynamic fields of 48, 32, 8, 96 and 8
-/// bytes; and the request that it makes.
-fn deposit(byte: u8) -> (Vec<u8>, Vec<u8>) {
-    let fields = [48, 32, 8, 96, 8].map(|length| vec![byte; length]);
-    let (mut head, mut tail) = (Vec::new(), Vec::new());
-    for field in &fields {
-        head.extend(B256::from(U256::from(5 * 32 + tail.len())));
-        tail.extend(B256::from(U256::from(field.len())));
-        tail.extend(field);
-        tail.resize(tail.len().next_multiple_of(32), 0);
-    }
-    ([head, tail].concat(), fields.concat())
-}
-
 #[test]
 fn deposits_come_in_the_order_of_their_logs() {
     let mut world = world(SpecId::PRAGUE);
@@ -102,7 +86,7 @@ fn deposits_come_in_the_order_of_their_logs() {
     world.contract(MAINNET_DEPOSIT_CONTRACT_ADDRESS, code.stop(), 0);
     let mut expected = vec![0];
     for n in 1..20 {
-        let (data, request) = deposit(n as u8);
+        let (data, request) = deposit([n as u8; 5]);
         expected.extend(request);
         world.tx(account(n), 0, TxKind::Call(MAINNET_DEPOSIT_CONTRACT_ADDRESS), 0, Bytes::from(data));
         world.call(account(n), 1, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 0);

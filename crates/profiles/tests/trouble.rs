@@ -4,14 +4,14 @@
 mod common;
 
 use alloy_primitives::Address;
-use braid_core::{Cause, Control, Reader, Scheduler, State, StoreError};
+use braid_core::{Cause, Control, Scheduler, State, StoreError};
 use braid_evm::{
     BlockFailure, BlockOutput, EvmKey, EvmShared, EvmValue, ExecutedBlock, Place, execute_block,
 };
 use braid_profiles::{ExecError, PROFILES, ProfileError, THREADS_MAX};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
 use braid_work::PreState;
-use common::{Asm, ETHER, THREADS, World, account, engine, op};
+use common::{Asm, ETHER, THREADS, Tapped, World, account, engine, op};
 use revm::primitives::hardfork::SpecId;
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a [`Trap`] does.
+/// How a state goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Spring {
     Fail,
@@ -29,31 +29,13 @@ enum Spring {
 }
 
 /// A state that goes wrong at one key.
-struct Trap<'a> {
-    pre: &'a PreState,
-    key: EvmKey,
-    spring: Spring,
-}
-
-impl State<EvmKey, EvmValue> for Trap<'_> {
-    type Reader<'b>
-        = &'b Self
-    where
-        Self: 'b;
-
-    fn reader(&self) -> Result<&Self, StoreError> {
-        Ok(self)
-    }
-}
-
-impl Reader<EvmKey, EvmValue> for &Trap<'_> {
-    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
-        match self.spring {
-            _ if *key != self.key => Ok(self.pre.store.get(key).cloned()),
-            Spring::Fail => Err(StoreError::Failed("the disk is gone".to_owned())),
-            Spring::Panic => panic!("sprung"),
-        }
-    }
+fn trap(pre: &PreState, key: EvmKey, spring: Spring) -> impl State<EvmKey, EvmValue> {
+    let tap = move |asked: &EvmKey| match spring {
+        _ if *asked != key => Ok(()),
+        Spring::Fail => Err(StoreError::Failed("the disk is gone".to_owned())),
+        Spring::Panic => panic!("sprung"),
+    };
+    Tapped { pre, tap }
 }
 
 /// Runs the same test under every schedule.
@@ -121,7 +103,7 @@ fn a_state_that_goes_wrong_is_an_error_of_the_transaction_that_asked() {
     for spring in [Spring::Fail, Spring::Panic] {
         // What an execution reads: a slot, the sender, the callee.
         for key in [slot(account(117)), EvmKey::Account(account(18)), EvmKey::Account(account(117))] {
-            let trap = Trap { pre: &world.pre, key, spring };
+            let trap = trap(&world.pre, key, spring);
             each!(scheduler => {
                 let failure = execute(&scheduler, &world, &trap).expect_err("a trap");
                 let cause = match spring {
@@ -142,7 +124,7 @@ fn a_state_that_fails_under_a_blind_credit_is_an_error_of_the_transaction_that_c
     // Nobody reads the beneficiary: its account is needed when the first fee is folded.
     let world = counters(10);
     let key = EvmKey::Account(world.input.env.beneficiary);
-    let trap = Trap { pre: &world.pre, key, spring: Spring::Fail };
+    let trap = trap(&world.pre, key, Spring::Fail);
     each!(scheduler => {
         let failure = execute(&scheduler, &world, &trap).expect_err("a trap");
         let cause = Cause::Store(StoreError::Failed("the disk is gone".to_owned()));
@@ -156,7 +138,7 @@ fn an_invalid_transaction_before_the_trap_is_the_error() {
     let mut world = counters(30);
     world.input.txs[16].nonce = 3;
     for spring in [Spring::Fail, Spring::Panic] {
-        let trap = Trap { pre: &world.pre, key: slot(account(117)), spring };
+        let trap = trap(&world.pre, slot(account(117)), spring);
         each!(scheduler => {
             let failure = execute(&scheduler, &world, &trap).expect_err("a bad nonce");
             let kind = match &failure.cause {

@@ -1,13 +1,13 @@
 //! What a schedule tells while it runs: final prefixes to the sink, waits and aborts to the probe.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_core::{Block, Control, Effects, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm};
+use braid_core::{Block, Control, Effects, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
 use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -84,6 +84,74 @@ fn the_final_prefix_is_delivered_while_later_transactions_run() {
     }
 }
 
+/// The first transaction puts a key into a range, but not before another one has scanned the range.
+struct Ranger {
+    scanned: AtomicBool,
+}
+
+impl Vm for Ranger {
+    type Tx = u32;
+    type Key = u64;
+    type Value = Num;
+    type Output = usize;
+    type Error = ToyError;
+    type Worker = ();
+    const RANGES: bool = true;
+
+    fn worker(&self) {}
+
+    fn execute(
+        &self,
+        (): &mut (),
+        tx: &u32,
+        view: &mut dyn View<u64, Num>,
+        effects: &mut Effects<Self>,
+    ) -> Result<(), Stop<ToyError>> {
+        let start = Instant::now();
+        // Relaxed, twice: a flag that orders nothing.
+        while *tx == 0 && !self.scanned.load(Ordering::Relaxed) && start.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+        if *tx == 0 {
+            effects.writes.push((5, Write::Put(Num(1))));
+            effects.output = Some(0);
+        } else {
+            effects.output = Some(view.scan(0..10)?.len());
+            self.scanned.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Outputs(Vec<Option<usize>>);
+
+impl Sink<Ranger> for Outputs {
+    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<Ranger>) {
+        self.0.push(effects.output.take());
+    }
+}
+
+fn meets_a_phantom<S: Scheduler>(scheduler: &S) {
+    let vm = Ranger { scanned: AtomicBool::new(false) };
+    let (txs, state): (Vec<u32>, _) = ((0..4).collect(), ToyState::default());
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let (mut sink, recorder) = (Outputs::default(), Recorder::default());
+    scheduler.run(&block, &mut sink, &recorder, &Control::default()).expect("valid");
+    assert_eq!(sink.0, [Some(0), Some(1), Some(1), Some(1)], "{}", scheduler.name());
+    let events = recorder.take();
+    let aborted = events.iter().any(|(_, event)| matches!(event, OwnedEvent::Abort(1.., 0..10, _)));
+    assert!(aborted, "{}: {events:?}", scheduler.name());
+}
+
+#[test]
+fn a_key_that_appears_in_a_range_aborts_who_scanned_it() {
+    let pool = Arc::new(Pool::new(4));
+    meets_a_phantom(&Occ::new(pool.clone()));
+    meets_a_phantom(&BlockStm::new(pool.clone()));
+    meets_a_phantom(&BlockStm::new(pool).waits(Waits::Resume));
+}
+
 /// Events of a block whose transactions all read and write location 3, and another one each.
 fn events<S: Scheduler>(scheduler: &S) -> Vec<(u16, OwnedEvent)> {
     let tx = |own: u64| {
@@ -140,6 +208,20 @@ fn an_abort_names_worker_and_key_and_a_push_its_writer() {
         assert!(*worker < 4 && *key == 3 && by.is_none_or(|by| by < *tx), "worker {worker}: {event:?}");
     }
     assert!(of_block_stm.iter().any(|(_, event)| matches!(event, OwnedEvent::Abort(_, _, Some(_)))));
+}
+
+#[test]
+fn occ_executes_a_transaction_at_most_twice() {
+    let pool = Arc::new(Pool::new(4));
+    let mut again = 0;
+    for seed in 1..=50 {
+        for (_, event) in events(&Occ::new(pool.clone()).chaos(seed)) {
+            let OwnedEvent::Start(tx, incarnation) = event else { continue };
+            assert!(incarnation <= 1, "transaction {tx} under seed {seed}");
+            again += incarnation;
+        }
+    }
+    assert!(again > 0, "some ran twice");
 }
 
 #[test]

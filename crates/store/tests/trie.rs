@@ -3,24 +3,21 @@
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, proof::ProofRetainer};
 use braid_store::trie::{PartialTrie, TrieError, TrieNodes};
+use braid_testkit::Rng;
 use std::collections::BTreeMap;
 
 type Content = BTreeMap<B256, Vec<u8>>;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Rng(u64);
+/// What a trie is made of, at random.
+struct Random(Rng);
 
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+impl Random {
+    fn new(seed: u64) -> Self {
+        Random(Rng::new(seed))
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 
     /// A key: spread like a hash, or crowded so that paths are shared and nodes are short.
@@ -38,7 +35,7 @@ impl Rng {
 
     fn value(&mut self) -> Vec<u8> {
         let len = 1 + self.below(40) as usize;
-        (0..len).map(|_| self.next() as u8).collect()
+        (0..len).map(|_| self.0.bits() as u8).collect()
     }
 }
 
@@ -54,7 +51,7 @@ fn reference(content: &Content, targets: impl IntoIterator<Item = B256>) -> (B25
     (root, nodes.into_inner().into_values().filter(|rlp| rlp[..] != [0x80]).collect())
 }
 
-fn random_content(rng: &mut Rng, crowded: bool) -> Content {
+fn random_content(rng: &mut Random, crowded: bool) -> Content {
     let size = rng.below(80);
     (0..size).map(|_| (rng.key(crowded), rng.value())).collect()
 }
@@ -62,7 +59,7 @@ fn random_content(rng: &mut Rng, crowded: bool) -> Content {
 #[test]
 fn changes_give_the_roots_of_a_full_rebuild() {
     for seed in 0..600 {
-        let mut rng = Rng(seed);
+        let mut rng = Random::new(seed);
         let crowded = seed % 2 == 1;
         let mut content = random_content(&mut rng, crowded);
         let all: Vec<B256> = content.keys().copied().collect();
@@ -90,7 +87,7 @@ fn changes_give_the_roots_of_a_full_rebuild() {
 fn a_missing_node_is_an_error_and_changes_nothing() {
     let mut blinded = 0;
     for seed in 0..600 {
-        let mut rng = Rng(seed);
+        let mut rng = Random::new(seed);
         let crowded = seed % 2 == 1;
         let mut content = random_content(&mut rng, crowded);
         let some: Vec<B256> = content.keys().copied().filter(|_| rng.below(4) == 0).collect();
@@ -116,7 +113,7 @@ fn a_missing_node_is_an_error_and_changes_nothing() {
 #[test]
 fn garbage_nodes_are_errors() {
     for seed in 0..4000 {
-        let mut rng = Rng(seed);
+        let mut rng = Random::new(seed);
         let content = random_content(&mut rng, seed % 2 == 1);
         let all: Vec<B256> = content.keys().copied().collect();
         let (_, nodes) = reference(&content, all);
@@ -124,7 +121,7 @@ fn garbage_nodes_are_errors() {
         let mut bytes = node.to_vec();
         for _ in 0..=rng.below(3) {
             let at = rng.below(bytes.len() as u64) as usize;
-            bytes[at] = rng.next() as u8;
+            bytes[at] = rng.0.bits() as u8;
         }
         bytes.truncate(bytes.len() - rng.below(2) as usize);
         let root = keccak256(&bytes);

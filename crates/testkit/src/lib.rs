@@ -1,9 +1,11 @@
 //! Prove schedulers: a toy machine, blocks that provoke conflicts, an oracle, and a suite that compares.
+//! Beside that, what the tests of all crates need: a source of random numbers, the place of real blocks.
 //!
 //! Everything is a function of a seed. Whatever fails prints the [`Case`] that repeats it.
 #![forbid(unsafe_code)]
 
 mod compare;
+mod data;
 mod generate;
 mod oracle;
 mod record;
@@ -12,6 +14,7 @@ pub mod suite;
 mod toy;
 
 pub use compare::{STALL, check, check_events, check_within};
+pub use data::data;
 pub use generate::{Case, Family, Rng};
 pub use oracle::Oracle;
 pub use record::{Delivered, OwnedEvent, Recorder, RecordingSink};

@@ -4,8 +4,9 @@ mod common;
 
 use alloy_consensus::Signed;
 use alloy_primitives::{Signature, U256, uint};
+use braid_testkit::{Rng, data};
 use braid_work::{SignedTx, WorkError, load, recover_senders, verify_input};
-use common::{ENVIRONMENT_FILES, Rng, TINY, TINY_FILES, Temp, data, on_disk, put};
+use common::{ENVIRONMENT_FILES, TINY, TINY_FILES, Temp, on_disk, put};
 use std::{fs, path::Path};
 
 /// Says which seed a panic came from.
@@ -29,21 +30,22 @@ fn load_all(folder: &Path) -> Result<(), WorkError> {
 
 /// Damages `bytes` in one of several ways.
 fn damage(bytes: &mut Vec<u8>, rng: &mut Rng) {
-    match rng.below(4) {
-        0 => bytes.truncate(rng.below(bytes.len())),
+    let mut below = |bound: usize| rng.below(bound as u64) as usize;
+    match below(4) {
+        0 => bytes.truncate(below(bytes.len())),
         1 => {
-            let at = rng.below(bytes.len());
-            bytes[at] ^= 1 << rng.below(8);
+            let at = below(bytes.len());
+            bytes[at] ^= 1 << below(8);
         }
         2 => {
-            let (from, to) = (rng.below(bytes.len()), rng.below(bytes.len()));
+            let (from, to) = (below(bytes.len()), below(bytes.len()));
             bytes[to] = bytes[from];
         }
         _ => {
-            let at = rng.below(bytes.len());
-            let end = (at + 1 + rng.below(8)).min(bytes.len());
+            let at = below(bytes.len());
+            let end = (at + 1 + below(8)).min(bytes.len());
             let part = bytes[at..end].to_vec();
-            let to = rng.below(bytes.len());
+            let to = below(bytes.len());
             bytes.splice(to..to, part);
         }
     }
@@ -54,7 +56,7 @@ fn damage_each_file(folder: &Path, files: &[(&str, &str)], seeds: u64) {
     for (name, content) in files {
         for seed in 0..seeds {
             let _seed = Seed(name, seed);
-            let mut rng = Rng(seed);
+            let mut rng = Rng::new(seed);
             if seed % 4 == 0 {
                 // The file itself, as a torn write or a bad disk leaves it.
                 let mut bytes = fs::read(on_disk(folder, name)).expect("the file");
@@ -104,7 +106,7 @@ fn a_damaged_real_case_is_an_error() {
         for seed in 0..40 {
             let _seed = Seed(name, seed);
             let mut bytes = content.clone();
-            damage(&mut bytes, &mut Rng(seed));
+            damage(&mut bytes, &mut Rng::new(seed));
             put(&folder, name, &bytes);
             let _ = load_all(&folder);
         }

@@ -1,11 +1,9 @@
 //! Every form of the shared data loads, and what can be checked without running it is right.
 
-mod common;
-
 use alloy_primitives::{Address, U256, b256};
 use braid_evm::{AccountState, EvmKey, EvmValue};
+use braid_testkit::data;
 use braid_work::{PreState, Source, WorkError, load, recover_senders, verify_input};
-use common::data;
 
 fn sources(folder: &str) -> Option<Vec<Source>> {
     Some(load(&data()?.join(folder)).unwrap_or_else(|error| panic!("{error}")))

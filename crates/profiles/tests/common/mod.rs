@@ -6,8 +6,8 @@
     reason = "shared by test files, each of which uses its part"
 )]
 
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, keccak256};
-use braid_core::Control;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, b256, keccak256};
+use braid_core::{Control, Reader, State, StoreError};
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites, TxResult};
 use braid_profiles::{Engine, ExecError, PROFILES, profile};
 use braid_work::PreState;
@@ -189,6 +189,48 @@ pub fn store_input_code() -> Vec<u8> {
 
 /// Who calls system contracts.
 pub const SYSTEM: Address = address!("0xfffffffffffffffffffffffffffffffffffffffe");
+
+/// A state with something in front of every read: it may count, refuse or panic.
+pub struct Tapped<'a, F> {
+    pub pre: &'a PreState,
+    pub tap: F,
+}
+
+impl<F: Fn(&EvmKey) -> Result<(), StoreError> + Sync> State<EvmKey, EvmValue> for Tapped<'_, F> {
+    type Reader<'b>
+        = &'b Self
+    where
+        Self: 'b;
+
+    fn reader(&self) -> Result<&Self, StoreError> {
+        Ok(self)
+    }
+}
+
+impl<F: Fn(&EvmKey) -> Result<(), StoreError>> Reader<EvmKey, EvmValue> for &Tapped<'_, F> {
+    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
+        (self.tap)(key)?;
+        Ok(self.pre.store.get(key).cloned())
+    }
+}
+
+/// The data of a deposit event (EIP-6110), whose five dynamic fields of 48, 32, 8, 96 and 8 bytes consist
+/// of these bytes; and the request that it makes.
+pub fn deposit(bytes: [u8; 5]) -> (Vec<u8>, Vec<u8>) {
+    let lengths = [48, 32, 8, 96, 8];
+    let (mut head, mut tail, mut request) = (Vec::new(), Vec::new(), Vec::new());
+    for (byte, length) in bytes.into_iter().zip(lengths) {
+        head.extend(B256::from(U256::from(5 * 32 + tail.len())));
+        tail.extend(B256::from(U256::from(length)));
+        tail.resize(tail.len() + length, byte);
+        tail.resize(tail.len().next_multiple_of(32), 0);
+        request.resize(request.len() + length, byte);
+    }
+    ([head, tail].concat(), request)
+}
+
+/// Topic of the deposit contract's event (EIP-6110).
+pub const DEPOSIT_EVENT: B256 = b256!("0x649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 
 /// The value of a slot after the block, if it changed.
 pub fn slot_after(block: &ExecutedBlock, address: Address, slot: u64) -> Option<U256> {

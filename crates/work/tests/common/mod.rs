@@ -93,31 +93,3 @@ pub(crate) fn put(folder: &Path, name: &str, content: &[u8]) {
     };
     fs::write(on_disk(folder, name), bytes).expect("a written file");
 }
-
-/// Folder of the shared data: `BRAID_DATA`, or `shared/data` beside the workspace.
-pub(crate) fn data() -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let folder = std::env::var_os("BRAID_DATA").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no data at {} (set BRAID_DATA)", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}

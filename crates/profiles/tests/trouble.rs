@@ -6,7 +6,7 @@ mod common;
 use alloy_primitives::Address;
 use braid_core::{Cause, Control, Scheduler, State, StoreError};
 use braid_evm::{
-    BlockFailure, BlockOutput, EvmKey, EvmShared, EvmValue, ExecutedBlock, Place, execute_block,
+    BlockFailure, BlockOutput, EvmError, EvmKey, EvmShared, EvmValue, ExecutedBlock, Place, execute_block,
 };
 use braid_profiles::{ExecError, PROFILES, ProfileError, THREADS_MAX};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
@@ -96,6 +96,13 @@ fn form(output: BlockOutput, pre: &PreState) -> ExecutedBlock {
     block
 }
 
+fn cause_of(spring: Spring) -> Cause<EvmError> {
+    match spring {
+        Spring::Fail => Cause::Store(StoreError::Failed("the disk is gone".to_owned())),
+        Spring::Panic => Cause::Panicked("sprung".to_owned()),
+    }
+}
+
 #[test]
 fn a_state_that_goes_wrong_is_an_error_of_the_transaction_that_asked() {
     let world = counters(30);
@@ -106,10 +113,7 @@ fn a_state_that_goes_wrong_is_an_error_of_the_transaction_that_asked() {
             let trap = trap(&world.pre, key, spring);
             each!(scheduler => {
                 let failure = execute(&scheduler, &world, &trap).expect_err("a trap");
-                let cause = match spring {
-                    Spring::Fail => Cause::Store(StoreError::Failed("the disk is gone".to_owned())),
-                    Spring::Panic => Cause::Panicked("sprung".to_owned()),
-                };
+                let cause = cause_of(spring);
                 let at = format!("{} {spring:?} {key:?}", scheduler.name());
                 assert_eq!(failure, BlockFailure { place: Place::Tx(17), cause }, "{at}");
                 let done = execute(&scheduler, &world, &world.pre).expect("usable afterwards");
@@ -120,17 +124,19 @@ fn a_state_that_goes_wrong_is_an_error_of_the_transaction_that_asked() {
 }
 
 #[test]
-fn a_state_that_fails_under_a_blind_credit_is_an_error_of_the_transaction_that_credits() {
+fn a_state_that_goes_wrong_under_a_blind_credit_is_an_error_of_the_transaction_that_credits() {
     // Nobody reads the beneficiary: its account is needed when the first fee is folded.
     let world = counters(10);
     let key = EvmKey::Account(world.input.env.beneficiary);
-    let trap = trap(&world.pre, key, Spring::Fail);
-    each!(scheduler => {
-        let failure = execute(&scheduler, &world, &trap).expect_err("a trap");
-        let cause = Cause::Store(StoreError::Failed("the disk is gone".to_owned()));
-        assert_eq!(failure, BlockFailure { place: Place::Tx(0), cause }, "{}", scheduler.name());
-        execute(&scheduler, &world, &world.pre).expect("usable afterwards");
-    });
+    for spring in [Spring::Fail, Spring::Panic] {
+        let trap = trap(&world.pre, key, spring);
+        each!(scheduler => {
+            let failure = execute(&scheduler, &world, &trap).expect_err("a trap");
+            let cause = cause_of(spring);
+            assert_eq!(failure, BlockFailure { place: Place::Tx(0), cause }, "{}", scheduler.name());
+            execute(&scheduler, &world, &world.pre).expect("usable afterwards");
+        });
+    }
 }
 
 #[test]

@@ -160,6 +160,11 @@ fn from_halt<E>(halt: Halt) -> Verdict<E> {
     }
 }
 
+/// Runs `body`, turning a panic into its message. For calls into the state outside of a VM.
+pub(crate) fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|payload| message(payload.as_ref()))
+}
+
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())

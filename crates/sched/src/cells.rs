@@ -76,7 +76,7 @@ pub(crate) enum Resolved<V> {
 pub(crate) struct Cell<K, V: Value> {
     key: K,
     committed: Committed<V>,
-    /// Counts commits that changed the location.
+    /// The last transaction that committed a change, plus one; zero if none has.
     stamp: u32,
     /// Whether an addition has been folded.
     watched: bool,
@@ -116,7 +116,7 @@ impl<K: Key, V: Value> Cell<K, V> {
     /// The stamp with which `tx` reads: one that never comes again if it reads a version, which may be
     /// retracted without a trace.
     pub(crate) fn stamp_for(&self, tx: TxIndex) -> u32 {
-        if self.below(tx).is_some() { self.stamp.wrapping_sub(1) } else { self.stamp }
+        if self.below(tx).is_some() { u32::MAX } else { self.stamp }
     }
 
     /// Whether readers check at their own commit.
@@ -170,9 +170,9 @@ impl<K: Key, V: Value> Cell<K, V> {
         }
     }
 
-    /// The nearest writer in flight below `tx`.
+    /// The transaction of this block whose write `tx` would read, if there is one.
     pub(crate) fn writer_below(&self, tx: TxIndex) -> Option<TxIndex> {
-        self.below(tx).map(|version| version.tx)
+        self.below(tx).map(|version| version.tx).or_else(|| self.stamp.checked_sub(1))
     }
 
     /// Registers a read (rule 4). `horizon` tells the first transaction that is not committed: readers
@@ -259,8 +259,7 @@ impl<K: Key, V: Value> Cell<K, V> {
                 write.onto(None)
             }
         });
-        self.stamp = self.stamp.wrapping_add(1);
-        self.stamp == 1
+        std::mem::replace(&mut self.stamp, tx + 1) == 0
     }
 }
 

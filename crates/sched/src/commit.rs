@@ -3,7 +3,7 @@
 
 use crate::{
     arena::Arenas,
-    attempt::{Attempt, Buffers, Verdict, execute},
+    attempt::{Attempt, Buffers, Verdict, execute, guarded},
     brake::Brake,
     cells::{Cell, Cells, Loc, Open, Resolved},
     chaos::Chaos,
@@ -14,8 +14,7 @@ use crate::{
     },
 };
 use braid_core::{
-    BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, StoreError, TxIndex, Value,
-    View, Vm, Write,
+    BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, TxIndex, Value, View, Vm, Write,
 };
 use crossbeam_utils::CachePadded;
 use std::ops::Range;
@@ -147,41 +146,44 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
         }
     }
 
-    /// Whether everything that `attempt` assumed is true of the committed prefix. A state that cannot
-    /// tell counts as no: the execution that follows meets the same failure.
+    /// Whether everything that `attempt` assumed is true of the committed prefix; the error names a
+    /// location where it is not, and its writer. A state that cannot tell counts as no: the execution that
+    /// follows meets the same failure.
     pub(crate) fn assumed_holds(
         &mut self,
         cells: &Cells<M::Key, M::Value>,
         attempt: &Attempt<M>,
-    ) -> Result<(), M::Key> {
+    ) -> Result<(), (M::Key, Option<TxIndex>)> {
         for (key, loc, seen) in &attempt.log.assumed {
             let mut cell = cells.at(*loc);
             if cell.committed().is_none() {
                 drop(cell);
-                cell = cells.load(*loc, key, &mut self.hand.reader).map_err(|_| *key)?;
+                let loaded = guarded(|| cells.load(*loc, key, &mut self.hand.reader));
+                cell = loaded.ok().and_then(Result::ok).ok_or((*key, None))?;
             }
             let holds = cell.committed().is_some_and(|value| M::Value::holds(seen, value));
             if !holds && !mutants::on(Mutant::Assume) {
-                return Err(*key);
+                return Err((*key, cell.writer_below(TxIndex::MAX)));
             }
         }
         Ok(())
     }
 }
 
-/// Opens a cell for the commit of `write`, its base loaded if the write needs one.
-pub(crate) fn open_for_commit<'a, K: Key, V: Value, R: Reader<K, V>>(
+/// Opens a cell for the commit of `write`, its base loaded if the write needs one. A state that fails or
+/// panics does so for the transaction that is being committed.
+pub(crate) fn open_for_commit<'a, K: Key, V: Value, R: Reader<K, V>, E>(
     cells: &'a Cells<K, V>,
     cell: Open<'a, K, V>,
     write: &Write<V>,
     reader: &mut R,
-) -> Result<Open<'a, K, V>, StoreError> {
+) -> Result<Open<'a, K, V>, Cause<E>> {
     if !cell.lacks_base(write) {
         return Ok(cell);
     }
     let (loc, key) = (cell.loc, *cell.key());
     drop(cell);
-    cells.load(loc, &key, reader)
+    guarded(|| cells.load(loc, &key, reader)).map_err(Cause::Panicked)?.map_err(Cause::Store)
 }
 
 /// What is final, and who is told. Guarded by the baton of its schedule.

@@ -291,7 +291,7 @@ where
         let cells = &self.arena.cells;
         for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
             let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader).map_err(Cause::Store)?;
+            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
             if cell.commit(tx, write, false) {
                 ledger.changed.push((*key, cell.loc));
             }
@@ -314,9 +314,9 @@ where
             let holds = cell.stamp() == read.stamp
                 || cell.committed().is_some_and(|value| M::Value::holds(&read.seen, value));
             if !holds {
-                let key = *cell.key();
+                let (key, by) = (*cell.key(), cell.writer_below(tx));
                 drop(cell);
-                self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+                self.event(me.hand.id, Event::Abort { tx, key: &key, by });
                 return false;
             }
         }
@@ -327,8 +327,8 @@ where
                 return false;
             }
         }
-        if let Err(key) = me.assumed_holds(cells, attempt) {
-            self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+        if let Err((key, by)) = me.assumed_holds(cells, attempt) {
+            self.event(me.hand.id, Event::Abort { tx, key: &key, by });
             return false;
         }
         attempt.failure.is_none()

@@ -2,7 +2,7 @@
 
 use crate::{
     arena::Arenas,
-    attempt::{Verdict, execute},
+    attempt::{Verdict, execute, guarded},
     brake::Brake,
     sync::atomic::AtomicBool,
 };
@@ -279,9 +279,11 @@ where
                 return Err(fail(at, control.interrupted().unwrap_or(Cause::Cancelled)));
             }
         }
-        for (key, write) in &effects.writes {
-            overlay.apply(key, write, &mut reader).map_err(|error| fail(at, Cause::Store(error)))?;
-        }
+        let mut writes = effects.writes.iter();
+        let applied = guarded(|| writes.try_for_each(|(key, write)| overlay.apply(key, write, &mut reader)));
+        applied
+            .map_err(|message| fail(at, Cause::Panicked(message)))?
+            .map_err(|error| fail(at, Cause::Store(error)))?;
         if P::ON {
             probe.event(0, Event::Finish { tx: at, incarnation: 0 });
             probe.event(0, Event::Commit { tx: at });

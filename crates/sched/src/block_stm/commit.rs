@@ -2,7 +2,7 @@
 
 use super::{Run, Status};
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, ReadRecord},
     commit::{Ledger, Worker, open_for_commit},
     mutants::{self, Mutant},
     sync::atomic::Ordering,
@@ -105,8 +105,10 @@ where
         for read in unchecked {
             if !self.unmoved(me, tx, read) {
                 me.hand.stats.retries += 1;
-                let key = *self.arena.cells.at(read.loc).key();
-                self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+                let cell = self.arena.cells.at(read.loc);
+                let (key, by) = (*cell.key(), cell.writer_below(tx));
+                drop(cell);
+                self.event(me.hand.id, Event::Abort { tx, key: &key, by });
                 return false;
             }
         }
@@ -115,21 +117,16 @@ where
             me.hand.stats.retries += 1;
             return false;
         }
-        if let Err(key) = me.assumed_holds(&self.arena.cells, attempt) {
+        if let Err((key, by)) = me.assumed_holds(&self.arena.cells, attempt) {
             me.hand.stats.retries += 1;
-            self.event(me.hand.id, Event::Abort { tx, key: &key, by: None });
+            self.event(me.hand.id, Event::Abort { tx, key: &key, by });
             return false;
         }
         true
     }
 
     /// Whether a read at the cursor would see the same (rule 13).
-    fn unmoved(
-        &self,
-        me: &mut Worker<M, S::Reader<'_>>,
-        tx: TxIndex,
-        read: &crate::attempt::ReadRecord<M::Value>,
-    ) -> bool {
+    fn unmoved(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, read: &ReadRecord<M::Value>) -> bool {
         if mutants::on(Mutant::Watch) || self.arena.cells.at(read.loc).stamp() == read.stamp {
             return true;
         }
@@ -187,7 +184,7 @@ where
         for (key, write) in &attempt.effects.writes {
             let at = if matches!(write, Write::Add(_)) { None } else { published.next() };
             let cell = at.map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader).map_err(Cause::Store)?;
+            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
             let loc = cell.loc;
             if cell.commit(tx, write, at.is_some()) {
                 ledger.changed.push((*key, loc));

@@ -23,8 +23,9 @@
 //!
 //! Finishing `tx`, not final.
 //! 8. Publish: for each full write, in one critical section of its location, replace the version of `tx`
-//!    and collect the registered readers above; additions wait for the commit (rule 13); retract the versions that the previous incarnation left and
-//!    this one did not write, collecting likewise. Then push (rule 11). All of this while `Executing`.
+//!    and collect the registered readers above; additions wait for the commit (rule 13). Retract the
+//!    versions that the previous incarnation left and this one did not write, collecting likewise. Then
+//!    push (rule 11). All of this while `Executing`.
 //! 9. Settle: under the slot's lock, `Executed` unless the slot is dirty. If dirty: clean it, resolve
 //!    every read again by value, and settle again or, if one differs, run the next incarnation at once.
 //! 10. No invalidation is missed. Let `i` change what `j > i` read. By rule 6 and 8 either `j` read the
@@ -37,18 +38,20 @@
 //!    through estimates: whoever replaces the estimate pushes again.
 //!
 //! Commit.
-//! 12. The baton passes the duty to commit; every worker that settles a transaction rings it after that.
-//!    The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
+//! 12. The baton passes the duty to commit. A worker rings it after it has settled a few transactions,
+//!    at once if one of them was final (rule 15), and before it idles. So whatever is settled is followed
+//!    by a ring. The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
 //! 13. Then every earlier transaction is committed, so by rule 10 all its reads are true. Assumptions
 //!    are checked now and only now. Its versions are moved into the committed values, which changes no
 //!    value that anyone resolves. Its additions are folded into them. The first addition to a location
 //!    makes it watched and, in the same critical section, collects all registered readers above; they
 //!    are pushed (rule 11), and told to check all their reads again at their own commit. Whoever reads a
 //!    watched location checks that read at its commit: by stamp, and by value if the stamp has moved or
-//!    the read met a version. So an addition costs one look, however many read the location and do not depend on the sum.
-//! 14. If an assumption or a checked read is false, or the attempt failed, or the transaction is `Ready`, it runs here with
-//!    a final view, and its writes are folded and pushed at once. A failure of a final execution is the
-//!    block's.
+//!    the read met a version. So an addition costs one look, however many read the location and do not
+//!    depend on the sum.
+//! 14. If an assumption or a checked read is false, or the attempt failed, or the transaction is `Ready`,
+//!    it runs here with a final view, and its writes are folded and pushed at once. A failure of a final
+//!    execution is the block's.
 //! 15. A worker that begins the transaction at the cursor knows that its view is final: it publishes
 //!    nothing and leaves folding and pushing to the commit.
 //! 16. Ranges: a scan registers its range before it resolves; whoever changes a key checks the ranges

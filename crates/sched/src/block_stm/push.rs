@@ -2,7 +2,7 @@
 
 use super::{Run, Status};
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, guarded},
     cells::{Loc, Registered},
     commit::{Worker, scan},
     mutants::{self, Mutant},
@@ -216,7 +216,7 @@ where
         }
         let key = *cell.key();
         drop(cell);
-        let cell = self.arena.cells.load(loc, &key, &mut me.hand.reader).ok()?;
-        cell.peek(tx, show)
+        let loaded = guarded(|| self.arena.cells.load(loc, &key, &mut me.hand.reader));
+        loaded.ok()?.ok()?.peek(tx, show)
     }
 }

@@ -6,12 +6,12 @@ mod common;
 use common::{Folder, code, err, json, out};
 use serde_json::{Value, json};
 
-/// A signed block with a header: transaction 46147:0 of mainnet, the first there was.
+/// A signed block with a header: one transaction under Frontier rules, of no chain.
 const SIGNED: [(&str, &str); 4] = [
-    ("block.json.zst", include_str!("../../../crates/work/tests/fixtures/46147/block.json")),
-    ("pre_state.json.zst", include_str!("../../../crates/work/tests/fixtures/46147/pre_state.json")),
-    ("post_state.json.zst", include_str!("../../../crates/work/tests/fixtures/46147/post_state.json")),
-    ("meta.json", include_str!("../../../crates/work/tests/fixtures/46147/meta.json")),
+    ("block.json.zst", include_str!("../../../crates/work/tests/fixtures/50000/block.json")),
+    ("pre_state.json.zst", include_str!("../../../crates/work/tests/fixtures/50000/pre_state.json")),
+    ("post_state.json.zst", include_str!("../../../crates/work/tests/fixtures/50000/post_state.json")),
+    ("meta.json", include_str!("../../../crates/work/tests/fixtures/50000/meta.json")),
 ];
 
 /// The form of a case that is then damaged.
@@ -84,7 +84,7 @@ const TABLE: &[Bad] = &[
     bad(
         "hex",
         Signed,
-        &[(BLOCK, Set("/transactions/0/value", r#""7a69""#))],
+        &[(BLOCK, Set("/transactions/0/value", r#""7b""#))],
         ("unreadable", "json"),
         BLOCK,
         Some("transactions[0].value"),
@@ -179,7 +179,7 @@ const TABLE: &[Bad] = &[
     bad(
         "sender",
         Signed,
-        &[(BLOCK, Set("/transactions/0/from", r#""0x5df9b87991262f6ba471f09758cde1c0fc1de734""#))],
+        &[(BLOCK, Set("/transactions/0/from", r#""0xb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1""#))],
         ("unreadable", "sender_mismatch"),
         BLOCK,
         TX0,
@@ -212,7 +212,7 @@ const TABLE: &[Bad] = &[
     bad(
         "post_state",
         Signed,
-        &[("post_state.json.zst", Set("/0x5df9b87991262f6ba471f09758cde1c0fc1de734/balance", r#""0x7a70""#))],
+        &[("post_state.json.zst", Set("/0xb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1/balance", r#""0x7c""#))],
         ("invalid", "check_failed"),
         "",
         Some("post_state"),
@@ -264,7 +264,7 @@ const TABLE: &[Bad] = &[
     bad(
         "signed_nonce",
         Signed,
-        &[(PRE, Set("/0xa1e4380a3b1f749673e270229993ee55f35663b4/nonce", "1"))],
+        &[(PRE, Set("/0xa349fdf0ea08c0bc90e9d1fce9d4233a74d00806/nonce", "1"))],
         ("invalid", "nonce_too_low"),
         "",
         TX0,

@@ -86,7 +86,7 @@ fn a_damaged_case_is_an_error() {
 #[test]
 fn a_damaged_environment_is_an_error() {
     let temp = Temp::new();
-    let folder = temp.write("22546209", &ENVIRONMENT_FILES);
+    let folder = temp.write("environment", &ENVIRONMENT_FILES);
     damage_each_file(&folder, &ENVIRONMENT_FILES, 600);
 }
 
@@ -126,16 +126,16 @@ fn error_of(file: &str, from: &str, to: &str) -> WorkError {
 
 #[test]
 fn errors_name_the_item() {
-    let error = error_of("block.json", r#""from": "0xa1e4"#, r#""from": "0xb1e4"#);
+    let error = error_of("block.json", r#""from": "0xa349"#, r#""from": "0xb349"#);
     assert!(matches!(error, WorkError::SenderMismatch { tx: 0, .. }), "{error}");
 
-    let error = error_of("block.json", r#""v": "0x1c""#, r#""v": "0x2""#);
+    let error = error_of("block.json", r#""v": "0x1b""#, r#""v": "0x2""#);
     assert!(matches!(error, WorkError::BadTx { tx: 0, .. }), "{error}");
 
-    let error = error_of("block.json", r#""r": "0x88ff"#, r#""r": "0xffffffff"#);
+    let error = error_of("block.json", r#""r": "0x9706"#, r#""r": "0xffffffff"#);
     assert!(matches!(error, WorkError::Json { .. }), "{error}");
 
-    let error = error_of("block.json", r#""r": "0x88ff6cf0fefd94db"#, r#""r": "0xffffffffffffffff"#);
+    let error = error_of("block.json", r#""r": "0x9706982d5d80bf88"#, r#""r": "0xffffffffffffffff"#);
     assert!(
         matches!(error, WorkError::BadSignature { tx: 0, .. } | WorkError::SenderMismatch { .. }),
         "{error}"
@@ -144,7 +144,7 @@ fn errors_name_the_item() {
     let error = error_of("block.json", r#""type": "0x0""#, r#""type": "0x7f""#);
     assert!(matches!(error, WorkError::UnknownTxType { tx: 0, ty: 127, .. }), "{error}");
 
-    let error = error_of("block.json", r#""value": "0x7a69""#, r#""value": "7a69""#);
+    let error = error_of("block.json", r#""value": "0x7b""#, r#""value": "7b""#);
     let WorkError::Json { at, .. } = &error else { panic!("{error}") };
     assert_eq!(at, "transactions[0].value");
 

@@ -80,6 +80,8 @@ pub(crate) struct Cell<K, V: Value> {
     stamp: u32,
     /// Whether an addition has been folded.
     watched: bool,
+    /// Whether an execution was thrown away for what it read here.
+    contended: bool,
     versions: Vec<Version<V>>,
     readers: SmallVec<[Registered; 4]>,
 }
@@ -91,6 +93,7 @@ impl<K: Key, V: Value> Cell<K, V> {
             committed: Committed::Unread,
             stamp: 0,
             watched: false,
+            contended: false,
             versions: Vec::new(),
             readers: SmallVec::new(),
         }
@@ -101,6 +104,7 @@ impl<K: Key, V: Value> Cell<K, V> {
         self.committed = Committed::Unread;
         self.stamp = 0;
         self.watched = false;
+        self.contended = false;
         self.versions.clear();
         self.readers.clear();
     }
@@ -117,6 +121,16 @@ impl<K: Key, V: Value> Cell<K, V> {
     /// retracted without a trace.
     pub(crate) fn stamp_for(&self, tx: TxIndex) -> u32 {
         if self.below(tx).is_some() { u32::MAX } else { self.stamp }
+    }
+
+    /// Whether an execution was thrown away for what it read here.
+    pub(crate) fn contended(&self) -> bool {
+        self.contended
+    }
+
+    /// Notes that one was.
+    pub(crate) fn contend(&mut self) {
+        self.contended = true;
     }
 
     /// Whether readers check at their own commit.

@@ -105,7 +105,8 @@ where
         for read in unchecked {
             if !self.unmoved(me, tx, read) {
                 me.hand.stats.retries += 1;
-                let cell = self.arena.cells.at(read.loc);
+                let mut cell = self.arena.cells.at(read.loc);
+                cell.contend();
                 let (key, by) = (*cell.key(), cell.writer_below(tx));
                 drop(cell);
                 self.event(me.hand.id, Event::Abort { tx, key: &key, by });

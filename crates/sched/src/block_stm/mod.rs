@@ -20,6 +20,8 @@
 //!    then looks at `k`'s slot: if `k`'s writes are published it reads again, else it joins the waiters
 //!    under `k`'s lock. Who settles or commits `k` takes the waiters under that same lock, so no wake-up
 //!    is lost. A published transaction has no estimates, so reading again makes progress.
+//!    A location for which an execution was thrown away is *contended*: its next readers first wait, for
+//!    a bounded time, until nobody executes a lower transaction. That only saves executions.
 //!
 //! Finishing `tx`, not final.
 //! 8. Publish: for each full write, in one critical section of its location, replace the version of `tx`
@@ -210,6 +212,8 @@ struct Run<'a, M: Vm, S, K, P> {
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
     /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
     stop: CachePadded<AtomicBool>,
+    /// What each worker executes speculatively; `TxIndex::MAX` for nothing.
+    running: Box<[CachePadded<AtomicU32>]>,
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
@@ -251,6 +255,9 @@ impl Scheduler for BlockStm {
             baton: CachePadded::new(Baton::new()),
             ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
             stop: CachePadded::new(AtomicBool::new(false)),
+            running: (0..self.pool.threads())
+                .map(|_| CachePadded::new(AtomicU32::new(TxIndex::MAX)))
+                .collect(),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,

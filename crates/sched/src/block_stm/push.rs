@@ -89,7 +89,9 @@ where
                 // A registration that an earlier incarnation left behind.
                 record.is_none_or(|read| self.still_sees(me, reader.tx, loc, &read.seen))
             };
-            self.tell(me, by, key, reader.tx, recheck, holds);
+            if self.tell(me, by, key, reader.tx, recheck, holds) {
+                self.arena.cells.at(loc).contend();
+            }
         }
         if M::RANGES && !mutants::on(Mutant::Range) {
             self.push_ranges(me, by, loc, key);
@@ -114,7 +116,8 @@ where
         }
     }
 
-    /// Tells `tx` that `by` changed `key`: `holds` says whether an attempt at rest stands.
+    /// Tells `tx` that `by` changed `key`: `holds` says whether an attempt at rest stands. Returns whether
+    /// it threw one away.
     fn tell(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
@@ -123,7 +126,7 @@ where
         tx: TxIndex,
         recheck: bool,
         holds: impl FnOnce(&mut Worker<M, S::Reader<'_>>, &Attempt<M>) -> bool,
-    ) {
+    ) -> bool {
         let mut slot = self.slot(tx).lock();
         match slot.status {
             Status::Executing => {
@@ -131,13 +134,13 @@ where
                 slot.recheck |= recheck;
             }
             Status::Executed => {
-                let Some(attempt) = slot.attempt.as_deref_mut() else { return };
+                let Some(attempt) = slot.attempt.as_deref_mut() else { return false };
                 attempt.recheck |= recheck;
                 debug_assert!(!attempt.is_final, "a final execution has no predecessor left to push");
                 if holds(me, attempt) {
-                    return;
+                    return false;
                 }
-                let Some(mut attempt) = slot.attempt.take() else { return };
+                let Some(mut attempt) = slot.attempt.take() else { return false };
                 self.event(me.hand.id, Event::Abort { tx, key, by: Some(by) });
                 me.hand.stats.retries += 1;
                 self.mark_estimates(tx, &attempt);
@@ -146,12 +149,14 @@ where
                 drop(slot);
                 me.put(attempt, &self.arena.buffers);
                 self.enqueue(tx);
+                return true;
             }
             // It reads again anyway.
             Status::Blocked | Status::Ready => {}
             // Left behind by an incarnation that did not make it.
             Status::Committed => debug_assert!(tx < by, "{tx} was committed before {by}"),
         }
+        false
     }
 
     pub(super) fn mark_estimates(&self, tx: TxIndex, attempt: &Attempt<M>) {
@@ -173,7 +178,8 @@ where
         me.hand.stats.validations += 1;
         for read in &attempt.log.reads {
             if !self.still_sees(me, tx, read.loc, &read.seen) {
-                let cell = self.arena.cells.at(read.loc);
+                let mut cell = self.arena.cells.at(read.loc);
+                cell.contend();
                 let (key, by) = (*cell.key(), cell.writer_below(tx));
                 drop(cell);
                 self.event(me.hand.id, Event::Abort { tx, key: &key, by });

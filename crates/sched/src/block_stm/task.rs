@@ -119,6 +119,21 @@ where
             slot.status = Status::Executed;
             return Next::Final;
         }
+        // Relaxed: the slots have their locks; who waits for this (rule 7) waits for nothing else.
+        self.running[usize::from(me.hand.id)].store(tx, Ordering::Relaxed);
+        let next = self.attempt_early(me, tx, incarnation, attempt);
+        self.running[usize::from(me.hand.id)].store(TxIndex::MAX, Ordering::Relaxed);
+        next
+    }
+
+    /// Executes `tx` while lower transactions may still run.
+    fn attempt_early(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        tx: TxIndex,
+        incarnation: u32,
+        mut attempt: Box<Attempt<M>>,
+    ) -> Next {
         match self.speculate(me, tx, &mut attempt) {
             Verdict::Done => {}
             Verdict::Failed(cause) => {

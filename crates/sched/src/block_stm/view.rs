@@ -44,6 +44,11 @@ where
         let cells = &self.run.arena.cells;
         let mut cell = cells.open(key);
         let loc = cell.loc;
+        if cell.contended() {
+            drop(cell);
+            self.let_lower_end(key)?;
+            cell = cells.at(loc);
+        }
         let mut patience = Backoff::default();
         loop {
             match cell.resolve(self.tx) {
@@ -73,6 +78,25 @@ where
                 }
             }
         }
+    }
+
+    /// Waits until nobody executes a lower transaction, for a bounded time (rule 7).
+    fn let_lower_end(&mut self, key: &M::Key) -> Result<(), Halt> {
+        let mut patience = Backoff::default();
+        // Relaxed: a late look waits a little too long, or reads too early and is pushed.
+        let lower = || {
+            let running = self.run.running.iter().map(|tx| tx.load(Ordering::Relaxed));
+            running.filter(|tx| *tx < self.tx).max()
+        };
+        while let Some(on) = lower().filter(|_| patience.rounds() < Self::PATIENCE) {
+            if patience.rounds() == 0 {
+                self.hand.stats.waits += 1;
+                self.run.event(self.hand.id, Event::Wait { tx: self.tx, key, on });
+            }
+            self.brake.check()?;
+            patience.wait();
+        }
+        Ok(())
     }
 
     /// Waits a little for `on`, if that is the way and makes sense.

@@ -228,11 +228,11 @@ fn a_probe_that_is_off_is_free() {
     const { assert!(!<() as Probe<u64>>::ON) };
 }
 
-/// Whether an execution stopped at an estimate in blocks of up to 400 seeds: its transaction waits, and
+/// Whether an execution stopped at an estimate in blocks of up to 10,000 seeds: its transaction waits, and
 /// then starts again without having been thrown away.
 fn stops_at_estimates() -> bool {
     let pool = Arc::new(Pool::new(4));
-    (1..=400).any(|seed| {
+    (1..=10_000).any(|seed| {
         let mut waits = [false; 40];
         events(&BlockStm::new(pool.clone()).chaos(seed)).into_iter().any(|(_, event)| match event {
             OwnedEvent::Wait(tx, ..) => {

@@ -12,7 +12,7 @@ pub enum Event<'a, K> {
         /// Which of its executions.
         incarnation: u32,
     },
-    /// An execution cannot go on: it read `key`, which `on` has yet to write.
+    /// An execution does not go on for now: it reads `key`, which `on` has yet to write, or may.
     Wait {
         /// The transaction that waits.
         tx: TxIndex,

@@ -198,6 +198,7 @@ impl Source for FakeSource {
             block_hashes: Default::default(),
             max_blob_gas: None,
             rites: Rites::default(),
+            rules: braid_evm::EvmRules::default(),
         };
         Ok(Box::new(FakeCase { name: self.0.clone(), input, pre }))
     }

@@ -15,9 +15,48 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-sched", &["braid-core"]),
     ("braid-store", &["braid-core"]),
     ("braid-evm", &["braid-core"]),
-    ("braid-work", &["braid-core", "braid-store", "braid-evm"]),
-    ("braid-profiles", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-work"]),
-    ("braid", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-work", "braid-profiles"]),
+    ("braid-rules", &["braid-core", "braid-evm"]),
+    ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
+    (
+        "braid-profiles",
+        &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-rules", "braid-work"],
+    ),
+    (
+        "braid-vectors",
+        &["braid-core", "braid-store", "braid-evm", "braid-rules", "braid-work", "braid-profiles"],
+    ),
+    ("braid-t8n", &["braid-core", "braid-sched", "braid-evm", "braid-rules", "braid-work", "braid-profiles"]),
+    ("braid-fetch", &["braid-core", "braid-evm", "braid-rules", "braid-work", "braid-profiles"]),
+    (
+        "braid-fuzz",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+            "braid-vectors",
+            "braid-t8n",
+            "braid-fetch",
+        ],
+    ),
+    (
+        "braid",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+            "braid-vectors",
+            "braid-t8n",
+            "braid-fetch",
+        ],
+    ),
 ];
 
 /// Trait, where it is declared, its methods, its associated types. More of either needs a reason.

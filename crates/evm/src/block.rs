@@ -1,6 +1,6 @@
 //! What goes into the execution of a block, and what comes out of it.
 
-use crate::{AccountState, EvmKey, EvmValue};
+use crate::{AccountState, EvmKey, EvmRules, EvmValue};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use braid_core::Stats;
 use revm::{
@@ -27,6 +27,8 @@ pub struct BlockInput {
     pub max_blob_gas: Option<u64>,
     /// What the block does before its first transaction and after its last.
     pub rites: Rites,
+    /// Rules that `spec` does not select.
+    pub rules: EvmRules,
 }
 
 /// What a block does to the state besides its transactions. A block of which only the transactions are

@@ -6,7 +6,7 @@
 //! like any others, and their credits commute. Block gas and blob gas are admitted in order by the sink.
 
 use crate::{
-    After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmRules, EvmShared, EvmTx, EvmValue, EvmVm,
+    After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue, EvmVm,
     ExecutedBlock, Rites, SystemStep, SystemTx, TxResult,
 };
 use alloy_eips::{
@@ -100,7 +100,7 @@ where
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
     let mut sink = InOrder::new(input, plan.first);
-    let vm = EvmVm::with_cfg(shared, input, cfg, EvmRules::default())
+    let vm = EvmVm::with_cfg(shared, input, cfg, input.rules)
         .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error) })?;
     let block = Block { vm: &vm, txs: &plan.txs, state };
     match scheduler.run(&block, &mut sink, probe, control) {

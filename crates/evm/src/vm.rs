@@ -46,11 +46,14 @@ pub struct EvmRules {
     /// Creation fails where storage is left (EIP-7610), at any fork: the EIP is retroactive. Plain revm
     /// does not check this. On: the default.
     pub eip7610: bool,
+    /// Net gas metering of SSTORE as in Constantinople (EIP-1283), which Petersburg took back: revm knows
+    /// Petersburg only, so Constantinople is `SpecId::PETERSBURG` with this. Off: the default.
+    pub eip1283: bool,
 }
 
 impl Default for EvmRules {
     fn default() -> Self {
-        EvmRules { eip7610: true }
+        EvmRules { eip7610: true, eip1283: false }
     }
 }
 
@@ -108,7 +111,7 @@ impl<'b> EvmVm<'b> {
     /// [`EvmError::UnsupportedSpec`] for forks after Osaka.
     pub fn new(shared: &'b EvmShared, input: &'b BlockInput) -> Result<Self, EvmError> {
         let cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
-        Self::with_cfg(shared, input, cfg, EvmRules::default())
+        Self::with_cfg(shared, input, cfg, input.rules)
     }
 
     /// As [`Self::new`], with `cfg` instead of what `input` implies, and `rules` of no fork.

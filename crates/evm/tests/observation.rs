@@ -322,7 +322,9 @@ fn storage_left_behind_is_a_collision_unless_switched_off() {
     case.world.set_slot(place, 1, 1);
     assert_eq!(case.status(), Status::Halt);
     let cfg = CfgEnv::new_with_spec(SpecId::LONDON).with_chain_id(1);
-    let vm = EvmVm::with_cfg(&case.shared, &case.input, cfg, EvmRules { eip7610: false }).unwrap();
+    let vm =
+        EvmVm::with_cfg(&case.shared, &case.input, cfg, EvmRules { eip7610: false, ..EvmRules::default() })
+            .unwrap();
     let (result, view) = execute(&vm, &mut vm.worker(), &EvmTx::User(0), &case.world, false);
     let Some(EvmOutput::User(result)) = result.unwrap().output else { panic!("a user's transaction") };
     assert_eq!((result.status, result.created), (Status::Success, Some(place)));

@@ -281,6 +281,7 @@ mod tests {
             block_hashes: BTreeMap::new(),
             max_blob_gas: None,
             rites: braid_evm::Rites::default(),
+            rules: braid_evm::EvmRules::default(),
         }
     }
 

@@ -49,7 +49,16 @@ fn block(rites: Rites, txs: Vec<TxEnv>) -> BlockInput {
     let env =
         BlockEnv { gas_limit: 1_000_000, beneficiary: Address::with_last_byte(0xbb), ..BlockEnv::default() };
     let (block_hashes, max_blob_gas) = (Default::default(), Some(9 << 17));
-    BlockInput { chain_id: 1, spec: SpecId::PRAGUE, env, txs, block_hashes, max_blob_gas, rites }
+    BlockInput {
+        chain_id: 1,
+        spec: SpecId::PRAGUE,
+        env,
+        txs,
+        block_hashes,
+        max_blob_gas,
+        rites,
+        rules: Default::default(),
+    }
 }
 
 fn transfer(nonce: u64) -> TxEnv {

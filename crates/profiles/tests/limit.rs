@@ -69,6 +69,7 @@ fn block(txs: &[(Address, u64, Address, u64)]) -> BlockInput {
         block_hashes: BTreeMap::new(),
         max_blob_gas: None,
         rites: Rites::default(),
+        rules: braid_evm::EvmRules::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Load or generate the same work for every engine.
 #![forbid(unsafe_code)]
 
+mod alloc;
 mod case;
 mod error;
 pub mod load;
@@ -9,6 +10,7 @@ pub mod synth;
 pub mod verify;
 pub mod witness;
 
+pub use alloc::{Alloc, AllocAccount};
 pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
 pub use error::WorkError;
 pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders, sources};

@@ -243,5 +243,14 @@ pub fn block(spec: SpecId, txs: Vec<TxEnv>) -> BlockInput {
     };
     env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 3 });
     let block_hashes = (900..1000).map(|number| (number, B256::from(U256::from(number * 77)))).collect();
-    BlockInput { chain_id: 1, spec, env, txs, block_hashes, max_blob_gas: None, rites: Rites::default() }
+    BlockInput {
+        chain_id: 1,
+        spec,
+        env,
+        txs,
+        block_hashes,
+        max_blob_gas: None,
+        rites: Rites::default(),
+        rules: braid_evm::EvmRules::default(),
+    }
 }

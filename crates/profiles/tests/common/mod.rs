@@ -57,6 +57,7 @@ impl World {
             block_hashes: Default::default(),
             max_blob_gas: Some(9 * 131_072),
             rites: Rites::default(),
+            rules: braid_evm::EvmRules::default(),
         };
         World { pre: PreState::default(), input }
     }

@@ -10,7 +10,7 @@ use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_evm::eth::dao_fork;
 use alloy_primitives::{Address, B256, U256};
-use braid_evm::{After, BlockInput, Rites};
+use braid_evm::{After, BlockInput, EvmRules, Rites};
 use revm::{
     context::{BlockEnv, TxEnv},
     context_interface::block::BlobExcessGasAndPrice,
@@ -94,7 +94,9 @@ pub(super) fn build(about: About<'_>, header: &JsonHeader, body: &JsonBody) -> R
         slot_num: 0,
     };
     let max_blob_gas = blob.map(|blob| blob.max_gas);
-    let input = BlockInput { chain_id: about.chain_id, spec, env, txs, block_hashes, max_blob_gas, rites };
+    let rules = EvmRules::default();
+    let input =
+        BlockInput { chain_id: about.chain_id, spec, env, txs, block_hashes, max_blob_gas, rites, rules };
     Ok(Loaded { input, raw, header, withdrawals })
 }
 

@@ -1,16 +1,16 @@
 //! Inputs from files: every form of block, one type of case.
 
 mod block;
-mod codes;
+pub(crate) mod codes;
 mod file;
 pub mod fork;
-mod json;
+pub(crate) mod json;
 mod state;
 mod tx;
 
 use crate::{Case, Expect, ExpectedReceipt, Scope, WorkError, synth};
 use block::{About, blob_env};
-use braid_evm::{BlockInput, Rites};
+use braid_evm::{BlockInput, EvmRules, Rites};
 use codes::Codes;
 use json::{JsonBody, JsonChainBlock, JsonEnv, JsonEnvTx, JsonHeader, JsonMeta};
 use revm::{context::BlockEnv, primitives::hardfork::SpecId};
@@ -295,5 +295,14 @@ fn environment(file: &Path, json: JsonEnv, txs: Vec<revm::context::TxEnv>) -> Re
     };
     let block_hashes = state::block_hashes(file, json.block_hashes)?;
     let max_blob_gas = blob.map(|blob| blob.max_gas);
-    Ok(BlockInput { chain_id, spec, env, txs, block_hashes, max_blob_gas, rites: Rites::default() })
+    Ok(BlockInput {
+        chain_id,
+        spec,
+        env,
+        txs,
+        block_hashes,
+        max_blob_gas,
+        rites: Rites::default(),
+        rules: EvmRules::default(),
+    })
 }

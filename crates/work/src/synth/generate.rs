@@ -65,6 +65,7 @@ pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
         block_hashes: BTreeMap::new(),
         max_blob_gas: blob.map(|params| params.max_blob_gas_per_block()),
         rites: Rites::default(),
+        rules: braid_evm::EvmRules::default(),
     };
     Ok(Case {
         name: workload.to_string(),

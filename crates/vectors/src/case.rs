@@ -1,0 +1,89 @@
+//! What a case is, and what can come of it.
+
+use alloy_primitives::{B256, Bytes};
+use braid_rules::{ChainSpec, Fork};
+use braid_work::Alloc;
+use revm::context::{BlockEnv, TxEnv};
+use std::sync::Arc;
+
+/// One case of a vector file: one test under one fork, of state tests one choice of data, gas, value.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Archive (if any) and path in it, as upstream.
+    pub file: Arc<str>,
+    /// Name in the file, and what of it: `add11/Prague/d0g0v0`.
+    pub name: String,
+    /// What it says.
+    pub kind: CaseKind,
+}
+
+/// The forms of cases.
+#[derive(Clone, Debug)]
+pub enum CaseKind {
+    /// A state test.
+    State(Box<StateCase>),
+}
+
+/// One transaction on one state, and what must come of it.
+#[derive(Clone, Debug)]
+pub struct StateCase {
+    /// The chain.
+    pub chain: Arc<ChainSpec>,
+    /// The fork it runs under.
+    pub fork: Fork,
+    /// The block.
+    pub env: BlockEnv,
+    /// Most blob gas of the block.
+    pub max_blob_gas: Option<u64>,
+    /// State before.
+    pub pre: Arc<Alloc>,
+    /// The transaction, or why it cannot be decoded (some tests are of transactions that no one can
+    /// encode).
+    pub tx: Result<TxEnv, String>,
+    /// Its consensus encoding, if the vector has it.
+    pub raw: Option<Bytes>,
+    /// What must come of it.
+    pub expect: StateExpect,
+}
+
+/// The result that a state test demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateExpect {
+    /// State root after.
+    pub root: B256,
+    /// Keccak-256 of the RLP of the logs.
+    pub logs: B256,
+    /// The transaction must be rejected, for a reason of one of these classes (separated by `|`).
+    pub exception: Option<String>,
+}
+
+/// What came of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As demanded, on every seat.
+    Passed,
+    /// Not as demanded, on some seat.
+    Failed,
+    /// Not run, for a reason of the committed list.
+    Skipped(&'static str),
+}
+
+/// One seat on which a case was not as demanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Profile, or empty if the case failed before any engine ran.
+    pub profile: &'static str,
+    /// Its threads.
+    pub threads: usize,
+    /// What was not as demanded.
+    pub reason: String,
+}
+
+/// What came of a case, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// In a word. Failures of the yardstick alone leave it at [`Outcome::Passed`].
+    pub outcome: Outcome,
+    /// Every seat that was not as demanded, the yardstick's included.
+    pub failures: Vec<Failure>,
+}

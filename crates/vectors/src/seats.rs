@@ -1,0 +1,90 @@
+//! The engines that a case runs on.
+
+use braid_core::Control;
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_profiles::{Engine, ExecError, Profile, ProfileError};
+use braid_work::PreState;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// One engine: a profile at a number of threads.
+pub struct Seat {
+    /// The profile.
+    pub profile: &'static Profile,
+    /// Its threads.
+    pub threads: usize,
+    engine: Box<dyn Engine>,
+}
+
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.profile.name, self.threads)
+    }
+}
+
+/// What one engine made of a block.
+pub type Ran = Result<ExecutedBlock, ExecError>;
+
+/// The engines that cases run on, kept warm from case to case.
+#[derive(Debug, Default)]
+pub struct Seats {
+    seats: Vec<Seat>,
+}
+
+impl Seats {
+    /// One engine for each profile and number of threads; a profile that is not parallel gets one seat.
+    ///
+    /// # Errors
+    /// If an engine cannot be built.
+    pub fn new(profiles: &[&'static Profile], threads: &[usize]) -> Result<Self, ProfileError> {
+        let mut seats = Vec::new();
+        for profile in profiles {
+            let threads = if profile.parallel { threads } else { &threads[..threads.len().min(1)] };
+            for &threads in threads {
+                seats.push(Seat { profile, threads, engine: (profile.build)(threads)? });
+            }
+        }
+        Ok(Seats { seats })
+    }
+
+    /// Number of engines.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Profile and threads of each engine, in order.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+        self.seats.iter().map(|seat| (seat.profile.name, seat.threads))
+    }
+
+    /// Perturbs the schedules to come, where the build can (see [`Engine::shuffle`]).
+    pub fn shuffle(&mut self, seed: u64) {
+        for seat in &mut self.seats {
+            seat.engine.shuffle(seed);
+        }
+    }
+
+    /// Runs a block on every engine, in the order of [`Self::names`]. An engine that panics outside of
+    /// transactions is built anew, and its result is [`ExecError::Panicked`].
+    pub fn execute(&mut self, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Vec<Ran> {
+        let run = |seat: &mut Seat| {
+            let engine = &mut seat.engine;
+            engine.reset();
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                engine.execute(input, pre, control).map(|executed| executed.into_block(pre))
+            }));
+            done.unwrap_or_else(|_| {
+                if let Ok(anew) = (seat.profile.build)(seat.threads) {
+                    seat.engine = anew;
+                }
+                let message = "the engine panicked outside of transactions".to_owned();
+                Err(ExecError::Panicked { tx: 0, message })
+            })
+        };
+        self.seats.iter_mut().map(run).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Whole states as genesis files, test vectors and `evm t8n` write them: `{address: account}`.
+
+use crate::{
+    PreState, WorkError,
+    load::{codes::analyse, json::Q},
+};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use braid_evm::{AccountState, EvmKey, EvmValue, ExecutedBlock};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
+use std::{collections::BTreeMap, path::Path};
+
+/// A whole state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Alloc(pub BTreeMap<Address, AllocAccount>);
+
+/// One account of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllocAccount {
+    /// Balance in wei.
+    pub balance: U256,
+    /// Nonce.
+    pub nonce: u64,
+    /// Code, not its hash.
+    pub code: Bytes,
+    /// Slots; zero ones may be listed.
+    pub storage: BTreeMap<U256, U256>,
+}
+
+#[derive(Deserialize)]
+struct JsonAllocAccount {
+    balance: Option<Q<U256>>,
+    nonce: Option<Q<u64>>,
+    #[serde(default)]
+    code: Bytes,
+    #[serde(default)]
+    storage: BTreeMap<Q<U256>, Q<U256>>,
+}
+
+impl<'de> Deserialize<'de> for AllocAccount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = JsonAllocAccount::deserialize(deserializer)?;
+        Ok(AllocAccount {
+            balance: json.balance.map(|balance| balance.0).unwrap_or_default(),
+            nonce: json.nonce.map(|nonce| nonce.0).unwrap_or_default(),
+            code: json.code,
+            storage: json.storage.into_iter().map(|(slot, value)| (slot.0, value.0)).collect(),
+        })
+    }
+}
+
+impl Serialize for AllocAccount {
+    /// As `evm t8n` writes it: what is empty is left out, slots and values are 32 bytes.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut account = serializer.serialize_struct("AllocAccount", 4)?;
+        if !self.code.is_empty() {
+            account.serialize_field("code", &self.code)?;
+        }
+        let storage: BTreeMap<B256, B256> = self
+            .storage
+            .iter()
+            .filter(|(_, value)| !value.is_zero())
+            .map(|(slot, value)| (B256::from(*slot), B256::from(*value)))
+            .collect();
+        if !storage.is_empty() {
+            account.serialize_field("storage", &storage)?;
+        }
+        account.serialize_field("balance", &self.balance)?;
+        if self.nonce != 0 {
+            account.serialize_field("nonce", &format!("{:#x}", self.nonce))?;
+        }
+        account.end()
+    }
+}
+
+impl Alloc {
+    /// The state as engines read it.
+    ///
+    /// # Errors
+    /// [`WorkError::Invalid`] of `file`, if code cannot be analysed (an EIP-7702 designator of a wrong
+    /// length).
+    pub fn pre_state(&self, file: &Path) -> Result<PreState, WorkError> {
+        let mut pre = PreState::default();
+        for (address, account) in &self.0 {
+            let code_hash = match account.code.is_empty() {
+                true => KECCAK256_EMPTY,
+                false => keccak256(&account.code),
+            };
+            if code_hash != KECCAK256_EMPTY && pre.store.get(&EvmKey::Code(code_hash)).is_none() {
+                let code = analyse(file, code_hash, account.code.clone())?;
+                pre.store.set(EvmKey::Code(code_hash), Some(EvmValue::Code(code)));
+            }
+            let mut has_storage = false;
+            for (slot, value) in account.storage.iter().filter(|(_, value)| !value.is_zero()) {
+                has_storage = true;
+                let key = EvmKey::Slot { address: *address, generation: 0, slot: *slot };
+                pre.store.set(key, Some(EvmValue::Slot(*value)));
+            }
+            let record = AccountState {
+                exists: true,
+                balance: account.balance,
+                nonce: account.nonce,
+                code_hash,
+                generation: 0,
+                has_storage,
+            };
+            pre.store.set(EvmKey::Account(*address), Some(EvmValue::Account(record)));
+        }
+        Ok(pre)
+    }
+
+    /// Changes this state as `block` did. The block is that of any engine on this state.
+    pub fn apply(&mut self, block: &ExecutedBlock) {
+        for (address, diff) in &block.diff {
+            let Some(info) = &diff.account else {
+                self.0.remove(address);
+                continue;
+            };
+            let account = self.0.entry(*address).or_default();
+            (account.balance, account.nonce) = (info.balance, info.nonce);
+            if let Some(code) = block.codes.get(&info.code_hash) {
+                account.code = code.clone();
+            } else if info.code_hash == KECCAK256_EMPTY {
+                account.code = Bytes::new();
+            } else if keccak256(&account.code) != info.code_hash {
+                // Code that an account of this state has: a block lists what it deploys only if new to it.
+                let known = self.0.values().find(|other| keccak256(&other.code) == info.code_hash);
+                let code = known.map(|other| other.code.clone()).unwrap_or_default();
+                self.0.entry(*address).or_default().code = code;
+            }
+            let account = self.0.entry(*address).or_default();
+            if diff.wiped {
+                account.storage.clear();
+            }
+            account.storage.extend(&diff.storage);
+            account.storage.retain(|_, value| !value.is_zero());
+        }
+    }
+}

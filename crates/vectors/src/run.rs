@@ -180,9 +180,11 @@ pub(crate) fn rejected(demanded: Option<&str>, reason: Reason<'_>, words: &str) 
     }
 }
 
-/// Where nothing may have happened, the root must be that of the state before.
+/// Where nothing may have happened, the root must be that of the state before with the beneficiary touched.
 fn untouched(state: &StateCase, base: &Base) -> Result<(), String> {
-    equal("state root", base.root(), state.expect.root)
+    let clears_empty = state.fork >= Fork::SpuriousDragon;
+    let root = base.root_touched(state.env.beneficiary, clears_empty);
+    equal("state root of a rejected transaction", root, state.expect.root)
 }
 
 fn demanded(state: &StateCase, base: &Base, ran: &Ran) -> Result<(), String> {

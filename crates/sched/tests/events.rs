@@ -229,11 +229,11 @@ fn a_probe_that_is_off_is_free() {
 }
 
 /// A chain of three transactions, scripted so that the second one's write is an estimate when the third
-/// one reads it: 0 writes location 1 after 1 has read it; 1, which copies location 1 to 2, runs again only
+/// one reads it: 0 writes location 1 after 1 has settled (with two threads, that is when 2 starts); 1, which copies location 1 to 2, runs again only
 /// once 2 has stopped there; 2 reads location 2 as soon as 1 was thrown away.
 #[derive(Default)]
 struct Script {
-    first_copy: AtomicBool,
+    copied: AtomicBool,
     thrown_away: AtomicBool,
     stopped: AtomicBool,
 }
@@ -252,7 +252,7 @@ impl Script {
 impl Probe<u64> for Script {
     fn event(&self, _worker: u16, event: Event<'_, u64>) {
         match event {
-            Event::Finish { tx: 1, .. } => self.first_copy.store(true, Ordering::Relaxed),
+            Event::Start { tx: 2, .. } => self.copied.store(true, Ordering::Relaxed),
             Event::Abort { tx: 1, .. } => self.thrown_away.store(true, Ordering::Relaxed),
             Event::Wait { tx: 2, key: 2, on: 1 } => self.stopped.store(true, Ordering::Relaxed),
             _ => {}
@@ -278,7 +278,7 @@ impl Vm for &Script {
         effects: &mut Effects<Self>,
     ) -> Result<(), Stop<ToyError>> {
         match tx {
-            0 => Script::wait(&self.first_copy, PATIENCE),
+            0 => Script::wait(&self.copied, PATIENCE),
             1 if self.thrown_away.load(Ordering::Relaxed) => Script::wait(&self.stopped, STOP_PATIENCE),
             2 => Script::wait(&self.thrown_away, PATIENCE),
             _ => {}

@@ -229,12 +229,13 @@ fn a_probe_that_is_off_is_free() {
 }
 
 /// A chain of three transactions, scripted so that the second one's write is an estimate when the third
-/// one reads it: 0 writes location 1 after 1 has settled (with two threads, that is when 2 starts); 1, which copies location 1 to 2, runs again only
-/// once 2 has stopped there; 2 reads location 2 as soon as 1 was thrown away.
+/// one reads it: 0 writes location 1 after 1 has settled (with two threads, that is when 2 starts); 1,
+/// which copies location 1 to 2, runs again only once 2 has stopped there; 2 reads location 2 as soon as
+/// 1 runs again.
 #[derive(Default)]
 struct Script {
     copied: AtomicBool,
-    thrown_away: AtomicBool,
+    runs_again: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -253,7 +254,7 @@ impl Probe<u64> for Script {
     fn event(&self, _worker: u16, event: Event<'_, u64>) {
         match event {
             Event::Start { tx: 2, .. } => self.copied.store(true, Ordering::Relaxed),
-            Event::Abort { tx: 1, .. } => self.thrown_away.store(true, Ordering::Relaxed),
+            Event::Start { tx: 1, incarnation: 1.. } => self.runs_again.store(true, Ordering::Relaxed),
             Event::Wait { tx: 2, key: 2, on: 1 } => self.stopped.store(true, Ordering::Relaxed),
             _ => {}
         }
@@ -279,8 +280,8 @@ impl Vm for &Script {
     ) -> Result<(), Stop<ToyError>> {
         match tx {
             0 => Script::wait(&self.copied, PATIENCE),
-            1 if self.thrown_away.load(Ordering::Relaxed) => Script::wait(&self.stopped, STOP_PATIENCE),
-            2 => Script::wait(&self.thrown_away, PATIENCE),
+            1 if self.runs_again.load(Ordering::Relaxed) => Script::wait(&self.stopped, STOP_PATIENCE),
+            2 => Script::wait(&self.runs_again, PATIENCE),
             _ => {}
         }
         let seen = if *tx == 0 { Some(Num(7)) } else { view.read(tx)?.value };

@@ -18,6 +18,7 @@ mod record;
 mod render;
 mod run;
 mod selection;
+mod test;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -50,6 +51,8 @@ pub(crate) enum Exit {
     Nothing,
     /// An input is invalid or unreadable, or a check failed.
     Failure,
+    /// Test vectors failed.
+    Tests,
     /// A parallel engine alone was wrong.
     Diverged,
     /// The command line is wrong.
@@ -72,6 +75,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Diverged => 3,
             Exit::Nothing => 4,
+            Exit::Tests => 100,
             Exit::Interrupted => 130,
         }
     }
@@ -137,6 +141,7 @@ pub(crate) fn command(
     match &cli.command {
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
+        Command::Test(args) => test::test(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
     }
 }

@@ -249,3 +249,82 @@ fn rank(seed: u64, text: &str) -> u64 {
     let hash = keccak256([&seed.to_be_bytes(), text.as_bytes()].concat());
     u64::from_be_bytes(hash.0[..8].try_into().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Seats};
+    use std::fs;
+
+    /// Paths to encoding vectors, `cases` of them in each of `files` files, one of which is broken.
+    fn folder(name: &str, files: usize, cases: usize) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("braid-suite-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for file in 0..files {
+            let unit = |case: usize| format!(r#""c{case:02}": {{"in": "dog", "out": "0x83646f67"}}"#);
+            let units: Vec<String> = (0..cases).map(unit).collect();
+            fs::write(folder.join(format!("f{file:02}.json")), format!("{{{}}}", units.join(","))).unwrap();
+        }
+        folder
+    }
+
+    fn run(folder: &Path, plan: Plan<'_>, workers: usize) -> Vec<Event> {
+        let runner = || Runner::new(Seats::new(&[], &[]).unwrap(), Options::default());
+        let mut runners: Vec<Runner<'_>> = (0..workers).map(|_| runner()).collect();
+        let mut events = Vec::new();
+        run_archive(folder, &plan, &mut runners, &mut |event| events.push(event)).unwrap();
+        events
+    }
+
+    fn names(events: &[Event]) -> Vec<String> {
+        let name = |event: &Event| match event {
+            Event::Done(done) => format!("{}::{}", done.file.rsplit('/').next().unwrap(), done.name),
+            Event::Unreadable(_) => "unreadable".to_owned(),
+        };
+        events.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_sample_is_spread_repeatable_and_in_order() {
+        let folder = folder("sample", 12, 9);
+        let plan = |seed, most| Plan { take: Take::Sample(most), seed, filter: None, cancel: None };
+        let one = names(&run(&folder, plan(1, 8), 1));
+        assert_eq!(one, names(&run(&folder, plan(1, 8), 3)), "workers change nothing");
+        assert_ne!(one, names(&run(&folder, plan(2, 8), 1)), "the seed decides");
+        let files: BTreeSet<&str> = one.iter().map(|name| &name[..3]).collect();
+        assert_eq!((one.len(), files.len()), (8, 8), "{one:?}");
+        let many = names(&run(&folder, plan(1, 40), 2));
+        let mut sorted = many.clone();
+        sorted.sort();
+        assert_eq!((many.len(), &many), (40, &sorted));
+        assert_eq!(names(&run(&folder, plan(1, 1000), 2)).len(), 12 * 9);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn all_cases_come_in_order_and_a_broken_file_in_its_place() {
+        let folder = folder("all", 5, 3);
+        fs::write(folder.join("f02.json"), "{").unwrap();
+        let filter = |case: &Case| case.name != "c01";
+        let plan = Plan { take: Take::All, seed: 0, filter: Some(&filter), cancel: None };
+        let expected =
+            ["f00.json", "f01.json", "", "f03.json", "f04.json"].iter().flat_map(|file| match *file {
+                "" => vec!["unreadable".to_owned()],
+                file => vec![format!("{file}::c00"), format!("{file}::c02")],
+            });
+        assert_eq!(names(&run(&folder, plan, 3)), expected.collect::<Vec<_>>());
+        let sample = Plan { take: Take::Sample(100), ..plan };
+        let sampled = names(&run(&folder, sample, 2));
+        assert_eq!((sampled.len(), sampled[0].as_str()), (9, "unreadable"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_cancelled_stops() {
+        let folder = folder("cancel", 30, 3);
+        let cancel = AtomicBool::new(true);
+        let plan = Plan { take: Take::All, seed: 0, filter: None, cancel: Some(&cancel) };
+        assert_eq!(run(&folder, plan, 2), []);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -3,15 +3,16 @@
 //! A transaction that can be decoded and has a sender runs, without its value, in a state in which the
 //! sender can pay for anything, so that the machine itself says whether the fork takes it.
 
-use crate::{Base, Case, CaseKind, Field, Flaw, TxFault, VectorError, decode_tx, json, json::Num};
-use alloy_consensus::{Transaction, Typed2718};
+use crate::{Base, Case, CaseKind, Field, Flaw, TxFault, VectorError, json, json::Num, tx::sender};
+use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use braid_evm::{BlockInput, Rites};
-use braid_rules::{ChainSpec, Fork, input::tx_env};
+use braid_evm::{BlockInput, EvmRules, Rites};
+use braid_rules::{ChainSpec, Fork, SignedTx, decode, input::tx_env};
 use braid_work::{Alloc, AllocAccount};
 use revm::{
     context::{BlockEnv, TxEnv},
     context_interface::{block::BlobExcessGasAndPrice, cfg::gas::calculate_initial_tx_gas_for_tx},
+    primitives::hardfork::SpecId,
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -62,22 +63,17 @@ impl TransactionCase {
     /// # Errors
     /// Why it is none.
     pub(crate) fn prepare(&self, file: &str) -> Result<Result<Prepared, TxFault>, String> {
-        let signed = match decode_tx(&self.raw, self.fork) {
-            Ok(signed) => signed,
+        let (tx, sender) = match self.decode() {
+            Ok(decoded) => decoded,
             Err(fault) => return Ok(Err(fault)),
         };
-        let (tx, sender) = (signed.inner(), signed.signer());
-        // EIP-155: before it, a signature with a chain id is none.
-        if tx.is_legacy() && tx.chain_id().is_some() && self.fork < Fork::SpuriousDragon {
-            return Ok(Err(TxFault::new(Field::V, Flaw::Signature)));
-        }
-        let mut env = tx_env(tx, sender);
+        let mut env = tx_env(&tx, sender);
         let (spec, rules) = ChainSpec::evm(self.fork);
         let gas = calculate_initial_tx_gas_for_tx(&env, spec, None);
         if let TransactionExpect::Valid { hash, sender: expected, intrinsic_gas } = &self.expect {
             let gas = gas.initial_total_gas();
-            let found = (tx.tx_hash(), sender, gas);
-            if found != (hash, *expected, *intrinsic_gas) {
+            let found = (*tx.tx_hash(), sender, gas);
+            if found != (*hash, *expected, *intrinsic_gas) {
                 return Err(format!("hash, sender, intrinsic gas: {found:?}, expected {:?}", self.expect));
             }
         }
@@ -92,7 +88,7 @@ impl TransactionCase {
     }
 }
 
-fn block(spec: revm::primitives::hardfork::SpecId, rules: braid_evm::EvmRules, tx: TxEnv) -> BlockInput {
+fn block(spec: SpecId, rules: EvmRules, tx: TxEnv) -> BlockInput {
     let env = BlockEnv {
         number: U256::ONE,
         timestamp: U256::ONE,

@@ -14,17 +14,22 @@ use braid_rules::{Fork, SignedTx, decode, input::authorization};
 use revm::context::TxEnv;
 use serde::Deserialize;
 
-/// The transaction that `raw` encodes, with its sender, by the rules of `fork` on signatures (EIP-2: low
-/// `s` from Homestead on). That the fork has such transactions at all is not checked.
+/// The transaction that `raw` encodes, with its sender, by the rules of `fork` on signatures. That the fork
+/// has such transactions at all is not checked.
 ///
 /// # Errors
 /// What is wrong with which field.
 pub fn decode_tx(raw: &[u8], fork: Fork) -> Result<Recovered<SignedTx>, TxFault> {
     let signed = decode::tx(raw).map_err(|_| TxFault::of(raw))?;
+    let sender = sender(&signed, fork)?;
+    Ok(Recovered::new_unchecked(signed, sender))
+}
+
+/// The sender, by the rules of `fork` (EIP-2: low `s` from Homestead on).
+pub(crate) fn sender(signed: &SignedTx, fork: Fork) -> Result<Address, TxFault> {
     let sender =
         if fork >= Fork::Homestead { signed.recover_signer() } else { signed.recover_signer_unchecked() };
-    let sender = sender.map_err(|_| TxFault::new(Field::S, Flaw::Signature))?;
-    Ok(Recovered::new_unchecked(signed, sender))
+    sender.map_err(|_| TxFault::new(Field::S, Flaw::Signature))
 }
 
 /// The transactions of a state test: a choice of data (with its access list), gas limits, values.

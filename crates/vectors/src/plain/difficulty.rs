@@ -110,11 +110,15 @@ pub(crate) fn cases(label: &Arc<str>, bytes: &[u8]) -> Result<Vec<Case>, VectorE
     let block = |fork, number| (fork, ForkCondition::Block(number));
     let chain = match label.rsplit('/').next().unwrap_or_default() {
         name if name.contains("Homestead") => ChainSpec::new(1, vec![block(Fork::Homestead, 0)]),
-        // The forks that the Ropsten test network had when the file was made.
-        name if name.contains("Ropsten") => {
-            ChainSpec::new(3, vec![block(Fork::Homestead, 0), block(Fork::Byzantium, 1_700_000)])
-        }
-        // And Ethereum.
+        // The forks that the Ropsten test network had when the file was made, and below those of Ethereum.
+        name if name.contains("Ropsten") => ChainSpec::new(
+            3,
+            vec![
+                block(Fork::Homestead, 0),
+                block(Fork::Byzantium, 1_700_000),
+                block(Fork::Constantinople, 4_230_000),
+            ],
+        ),
         _ => ChainSpec::new(
             1,
             vec![

@@ -22,7 +22,7 @@ use braid_core::{
     TxIndex,
 };
 use revm::{context::CfgEnv, context_interface::Transaction, primitives::hardfork::SpecId};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// An executed block, as the engine leaves it: results in order and one merged difference.
 #[derive(Debug)]
@@ -70,8 +70,19 @@ pub enum Place {
     After,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Before => f.write_str("before the first transaction"),
+            Place::Tx(tx) => write!(f, "transaction {tx}"),
+            Place::After => f.write_str("after the last transaction"),
+        }
+    }
+}
+
 /// Why a block was not executed to its end: the lowest failure, as serial sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{place}: {cause}")]
 pub struct BlockFailure {
     /// Where.
     pub place: Place,
@@ -96,10 +107,39 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
+    execute_block_with(scheduler, shared, input, state, probe, control, &mut |_, _| {})
+}
+
+/// As [`execute_block`]; each transaction's result also goes to `deliver`, with its position among the
+/// block's transactions, in block order and once, as soon as it is final and while later ones still run.
+///
+/// `deliver` is called by whichever worker made the result final, never by two at a time; the schedule
+/// waits for it, so it should hand on what takes long. What was delivered stays true of its transaction,
+/// but the block may still fail at a later one, or at what follows the last.
+///
+/// # Errors
+/// As [`execute_block`]; the results of all transactions before the failing one have been delivered.
+///
+/// # Panics
+/// With the panic of `deliver`; scheduler and state stay usable.
+pub fn execute_block_with<C, S, P>(
+    scheduler: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+    deliver: &mut Deliver<'_>,
+) -> Result<BlockOutput, BlockFailure>
+where
+    C: Scheduler,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
     let plan = Plan::of(input);
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-    let mut sink = InOrder::new(input, plan.first);
+    let mut sink = InOrder::new(input, plan.first, deliver);
     let vm = EvmVm::with_cfg(shared, input, cfg, input.rules)
         .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error) })?;
     let block = Block { vm: &vm, txs: &plan.txs, state };
@@ -108,6 +148,9 @@ where
         Err(error) => Err(sink.locate(error)),
     }
 }
+
+/// Takes the final results of transactions in block order; see [`execute_block_with`].
+pub type Deliver<'a> = dyn FnMut(usize, &TxResult) + Send + 'a;
 
 /// The schedule of a block: pseudo transactions around the real ones.
 struct Plan {
@@ -157,9 +200,10 @@ fn after(after: &After) -> Vec<SystemStep> {
 }
 
 /// Takes final transactions in order: admission, results, running gas.
-struct InOrder<'a> {
+struct InOrder<'a, 'd> {
     input: &'a BlockInput,
     first: TxIndex,
+    deliver: &'a mut Deliver<'d>,
     results: Vec<TxResult>,
     /// Outputs of the system calls after the last transaction.
     queues: Vec<Bytes>,
@@ -167,11 +211,12 @@ struct InOrder<'a> {
     blob_gas_used: u64,
 }
 
-impl<'a> InOrder<'a> {
-    fn new(input: &'a BlockInput, first: TxIndex) -> Self {
+impl<'a, 'd> InOrder<'a, 'd> {
+    fn new(input: &'a BlockInput, first: TxIndex, deliver: &'a mut Deliver<'d>) -> Self {
         InOrder {
             input,
             first,
+            deliver,
             results: Vec::with_capacity(input.txs.len()),
             queues: Vec::new(),
             gas_used: 0,
@@ -223,7 +268,7 @@ impl<'a> InOrder<'a> {
     }
 }
 
-impl Sink<EvmVm<'_>> for InOrder<'_> {
+impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
     fn admit(&mut self, index: TxIndex) -> Result<(), EvmError> {
         let Place::Tx(tx) = self.place(index) else { return Ok(()) };
         let tx = &self.input.txs[tx];
@@ -248,6 +293,7 @@ impl Sink<EvmVm<'_>> for InOrder<'_> {
                 };
                 self.gas_used += result.gas_used;
                 self.blob_gas_used += self.input.txs[tx].total_blob_gas();
+                (self.deliver)(tx, &result);
                 self.results.push(result);
             }
             Some(EvmOutput::System(outputs)) if self.place(index) == Place::After => self.queues = outputs,

@@ -20,7 +20,7 @@ pub use block::{
 };
 pub use code::CodeCache;
 pub use error::EvmError;
-pub use executor::{BlockFailure, BlockOutput, Place, execute_block};
+pub use executor::{BlockFailure, BlockOutput, Deliver, Place, execute_block, execute_block_with};
 pub use key::EvmKey;
 pub use system::{SYSTEM_CALL_GAS, SystemStep, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

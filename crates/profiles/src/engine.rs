@@ -103,8 +103,9 @@ pub enum ExecError {
 }
 
 /// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
-/// per-transaction results in order and one merged difference; dropping it is timed too.
-pub trait Executed {
+/// per-transaction results in order and one merged difference; dropping it is timed too. It may be handed
+/// to another thread: a service executes on one and answers on another.
+pub trait Executed: Send {
     /// The common form, for comparison, reduced to what really changed from `pre`. Not timed.
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
 }

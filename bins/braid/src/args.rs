@@ -64,7 +64,8 @@ pub(crate) enum Check {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`.
+    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`;
+    /// `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.
@@ -99,6 +100,10 @@ pub(crate) struct CompareArgs {
     /// Numbers of threads, comma separated, at most 256 each; 0: one per physical core.
     #[arg(long, short = 'j', value_name = "N,..", value_delimiter = ',', default_values_t = [1u16, 0], value_parser = threads())]
     pub(crate) threads: Vec<u16>,
+    /// Print as well what the profiles cost: processor time and memory as multiples of the reference's, and
+    /// executions per transaction.
+    #[arg(long)]
+    pub(crate) costs: bool,
     /// The profile that the others are compared with.
     #[arg(long, value_name = "NAME", default_value = crate::ORACLE)]
     pub(crate) reference: String,

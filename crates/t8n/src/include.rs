@@ -58,7 +58,7 @@ pub(crate) fn select(
     let mut walk = Walk {
         engine,
         control,
-        world: World::new(alloc)?,
+        world: World::new(alloc, &block.block_hashes)?,
         block: block.clone(),
         gas_left: block.env.gas_limit,
         blob_gas_left: block.max_blob_gas,

@@ -57,7 +57,7 @@ pub fn transition(
     let Inputs { alloc, env, txs } = inputs;
     let prepared = Prepared::new(&env, rules)?;
     let (mut candidates, mut rejected) = sort(txs.0, &prepared, rules.chain_id, threads)?;
-    let mut world = World::new(alloc)?;
+    let mut world = World::new(alloc, &prepared.block.block_hashes)?;
     let mut block = prepared.block.clone();
     block.txs = candidates.iter().map(|candidate| candidate.env.clone()).collect();
     let done = match execute(engine, &block, &world, control) {

@@ -20,8 +20,10 @@ pub(crate) struct World {
 impl World {
     /// # Errors
     /// [`T8nError::Config`], if a code cannot be one.
-    pub(crate) fn new(alloc: Alloc) -> Result<World, T8nError> {
-        let pre = alloc.pre_state(Path::new("alloc")).map_err(|error| T8nError::config(error.to_string()))?;
+    pub(crate) fn new(alloc: Alloc, block_hashes: &BTreeMap<u64, B256>) -> Result<World, T8nError> {
+        let pre = alloc.pre_state(Path::new("alloc"));
+        let mut pre = pre.map_err(|error| T8nError::config(error.to_string()))?;
+        pre.block_hashes.clone_from(block_hashes);
         Ok(World { alloc, pre, roots: None })
     }
 

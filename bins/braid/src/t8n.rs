@@ -6,8 +6,9 @@ use crate::{
     progress::Ui,
     world::World,
 };
+use braid_evm::TraceOptions;
 use braid_profiles::find;
-use braid_t8n::{Destination, Outputs, Rules, Source, Sources, T8nError, transition};
+use braid_t8n::{Destination, Outputs, Rules, Source, Sources, T8nError, Tracing, transition};
 use clap::Args;
 use std::{io, path::PathBuf};
 
@@ -64,6 +65,11 @@ pub(crate) struct T8nArgs {
         value_parser = reward
     )]
     reward: i64,
+    #[command(flatten)]
+    trace: TraceArgs,
+    /// Where the counts of instructions go: a file in the folder of outputs.
+    #[arg(long = "opcode.count", value_name = "FILE", default_value = "")]
+    opcode_count: String,
     /// How much to tell on stderr: 3 and more tell of files and rejected transactions.
     #[arg(long, value_name = "LEVEL", default_value_t = INFORMATION)]
     verbosity: u8,
@@ -73,6 +79,50 @@ pub(crate) struct T8nArgs {
     /// Threads, at most 256; 0: one per physical core.
     #[arg(long, short = 'j', value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_THREADS)))]
     threads: u16,
+}
+
+#[derive(Args, Debug)]
+struct TraceArgs {
+    /// Write a trace of each included transaction, `trace-INDEX-HASH.jsonl` (EIP-3155).
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    trace: bool,
+    /// All of memory in traces.
+    #[arg(long = "trace.memory", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    memory: bool,
+    /// No memory in traces, which is the default.
+    #[arg(long = "trace.nomemory", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_name = "BOOL", conflicts_with = "memory")]
+    no_memory: bool,
+    /// No stack in traces.
+    #[arg(long = "trace.nostack", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    no_stack: bool,
+    /// What calls return in traces.
+    #[arg(long = "trace.returndata", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    return_data: bool,
+    /// No return data in traces, which is the default.
+    #[arg(long = "trace.noreturndata", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_name = "BOOL", conflicts_with = "return_data")]
+    no_return_data: bool,
+    /// Not supported.
+    #[arg(long = "trace.callframes", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide = true)]
+    call_frames: bool,
+    /// Not supported.
+    #[arg(long = "trace.tracer", value_name = "NAME", hide = true)]
+    tracer: Option<String>,
+    /// Not supported.
+    #[arg(long = "trace.jsonconfig", value_name = "JSON", hide = true)]
+    json_config: Option<String>,
+}
+
+impl TraceArgs {
+    fn steps(&self) -> Result<Option<TraceOptions>, T8nError> {
+        if self.call_frames || self.tracer.is_some() || self.json_config.is_some() {
+            let reason = "of trace.tracer, trace.jsonconfig and trace.callframes none is supported";
+            return Err(T8nError::Config(reason.into()));
+        }
+        let (memory, return_data) =
+            (self.memory || !self.no_memory, self.return_data || !self.no_return_data);
+        let options = TraceOptions { stack: !self.no_stack, memory, return_data, ..TraceOptions::default() };
+        Ok(self.trace.then_some(options))
+    }
 }
 
 /// A number, in decimal or in hexadecimal after `0x`, as Go's flags take it.
@@ -107,7 +157,9 @@ fn carry_out(
         alloc: args.output_alloc.clone(),
         result: args.output_result.clone(),
         body: args.output_body.clone(),
+        opcodes: args.opcode_count.clone(),
     };
+    let tracing = Tracing { steps: args.trace.steps()?, opcodes: !args.opcode_count.is_empty() };
     outputs.prepare()?;
     let sources =
         Sources { alloc: args.input_alloc.clone(), env: args.input_env.clone(), txs: args.input_txs.clone() };
@@ -117,10 +169,11 @@ fn carry_out(
     let threads = resolve_threads(args.threads);
     let seats = if profile.parallel { threads } else { 1 };
     let mut engine = (profile.build)(seats).map_err(|error| T8nError::Config(error.to_string()))?;
-    let done = transition(inputs, &rules, engine.as_mut(), threads, &session.control())?;
-    let (streams, files) = outputs.write(&done)?;
+    let done = transition(inputs, &rules, tracing, engine.as_mut(), threads, &session.control())?;
+    let rejected = done.result.rejected.clone();
+    let (streams, files) = outputs.write(done)?;
     if args.verbosity >= INFORMATION && !ui.quiet {
-        for rejected in &done.result.rejected {
+        for rejected in rejected {
             ui.line(format_args!("rejected tx index={} error={:?}", rejected.index, rejected.error));
         }
         for file in files {

@@ -283,3 +283,54 @@ fn a_listed_block_hash_is_read() {
         assert_eq!(read(&folder, "alloc.json")[HASHER]["storage"], json!({ slot: hash }), "{profile}");
     }
 }
+
+#[test]
+fn traces_and_counts_are_those_of_what_is_included() {
+    let mut listed = env();
+    listed["blockHashes"] = json!({ "3": format!("0x{}", "3".repeat(64)) });
+    let txs = json!([transfer(0xac), transfer(0xac), call(0xad, HASHER), call(0xae, HASHER)]);
+    let folder = folder("traces", &alloc(), &listed, &txs);
+    let mut runs = Vec::new();
+    for arguments in [["--profile=serial", "-j1"], ["--profile=aptos", "-j3"]] {
+        let output = t8n(
+            &folder,
+            &[&arguments[..], &["--state.fork=Berlin", "--trace", "--opcode.count=counts.json"]].concat(),
+        );
+        assert_eq!(code(&output), 0, "{output:?}");
+        let receipts = read(&folder, "result.json")["receipts"].clone();
+        let trace = |(at, receipt): (usize, &Value)| {
+            let name = format!("trace-{at}-{}.jsonl", receipt["transactionHash"].as_str().unwrap());
+            fs::read_to_string(folder.0.join("out").join(name)).unwrap()
+        };
+        let traces: Vec<String> = receipts.as_array().unwrap().iter().enumerate().map(trace).collect();
+        assert_eq!(left(&folder).len(), 3 + traces.len());
+        // PUSH1 3, BLOCKHASH, PUSH1 0, SSTORE, STOP, twice.
+        let counts = json!({ "BLOCKHASH": 2, "PUSH1": 4, "SSTORE": 2, "STOP": 2 });
+        assert_eq!(read(&folder, "counts.json"), counts);
+        runs.push(traces);
+        fs::remove_dir_all(folder.0.join("out")).unwrap();
+    }
+    assert_eq!(runs[0], runs[1]);
+    let lines = |at: usize| runs[0][at].lines().map(|line| serde_json::from_str(line).unwrap());
+    assert_eq!(lines(0).collect::<Vec<Value>>(), [json!({ "output": "", "gasUsed": "0x0" })]);
+    let steps: Vec<Value> = lines(1).collect();
+    let step = |at: usize, field: &str| steps[at][field].clone();
+    assert_eq!(steps.len(), 6);
+    assert_eq!(
+        (step(1, "opName"), step(1, "op"), step(1, "pc")),
+        (json!("BLOCKHASH"), json!(0x40), json!(2))
+    );
+    assert_eq!(
+        (step(1, "stack"), step(1, "gasCost"), step(1, "depth")),
+        (json!(["0x3"]), json!("0x14"), json!(1))
+    );
+    // A slot that was zero: 20000, and 2100 because it is cold.
+    assert_eq!((step(3, "opName"), step(3, "gasCost")), (json!("SSTORE"), json!("0x5654")));
+    let (failing, expected): (&[&[&str]], _) =
+        (&[&["--profile=lean"], &["--trace.tracer=callTracer"], &["--trace.callframes"]], 3);
+    for arguments in failing {
+        let output = t8n(&folder, &[arguments, &["--state.fork=Berlin", "--trace"][..]].concat());
+        assert_eq!(code(&output), expected, "{arguments:?}: {output:?}");
+        assert_eq!(left(&folder), Vec::<String>::new());
+    }
+}

@@ -5,13 +5,13 @@
 //! takes twenty times as many.
 
 use alloy_consensus::Header;
-use alloy_primitives::{Bytes, U64, U256, hex};
+use alloy_primitives::{Address, Bytes, U64, U256, hex};
 use braid_core::Control;
 use braid_profiles::{Engine, profile};
 use braid_rules::{Block, ChainSpec, Fork, ommers::block_reward};
 use braid_t8n::{
-    Inputs, ResultDocument, Rules, Transition, TxsInput, parse_alloc, parse_body, parse_env, parse_txs,
-    transition,
+    Inputs, ResultDocument, Rules, Tracing, Transition, TxsInput, parse_alloc, parse_body, parse_env,
+    parse_txs, transition,
 };
 use braid_testkit::data;
 use braid_vectors::{archive, state};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 /// Files drawn from each archive.
-const FILES: usize = 12;
+const FILES: usize = 40;
 
 /// Cases of one file, at most.
 const CASES: usize = 6;
@@ -59,7 +59,14 @@ impl Bench {
         let mut first: Option<Transition> = None;
         for (name, engine) in &mut self.engines {
             engine.shuffle(self.seed);
-            let done = transition(inputs.clone(), rules, engine.as_mut(), 2, &Control::default());
+            let done = transition(
+                inputs.clone(),
+                rules,
+                Tracing::default(),
+                engine.as_mut(),
+                2,
+                &Control::default(),
+            );
             let done =
                 done.unwrap_or_else(|error| panic!("{what}: {name}: {error}; BRAID_SEED={}", self.seed));
             let first = first.get_or_insert_with(|| done.clone());
@@ -109,7 +116,7 @@ fn of_state_test(unit: &Value, network: &str, post: &Value) -> Option<(Inputs, R
     let chain = ChainSpec::of_network(network, 1).ok()?;
     let fork = chain.fork_at(1, 1, U256::ZERO);
     let alloc = parse_alloc("pre", unit["pre"].to_string().as_bytes()).ok()?;
-    let beacon_roots = "0x000f3df6d732807ef1319fb7b8bb8522d0beac02".parse().unwrap();
+    let beacon_roots: Address = "0x000f3df6d732807ef1319fb7b8bb8522d0beac02".parse().unwrap();
     if fork >= Fork::Prague || (fork >= Fork::Cancun && alloc.0.contains_key(&beacon_roots)) {
         return None;
     }
@@ -203,7 +210,7 @@ fn state_tests_come_out_as_they_demand() {
         eprintln!(
             "{archive}: {ran} cases, {rejected} of them with a rejected transaction; BRAID_SEED={seed}"
         );
-        assert!(ran >= 20, "{archive}: only {ran} cases can be told to t8n; BRAID_SEED={seed}");
+        assert!(ran >= 10, "{archive}: only {ran} cases can be told to t8n; BRAID_SEED={seed}");
     }
 }
 
@@ -363,6 +370,6 @@ fn chains_of_blocks_come_out_as_their_headers_say() {
             return;
         }
         eprintln!("{archive}: {chains} chains, {txs} transactions; BRAID_SEED={seed}");
-        assert!(chains >= 8, "{archive}: only {chains} chains can be told to t8n; BRAID_SEED={seed}");
+        assert!(chains >= 10, "{archive}: only {chains} chains can be told to t8n; BRAID_SEED={seed}");
     }
 }

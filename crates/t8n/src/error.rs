@@ -14,8 +14,8 @@ pub enum T8nError {
     /// BLOCKHASH of a block whose hash the environment does not list.
     #[error("hash of block {number} is needed, and the environment does not list it in blockHashes")]
     MissingBlockHash {
-        /// Number of the block.
-        number: u64,
+        /// Number of the block, in decimal.
+        number: String,
     },
     /// Not the JSON that its place promises.
     #[error("{what}: at `{at}`: {reason}")]

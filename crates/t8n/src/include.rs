@@ -9,11 +9,11 @@
 //! then executed as the one block that it is.
 
 use crate::{T8nError, reject, world::World};
-use braid_core::Control;
+use braid_core::{Control, StoreError};
 use braid_evm::{BlockInput, ExecutedBlock, Rites};
 use braid_profiles::{Engine, ExecError};
 use braid_work::Alloc;
-use revm::{context::TxEnv, context_interface::Transaction};
+use revm::{context::TxEnv, context_interface::Transaction, primitives::hardfork::SpecId};
 
 /// Transactions of the first window after a rejection.
 const MIN_WINDOW: usize = 16;
@@ -43,6 +43,9 @@ pub(crate) fn execute(
 pub(crate) fn fatal(error: ExecError) -> T8nError {
     match error {
         ExecError::Cancelled { .. } | ExecError::Deadline { .. } => T8nError::Interrupted,
+        ExecError::Store { error: StoreError::Missing { what: "block hash", item }, .. } => {
+            T8nError::MissingBlockHash { number: item }
+        }
         other => T8nError::Evm(other.to_string()),
     }
 }
@@ -55,6 +58,9 @@ pub(crate) fn select(
     alloc: Alloc,
     control: &Control<'_>,
 ) -> Result<Selection, T8nError> {
+    if block.spec.is_enabled_in(SpecId::AMSTERDAM) {
+        return select_by_blocks(engine, block, txs, &World::new(alloc, &block.block_hashes)?, control);
+    }
     let mut walk = Walk {
         engine,
         control,
@@ -76,6 +82,31 @@ pub(crate) fn select(
         };
     }
     Ok(walk.selection)
+}
+
+/// As [`select`], after Osaka, where the gas that the block has left is not what its transactions were not
+/// charged (EIP-7778, EIP-8037): leaves out the first invalid transaction and runs the block again, until
+/// there is none.
+fn select_by_blocks(
+    engine: &mut dyn Engine,
+    block: &BlockInput,
+    txs: &[TxEnv],
+    world: &World,
+    control: &Control<'_>,
+) -> Result<Selection, T8nError> {
+    let mut selection = Selection { included: (0..txs.len()).collect(), rejected: Vec::new() };
+    let mut block = BlockInput { txs: txs.to_vec(), ..block.clone() };
+    loop {
+        match execute(engine, &block, world, control) {
+            Ok(_) => return Ok(selection),
+            Err(ExecError::Invalid { tx, kind, reason }) if tx < block.txs.len() => {
+                block.txs.remove(tx);
+                let place = selection.included.remove(tx);
+                selection.rejected.push((place, reject::say(kind, &reason)));
+            }
+            Err(error) => return Err(fatal(error)),
+        }
+    }
 }
 
 struct Walk<'a> {

@@ -47,6 +47,8 @@ pub struct Outputs {
     pub result: Destination,
     /// The transactions.
     pub body: Destination,
+    /// How often each instruction ran: the name of a file; empty for none.
+    pub opcodes: String,
 }
 
 /// What goes to the standard streams; empty if nothing does.
@@ -71,11 +73,11 @@ impl Outputs {
     }
 
     /// Writes the files, and gives back what goes to the standard streams, together with the names of
-    /// the files. If one cannot be written, none is there afterwards that was not there before.
+    /// the files. Files get their names when all of them are written, so none is ever there in part.
     ///
     /// # Errors
     /// [`T8nError::Io`].
-    pub fn write(&self, done: &Transition) -> Result<(Streams, Vec<PathBuf>), T8nError> {
+    pub fn write(&self, mut done: Transition) -> Result<(Streams, Vec<PathBuf>), T8nError> {
         let body = hex::encode_prefixed(&done.body);
         let (mut files, mut stdout, mut stderr) = (Vec::new(), Vec::new(), Vec::new());
         // In the order of their names, as go-ethereum lists them in the objects.
@@ -88,9 +90,16 @@ impl Outputs {
                 Destination::Nowhere => {}
                 Destination::Stdout => stdout.push((name, document)),
                 Destination::Stderr => stderr.push((name, document)),
-                Destination::File(file) => files.push((self.basedir.join(file), pretty(&document, b" "))),
+                Destination::File(file) => {
+                    files.push((self.basedir.join(file), pretty(&document, b" ").into_bytes()));
+                }
             }
         }
+        if let Some(counts) = done.opcodes.as_ref().filter(|_| !self.opcodes.is_empty()) {
+            files.push((self.basedir.join(&self.opcodes), pretty(counts, b" ").into_bytes()));
+        }
+        let traces = std::mem::take(&mut done.traces).into_iter();
+        files.extend(traces.map(|(name, trace)| (self.basedir.join(name), trace)));
         write_all(&files)?;
         let streams = Streams { stdout: object(&stdout), stderr: object(&stderr) };
         Ok((streams, files.into_iter().map(|(path, _)| path).collect()))
@@ -124,10 +133,10 @@ fn pretty(document: &impl Serialize, indent: &[u8]) -> String {
 }
 
 /// Writes all files under names of their own first, so that none is there half, and none alone.
-pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), T8nError> {
+pub(crate) fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<(), T8nError> {
     let drafts: Vec<PathBuf> = files.iter().map(|(path, _)| draft_of(path)).collect();
-    let written = drafts.iter().zip(files).try_for_each(|(draft, (path, text))| {
-        fs::write(draft, text).map_err(|error| T8nError::io(path, &error))
+    let written = drafts.iter().zip(files).try_for_each(|(draft, (path, bytes))| {
+        fs::write(draft, bytes).map_err(|error| T8nError::io(path, &error))
     });
     let placed = written.and_then(|()| {
         drafts.iter().zip(files).try_for_each(|(draft, (path, _))| {

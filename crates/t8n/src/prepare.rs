@@ -4,7 +4,7 @@ use crate::{Env, T8nError, Withdrawal};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
 use alloy_evm::eth::dao_fork;
 use alloy_primitives::{Address, B256, U256};
-use braid_evm::{After, BlockInput, Rites};
+use braid_evm::{After, BlockInput, EvmRules, Rites};
 use braid_rules::{ChainSpec, Fork, ForkCondition, blob, difficulty, header, input};
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Prepared {
             block_hashes: env.block_hashes.clone().unwrap_or_default(),
             max_blob_gas: chain.blob_params(fork).map(|params| params.max_blob_gas_per_block()),
             rites: rites(env, fork, &chain, rules)?,
-            rules: evm_rules,
+            rules: EvmRules { listed_hashes_only: true, ..evm_rules },
         };
         let blob_price = blob_price.filter(|_| excess_blob_gas.is_some());
         Ok(Prepared { fork, block, difficulty, base_fee, excess_blob_gas, blob_price })

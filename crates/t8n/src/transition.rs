@@ -1,11 +1,12 @@
 //! From inputs to a transition.
 
 use crate::{
-    InputTx, Inputs, LogEntry, ReceiptEntry, Rejected, ResultDocument, Rules, T8nError,
+    InputTx, Inputs, LogEntry, ReceiptEntry, Rejected, ResultDocument, Rules, T8nError, Tracing,
     include::{execute, fatal, select},
     prepare::Prepared,
     reject,
     result::BLOCK_HASH,
+    trace::count,
     world::World,
 };
 use alloy_consensus::{
@@ -19,6 +20,7 @@ use braid_profiles::{Engine, ExecError};
 use braid_rules::{Fork, body, input::tx_env, outcome};
 use braid_work::{Alloc, SignedTx};
 use revm::context::TxEnv;
+use std::collections::BTreeMap;
 
 /// What came of a transition.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub struct Transition {
     pub result: ResultDocument,
     /// RLP of the included transactions, as a block's body lists them.
     pub body: Bytes,
+    /// Traces of the included transactions, if asked for: file name, and one JSON object a line.
+    pub traces: Vec<(String, Vec<u8>)>,
+    /// How often each instruction ran in the included transactions, if asked for.
+    pub opcodes: Option<BTreeMap<String, u64>>,
     /// What the block cost the engine.
     pub stats: Stats,
 }
@@ -50,6 +56,7 @@ struct Candidate {
 pub fn transition(
     inputs: Inputs,
     rules: &Rules,
+    tracing: Tracing,
     engine: &mut dyn Engine,
     threads: usize,
     control: &Control<'_>,
@@ -80,6 +87,7 @@ pub fn transition(
         true => roots_between(engine, &block, &world, control)?,
         false => Vec::new(),
     };
+    let traced = tracing.run(engine, &block, &world, &done, control)?;
     world.fold(&done)?;
     if roots.len() > done.results.len() && roots.last() != Some(&world.root()) {
         return Err(T8nError::Evm("the transactions one by one end in another state".into()));
@@ -97,7 +105,12 @@ pub fn transition(
     let result = document(&prepared, &candidates, &done, &roots, rejected, withdrawals, &mut world);
     let mut body = Vec::new();
     alloy_rlp::encode_list(&txs, &mut body);
-    Ok(Transition { alloc: world.alloc, result, body: body.into(), stats: done.stats })
+    let opcodes =
+        tracing.opcodes.then(|| traced.iter().fold(BTreeMap::new(), |counts, trace| count(counts, trace)));
+    let name = |(at, tx): (usize, &SignedTx)| format!("trace-{at}-{}.jsonl", tx.tx_hash());
+    let names = txs.iter().enumerate().map(name).filter(|_| tracing.steps.is_some());
+    let traces = names.zip(traced).collect();
+    Ok(Transition { alloc: world.alloc, result, body: body.into(), traces, opcodes, stats: done.stats })
 }
 
 /// Signs, recovers senders, and sorts out what no state could make valid.
@@ -212,7 +225,7 @@ fn document(
         receipts: entries(prepared, candidates, done, &envelopes, roots),
         rejected,
         current_difficulty: prepared.difficulty,
-        gas_used: U64::from(done.results.iter().map(|result| result.gas_used).sum::<u64>()),
+        gas_used: U64::from(done.gas_used),
         current_base_fee: prepared.base_fee.map(U64::from),
         withdrawals_root,
         current_excess_blob_gas: prepared.excess_blob_gas.map(U64::from),

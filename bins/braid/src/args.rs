@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
+    /// Carry a state over one block, as `evm t8n` does.
+    T8n(crate::t8n::T8nArgs),
 }
 
 /// What a result is held against.

@@ -18,6 +18,7 @@ mod record;
 mod render;
 mod run;
 mod selection;
+mod t8n;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -54,6 +55,8 @@ pub(crate) enum Exit {
     Diverged,
     /// The command line is wrong.
     Usage,
+    /// As the tool that a command stands in for ends, with its number.
+    Tool(u8),
     /// Told to stop.
     Interrupted,
 }
@@ -72,6 +75,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Diverged => 3,
             Exit::Nothing => 4,
+            Exit::Tool(code) => code,
             Exit::Interrupted => 130,
         }
     }
@@ -138,6 +142,7 @@ pub(crate) fn command(
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
+        Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod compare;
 mod diverge;
 mod engines;
+mod fetch;
 mod finish;
 mod inputs;
 mod json;
@@ -137,6 +138,7 @@ pub(crate) fn command(
     match &cli.command {
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
+        Command::Fetch(args) => fetch::fetch(args, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
     }
 }

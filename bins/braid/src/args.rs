@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Time profiles against a reference, paired and interleaved.
     Compare(CompareArgs),
+    /// Write blocks of a node as cases, checked as they arrive.
+    Fetch(crate::fetch::FetchArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
     /// Carry a state over one block, as `evm t8n` does.
@@ -143,7 +145,7 @@ fn threads() -> clap::builder::RangedI64ValueParser<u16> {
 /// Longest time that `--for` takes.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "must be a whole number and a unit, as in 30s")?;

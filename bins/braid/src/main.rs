@@ -5,6 +5,7 @@ mod args;
 mod compare;
 mod diverge;
 mod engines;
+mod fetch;
 mod finish;
 mod inputs;
 mod json;
@@ -141,6 +142,7 @@ pub(crate) fn command(
     match &cli.command {
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
+        Command::Fetch(args) => fetch::fetch(args, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }

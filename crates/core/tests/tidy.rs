@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-fuzz",
         &[
             "braid-core",
+            "braid-testkit",
             "braid-sched",
             "braid-store",
             "braid-evm",

@@ -204,8 +204,8 @@ fn system_call(
 }
 
 /// SSTORE at the prices of EIP-1283, of which the 200 that are always due are charged already.
-fn sstore_eip1283<'a>(
-    at: InstructionContext<'_, MainnetContext<CacheDB<&'a PreState>>, EthInterpreter>,
+fn sstore_eip1283(
+    at: InstructionContext<'_, MainnetContext<CacheDB<&PreState>>, EthInterpreter>,
 ) -> InstructionExecResult {
     sstore_with_gas_accounting(at, |at, _, load| {
         let (original, current, new) =

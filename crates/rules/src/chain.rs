@@ -56,7 +56,40 @@ const NAMES: &[(&str, Fork)] = &[
     ("Amsterdam", Fork::Amsterdam),
 ];
 
+/// Chain ids of Ethereum mainnet and of its test networks.
+pub mod id {
+    /// Ethereum mainnet.
+    pub const MAINNET: u64 = 1;
+    /// Sepolia.
+    pub const SEPOLIA: u64 = 11_155_111;
+    /// Holesky.
+    pub const HOLESKY: u64 = 17_000;
+    /// Hoodi.
+    pub const HOODI: u64 = 560_048;
+}
+
 impl ChainSpec {
+    /// Ethereum mainnet, or one of its test networks, by chain id; `None` for any other. The Merge is at
+    /// the block at which it was, so that total difficulties do not matter.
+    pub fn of_chain(chain_id: u64) -> Option<Self> {
+        let listed: Vec<(Fork, ForkCondition)> = match chain_id {
+            id::MAINNET => Fork::mainnet().into(),
+            id::SEPOLIA => Fork::sepolia().into(),
+            id::HOLESKY => Fork::holesky().into(),
+            id::HOODI => Fork::hoodi().into(),
+            _ => return None,
+        };
+        let forks = listed.into_iter().filter_map(|(fork, condition)| match (fork, condition) {
+            // The list has it for test networks, too, on which nothing was drained.
+            (Fork::Dao, _) if chain_id != id::MAINNET => None,
+            (Fork::Paris, ForkCondition::TTD { activation_block_number, .. }) => {
+                Some((fork, ForkCondition::Block(activation_block_number)))
+            }
+            as_listed => Some(as_listed),
+        });
+        Some(Self::new(chain_id, forks.collect()))
+    }
+
     /// A chain on which `forks` begin as said, in this order. Blob parameters are those of Ethereum
     /// mainnet until [`Self::with_blobs`] changes them.
     pub fn new(chain_id: u64, forks: Vec<(Fork, ForkCondition)>) -> Self {
@@ -211,6 +244,46 @@ mod tests {
         {
             assert!(ChainSpec::of_network(bad, 1).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn mainnet_changes_forks_where_it_did() {
+        let chain = ChainSpec::of_chain(id::MAINNET).unwrap();
+        let at = |number, timestamp| chain.fork_at(number, timestamp, U256::ZERO);
+        for (number, fork) in [
+            (0, Fork::Frontier),
+            (1_150_000, Fork::Homestead),
+            (1_920_000, Fork::Dao),
+            (2_463_000, Fork::Tangerine),
+            (2_675_000, Fork::SpuriousDragon),
+            (4_370_000, Fork::Byzantium),
+            (7_280_000, Fork::Petersburg),
+            (9_069_000, Fork::Istanbul),
+            (9_200_000, Fork::MuirGlacier),
+            (12_244_000, Fork::Berlin),
+            (12_965_000, Fork::London),
+            (13_773_000, Fork::ArrowGlacier),
+            (15_050_000, Fork::GrayGlacier),
+            (15_537_394, Fork::Paris),
+        ] {
+            assert_eq!(at(number, 0), fork, "block {number}");
+            assert!(number == 0 || at(number - 1, 0) < fork, "before block {number}");
+        }
+        for (time, fork) in [
+            (1_681_338_455, Fork::Shanghai),
+            (1_710_338_135, Fork::Cancun),
+            (1_746_612_311, Fork::Prague),
+            (1_764_798_551, Fork::Osaka),
+            (1_765_290_071, Fork::Bpo1),
+            (1_767_747_671, Fork::Bpo2),
+        ] {
+            assert_eq!(at(20_000_000, time), fork, "time {time}");
+            assert!(at(20_000_000, time - 1) < fork, "before time {time}");
+        }
+        let test_network = ChainSpec::of_chain(id::HOLESKY).unwrap();
+        assert_eq!(test_network.fork_at(0, 0, U256::ZERO), Fork::Paris);
+        assert_eq!(test_network.condition(Fork::Dao), ForkCondition::Never);
+        assert_eq!(ChainSpec::of_chain(5), None);
     }
 
     #[test]

@@ -4,7 +4,22 @@
 //! Seals (proof of work, signatures of validators) are not checked.
 #![forbid(unsafe_code)]
 
+pub mod blob;
+pub mod body;
 mod chain;
+pub mod decode;
+pub mod difficulty;
+mod error;
+pub mod header;
+pub mod input;
+pub mod ommers;
+pub mod outcome;
 
 pub use alloy_hardforks::{EthereumHardfork as Fork, ForkCondition};
-pub use chain::{ChainSpec, UnknownNetwork};
+pub use chain::{ChainSpec, UnknownNetwork, id};
+pub use decode::Block;
+pub use error::{Field, RuleError};
+pub use input::{Parts, block_input};
+
+/// A signed transaction, as blocks carry it (blobs by hash only).
+pub type SignedTx = alloy_consensus::EthereumTxEnvelope<alloy_consensus::TxEip4844>;

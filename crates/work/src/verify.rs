@@ -1,10 +1,10 @@
 //! Compare what an engine computed with everything the input says about it.
 
 use crate::{Case, Scope, witness};
-use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, TxReceipt, TxType, proofs};
-use alloy_eips::eip7685::Requests;
-use alloy_primitives::{Address, B256, Bloom, Bytes, KECCAK256_EMPTY, Log, U256};
+use alloy_consensus::{Header, proofs};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use braid_evm::{AccountInfoDiff, EvmKey, EvmValue, ExecutedBlock, Status, TxResult};
+use braid_rules::outcome::{self, Landed};
 use revm::primitives::hardfork::SpecId;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -118,7 +118,12 @@ pub fn verify_input(case: &Case) -> Checks {
         checks.blob_gas = checks.equal("blob_gas", &used, &expected);
     }
     if let Some(receipts) = &case.expect.receipts {
-        let listed = receipts.iter().map(|one| (one.success, one.cumulative_gas_used, one.logs.clone()));
+        let listed = receipts.iter().zip(types(case)).map(|(one, tx_type)| Landed {
+            tx_type,
+            success: one.success,
+            cumulative_gas_used: one.cumulative_gas_used,
+            logs: one.logs.clone(),
+        });
         check_receipts(&mut checks, case, header, listed.collect());
     }
     checks
@@ -128,14 +133,9 @@ pub fn verify_input(case: &Case) -> Checks {
 pub fn verify(case: &Case, done: &ExecutedBlock) -> Checks {
     let mut checks = verify_input(case);
     if let Some(header) = &case.header {
-        let mut gas = 0;
-        let computed = done.results.iter().map(|one| {
-            gas += one.gas_used;
-            (one.status == Status::Success, gas, one.logs.clone())
-        });
-        check_receipts(&mut checks, case, header, computed.collect());
+        check_receipts(&mut checks, case, header, outcome::landed(types(case), done));
         if let (Some(expected), Scope::FullBlock) = (&header.requests_hash, case.expect.scope) {
-            let hash = Requests::new(done.requests.clone()).requests_hash();
+            let hash = outcome::requests_hash(&done.requests);
             checks.requests_hash = checks.equal("requests_hash", &hash, expected);
         }
     }
@@ -157,28 +157,21 @@ pub fn verify(case: &Case, done: &ExecutedBlock) -> Checks {
     checks
 }
 
-/// Gas used, receipts root and bloom, of success, cumulative gas and logs per transaction.
-fn check_receipts(checks: &mut Checks, case: &Case, header: &Header, receipts: Vec<(bool, u64, Vec<Log>)>) {
-    let gas = receipts.last().map_or(0, |(_, gas, _)| *gas);
+/// Types of the transactions.
+fn types(case: &Case) -> impl Iterator<Item = u8> {
+    case.input.txs.iter().map(|tx| tx.tx_type)
+}
+
+/// Gas used, receipts root and bloom.
+fn check_receipts(checks: &mut Checks, case: &Case, header: &Header, landed: Vec<Landed>) {
+    let gas = landed.last().map_or(0, |last| last.cumulative_gas_used);
     checks.gas_used = checks.equal("gas_used", &gas, &header.gas_used);
-    let envelope = |((success, cumulative_gas_used, logs), tx_type): ((bool, u64, Vec<Log>), u8)| {
-        let receipt =
-            Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used, logs }.with_bloom();
-        match TxType::try_from(tx_type) {
-            Ok(TxType::Eip2930) => ReceiptEnvelope::Eip2930(receipt),
-            Ok(TxType::Eip1559) => ReceiptEnvelope::Eip1559(receipt),
-            Ok(TxType::Eip4844) => ReceiptEnvelope::Eip4844(receipt),
-            Ok(TxType::Eip7702) => ReceiptEnvelope::Eip7702(receipt),
-            Ok(TxType::Legacy) | Err(_) => ReceiptEnvelope::Legacy(receipt),
-        }
-    };
-    let types = case.input.txs.iter().map(|tx| tx.tx_type);
-    let receipts: Vec<ReceiptEnvelope> = receipts.into_iter().zip(types).map(envelope).collect();
-    let bloom = receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom());
+    let receipts = outcome::receipts(landed);
+    let bloom = outcome::logs_bloom(&receipts);
     checks.logs_bloom =
         checks.result("logs_bloom", (bloom != header.logs_bloom).then(|| "blooms differ".into()));
     if case.input.spec.is_enabled_in(SpecId::BYZANTIUM) {
-        let root = proofs::calculate_receipt_root(&receipts);
+        let root = outcome::receipts_root(&receipts);
         checks.receipts_root = checks.equal("receipts_root", &root, &header.receipts_root);
     }
 }

@@ -3,22 +3,18 @@
 use super::json::{JsonAccess, JsonAuthorization, JsonEnvTx, JsonTx};
 use crate::WorkError;
 use alloy_consensus::{
-    EthereumTxEnvelope, SignableTransaction, Transaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702,
-    TxLegacy, transaction::SignerRecoverable,
+    EthereumTxEnvelope, SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
+    transaction::SignerRecoverable,
 };
 use alloy_eips::{
     eip2930::{AccessList, AccessListItem},
     eip7702::{Authorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, Signature, TxKind};
-use revm::{
-    context::{TransactionType, TxEnv, either::Either},
-    context_interface::transaction::{RecoveredAuthority, RecoveredAuthorization},
-};
+pub use braid_rules::SignedTx;
+use braid_rules::input;
+use revm::context::{TransactionType, TxEnv};
 use std::path::{Path, PathBuf};
-
-/// A signed transaction, as blocks carry it (blobs by hash only).
-pub type SignedTx = EthereumTxEnvelope<TxEip4844>;
 
 /// The signed transactions of a block.
 #[derive(Clone, Debug)]
@@ -173,39 +169,10 @@ fn authorization(json: &JsonAuthorization) -> SignedAuthorization {
     SignedAuthorization::new_unchecked(inner, json.y_parity.0, json.r.0, json.s.0)
 }
 
-/// EIP-7702: an authority that cannot be recovered makes its authorization void, not the transaction.
-fn recovered(signed: &SignedAuthorization) -> Either<SignedAuthorization, RecoveredAuthorization> {
-    let authority = match signed.recover_authority() {
-        Ok(authority) => RecoveredAuthority::Valid(authority),
-        Err(_) => RecoveredAuthority::Invalid,
-    };
-    Either::Right(RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority))
-}
-
-/// What the EVM takes, from a signed transaction and its sender.
-pub(super) fn env_of_signed(tx: &SignedTx, sender: Address) -> TxEnv {
-    let dynamic_fee = tx.is_dynamic_fee();
-    TxEnv {
-        tx_type: tx.tx_type() as u8,
-        caller: sender,
-        gas_limit: tx.gas_limit(),
-        gas_price: tx.max_fee_per_gas(),
-        kind: tx.kind(),
-        value: tx.value(),
-        data: tx.input().clone(),
-        nonce: tx.nonce(),
-        chain_id: tx.chain_id(),
-        access_list: tx.access_list().cloned().unwrap_or_default(),
-        gas_priority_fee: if dynamic_fee { tx.max_priority_fee_per_gas() } else { None },
-        blob_hashes: tx.blob_versioned_hashes().unwrap_or_default().to_vec(),
-        max_fee_per_blob_gas: tx.max_fee_per_blob_gas().unwrap_or_default(),
-        authorization_list: tx.authorization_list().unwrap_or_default().iter().map(recovered).collect(),
-    }
-}
-
 /// What the EVM takes, from a transaction of an environment.
 pub(super) fn env_of_bare(file: &Path, index: usize, tx: JsonEnvTx) -> Result<TxEnv, WorkError> {
     let ty = tx.tx_type.0;
+    let recovered = tx.authorization_list.iter().map(|one| input::authorization(&authorization(one)));
     let tx_type = u8::try_from(ty).ok().filter(|ty| *ty <= TransactionType::Eip7702 as u8);
     Ok(TxEnv {
         tx_type: tx_type.ok_or_else(|| WorkError::UnknownTxType { file: file.into(), tx: index, ty })?,
@@ -221,6 +188,6 @@ pub(super) fn env_of_bare(file: &Path, index: usize, tx: JsonEnvTx) -> Result<Tx
         gas_priority_fee: tx.gas_priority_fee.map(|fee| fee.0),
         blob_hashes: tx.blob_hashes,
         max_fee_per_blob_gas: tx.max_fee_per_blob_gas.map_or(0, |fee| fee.0),
-        authorization_list: tx.authorization_list.iter().map(|one| recovered(&authorization(one))).collect(),
+        authorization_list: recovered.collect(),
     })
 }

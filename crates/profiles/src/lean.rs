@@ -80,21 +80,21 @@ pub fn run(input: &BlockInput, pre: &PreState) -> Result<LeanBlock, LeanError> {
         evm.instruction.insert_instruction(SSTORE, Instruction::new(sstore_eip1283), 0);
     }
     let mut done = LeanBlock { results: Vec::with_capacity(input.txs.len()), ..LeanBlock::default() };
-    before(input, &mut evm)?;
+    before(input, &mut evm, &mut done)?;
     transactions(input, &mut evm, &mut done)?;
     after(input, &mut evm, &mut done)?;
     done.cache = std::mem::take(&mut evm.ctx.db_mut().cache);
     Ok(done)
 }
 
-fn before(input: &BlockInput, evm: &mut Evm<'_>) -> Result<(), LeanError> {
+fn before(input: &BlockInput, evm: &mut Evm<'_>, done: &mut LeanBlock) -> Result<(), LeanError> {
     for (name, contract, argument) in [
         ("eip2935", eip2935::HISTORY_STORAGE_ADDRESS, input.rites.parent_hash),
         ("eip4788", eip4788::BEACON_ROOTS_ADDRESS, input.rites.parent_beacon_root),
     ] {
         let Some(argument) = argument else { continue };
         if has_code(evm, contract)? {
-            let result = system_call(evm, contract, argument.0.into());
+            let result = system_call(evm, contract, argument.0.into(), done);
             result.map_err(|error| LeanError::SystemCall(name, error.to_string()))?;
         }
     }
@@ -130,9 +130,7 @@ fn transactions(input: &BlockInput, evm: &mut Evm<'_>, done: &mut LeanBlock) -> 
             }
         }
         let result = evm.transact_one(tx.clone()).map_err(|e| LeanError::Tx(index, Box::new(e)))?;
-        let state = evm.finalize();
-        done.destroyed.extend(state.iter().filter(|(_, one)| one.is_selfdestructed()).map(|(at, _)| *at));
-        evm.commit(state);
+        commit(evm, done);
         let used = result.gas();
         gas_left = gas_left.saturating_sub(if amsterdam {
             used.block_regular_gas_used()
@@ -162,7 +160,7 @@ fn after(input: &BlockInput, evm: &mut Evm<'_>, done: &mut LeanBlock) -> Result<
             ("eip7251", eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 2),
         ] {
             let there = has_code(evm, contract)?;
-            let requests = match system_call(evm, contract, Bytes::new()) {
+            let requests = match system_call(evm, contract, Bytes::new(), done) {
                 Ok(ExecutionResult::Success { output, .. }) if there => output.into_data(),
                 Ok(other) => return Err(LeanError::SystemCall(name, format!("there: {there}, {other:?}"))),
                 Err(error) => return Err(LeanError::SystemCall(name, error.to_string())),
@@ -181,11 +179,19 @@ fn after(input: &BlockInput, evm: &mut Evm<'_>, done: &mut LeanBlock) -> Result<
     Ok(())
 }
 
+/// Commits what a transaction or call left, and keeps what it destroyed.
+fn commit(evm: &mut Evm<'_>, done: &mut LeanBlock) {
+    let state = evm.finalize();
+    done.destroyed.extend(state.iter().filter(|(_, one)| one.is_selfdestructed()).map(|(at, _)| *at));
+    evm.commit(state);
+}
+
 /// As revm's `system_call_commit`, but with the 30 million gas of EIP-4788 and its followers up to Osaka.
 fn system_call(
     evm: &mut Evm<'_>,
     contract: Address,
     data: Bytes,
+    done: &mut LeanBlock,
 ) -> Result<ExecutionResult, EVMError<DbError>> {
     let mut tx = TxEnv::new_system_tx(contract, data);
     if !evm.ctx.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) {
@@ -193,13 +199,13 @@ fn system_call(
     }
     evm.ctx.set_tx(tx);
     let result = MainnetHandler::<_, EVMError<DbError>, _>::default().run_system_call(evm)?;
-    evm.commit_inner();
+    commit(evm, done);
     Ok(result)
 }
 
 /// SSTORE at the prices of EIP-1283, of which the 200 that are always due are charged already.
-fn sstore_eip1283<'a>(
-    at: InstructionContext<'_, MainnetContext<CacheDB<&'a PreState>>, EthInterpreter>,
+fn sstore_eip1283(
+    at: InstructionContext<'_, MainnetContext<CacheDB<&PreState>>, EthInterpreter>,
 ) -> InstructionExecResult {
     sstore_with_gas_accounting(at, |at, _, load| {
         let (original, current, new) =

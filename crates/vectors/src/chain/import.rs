@@ -1,72 +1,89 @@
 //! One block onto the chain it names.
 
 use crate::{
-    Seats,
+    Ran, TxFault,
     exception::{self, Reason, UnknownException},
-    fault::TxFault,
 };
 use alloy_consensus::Header;
 use alloy_primitives::{B256, U256};
-use braid_core::Control;
-use braid_evm::{BlockInput, ExecutedBlock};
+use braid_evm::BlockInput;
 use braid_profiles::ExecError;
 use braid_rules::{
     Block, ChainSpec, Fork, Item, Parts, RuleError, block_input, body, decode, header,
     ommers::{self, Ancestor},
-    outcome,
 };
-use braid_work::{Alloc, PreState};
-use std::{collections::HashMap, path::Path, sync::Arc};
+use braid_work::Alloc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 /// Hashes that BLOCKHASH can see.
 const BLOCK_HASHES: usize = 256;
 
 /// A valid block, with what its children need of it.
 #[derive(Clone, Debug)]
-pub struct Imported {
-    /// Its header.
-    pub header: Header,
+pub(super) struct Imported {
+    pub(super) header: Header,
     /// Hashes of its ommers.
-    pub ommers: Vec<B256>,
-    /// Total difficulty up to and with it.
-    pub total_difficulty: U256,
+    pub(super) ommers: Vec<B256>,
+    /// Up to and with it.
+    pub(super) total_difficulty: U256,
     /// State after it.
-    pub state: Arc<Alloc>,
+    pub(super) state: Arc<Alloc>,
 }
 
-/// Why a block was rejected.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Rejection {
-    /// By a rule of the chain; with what is wrong in a transaction that does not decode.
-    Rule(RuleError, Option<TxFault>),
-    /// By an engine.
-    Exec(ExecError),
-}
-
-impl std::fmt::Display for Rejection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Rejection::Rule(rule, _) => write!(f, "{} ({rule})", rule.kind()),
-            Rejection::Exec(error) => write!(f, "{} ({error})", exec_kind(error)),
-        }
-    }
+/// All reasons that were found to reject a block.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rejection {
+    /// Rules of the chain that it breaks.
+    pub(super) rules: Vec<RuleError>,
+    /// What is wrong with a transaction that does not decode.
+    pub(super) fault: Option<TxFault>,
+    /// Why it cannot be executed.
+    pub(super) exec: Option<ExecError>,
 }
 
 impl Rejection {
-    /// Whether it is of one of `classes`, which are separated by `|`.
-    ///
-    /// # Errors
-    /// If one of the classes is not known.
-    pub fn is_of(&self, classes: &str) -> Result<bool, UnknownException> {
-        let kind = match self {
-            Rejection::Rule(rule, _) => rule.kind(),
-            Rejection::Exec(error) => exec_kind(error),
-        };
-        let by_fault = match self {
-            Rejection::Rule(_, Some(fault)) => exception::block::allows(classes, Reason::Fault(*fault))?,
-            _ => false,
-        };
-        Ok(by_fault || exception::block::allows(classes, Reason::Kind(kind))?)
+    pub(super) fn of(rules: Vec<RuleError>) -> Self {
+        Rejection { rules, ..Rejection::default() }
+    }
+
+    /// With what an engine made of the block, and the rules that this breaks.
+    pub(super) fn and(&self, ran: &Ran, mut broken: Vec<RuleError>) -> Self {
+        let mut all = self.clone();
+        all.rules.append(&mut broken);
+        all.exec = ran.as_ref().err().cloned();
+        all
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.exec.is_none()
+    }
+
+    /// Whether one of the reasons is of one of `classes`, which are separated by `|`. A block may break
+    /// several rules, and which of them a client finds first is free.
+    pub(super) fn is_of(&self, classes: &str) -> Result<bool, UnknownException> {
+        let rules = self.rules.iter().map(|rule| Reason::Kind(rule.kind()));
+        let reasons = rules
+            .chain(self.fault.map(Reason::Fault))
+            .chain(self.exec.as_ref().map(|error| Reason::Kind(exec_kind(error))));
+        let mut found = exception::block::allows(classes, Reason::Kind(""))?;
+        for reason in reasons {
+            found |= exception::block::allows(classes, reason)?;
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: Vec<String> =
+            self.rules.iter().map(|rule| format!("{} ({rule})", rule.kind())).collect();
+        reasons.extend(self.exec.as_ref().map(|error| format!("{} ({error})", exec_kind(error))));
+        f.write_str(&reasons.join("; "))
     }
 }
 
@@ -84,13 +101,15 @@ fn exec_kind(error: &ExecError) -> &'static str {
     }
 }
 
-/// A block that may be executed.
+/// A block that engines can execute.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) block: Block,
     pub(super) fork: Fork,
     pub(super) input: BlockInput,
     pub(super) parent: Arc<Imported>,
+    /// Rules that it breaks.
+    pub(super) broken: Rejection,
 }
 
 /// The blocks that were accepted.
@@ -111,8 +130,8 @@ impl Tree {
         Tree { chain, blocks: HashMap::from([(genesis.hash_slow(), Arc::new(imported))]) }
     }
 
-    pub(super) fn get(&self, hash: B256) -> Option<&Arc<Imported>> {
-        self.blocks.get(&hash)
+    pub(super) fn get(&self, hash: B256) -> Option<&Imported> {
+        self.blocks.get(&hash).map(|imported| &**imported)
     }
 
     /// Enters a block that was accepted, with the state after it.
@@ -126,24 +145,36 @@ impl Tree {
         self.blocks.insert(ready.block.hash, Arc::new(imported));
     }
 
-    /// Checks all of a block that needs no execution. With `lenient`, what breaks a rule of the header or
-    /// of the body can be executed still, and the rule is in the second place.
-    pub(super) fn prepare(&self, rlp: &[u8], lenient: bool) -> Result<(Ready, Option<RuleError>), Rejection> {
-        let rule = |error| Rejection::Rule(error, None);
-        let block = Block::decode(rlp).map_err(|error| {
-            let fault = undecodable_tx(&error, rlp);
-            Rejection::Rule(error, fault)
+    /// Checks all of a block that needs no execution.
+    ///
+    /// # Errors
+    /// Why it cannot be executed at all.
+    pub(super) fn prepare(&self, rlp: &[u8]) -> Result<Ready, Rejection> {
+        let block = Block::decode(rlp).map_err(|error| Rejection {
+            fault: undecodable_tx(&error, rlp),
+            ..Rejection::of(vec![error])
         })?;
         let parent_hash = block.header.parent_hash;
-        let parent = self.blocks.get(&parent_hash);
-        let parent = parent.ok_or_else(|| rule(RuleError::UnknownParent { hash: parent_hash }))?;
+        let Some(parent) = self.blocks.get(&parent_hash) else {
+            return Err(Rejection::of(vec![RuleError::UnknownParent { hash: parent_hash }]));
+        };
         let (number, time) = (block.header.number, block.header.timestamp);
         let fork = self.chain.fork_at(number, time, parent.total_difficulty);
-        let checked = self.check(fork, &block, parent);
-        if let (Err(error), false) = (&checked, lenient) {
-            return Err(rule(error.clone()));
+        let mut broken = self.violations(fork, &block, parent);
+        match self.input(fork, &block) {
+            Ok(input) => {
+                let broken = Rejection::of(broken);
+                Ok(Ready { block, fork, input, parent: parent.clone(), broken })
+            }
+            Err(error) => {
+                broken.push(error);
+                Err(Rejection::of(broken))
+            }
         }
-        let senders = body::senders(fork, &block.txs).map_err(rule)?;
+    }
+
+    fn input(&self, fork: Fork, block: &Block) -> Result<BlockInput, RuleError> {
+        let senders = body::senders(fork, &block.txs)?;
         let parts = Parts {
             header: &block.header,
             txs: &block.txs,
@@ -151,13 +182,16 @@ impl Tree {
             ommers: &block.ommers,
             withdrawals: block.withdrawals.as_deref().unwrap_or_default(),
         };
-        let hashes = self.ancestors(parent_hash, BLOCK_HASHES).map(|(hash, one)| (one.header.number, hash));
-        let input = block_input(&self.chain, fork, parts, hashes.collect()).map_err(rule)?;
-        Ok((Ready { block, fork, input, parent: parent.clone() }, checked.err()))
+        let hashes: BTreeMap<u64, B256> = self
+            .ancestors(block.header.parent_hash, BLOCK_HASHES)
+            .map(|(hash, one)| (one.header.number, hash))
+            .collect();
+        block_input(&self.chain, fork, parts, hashes)
     }
 
-    fn check(&self, fork: Fork, block: &Block, parent: &Imported) -> Result<(), RuleError> {
-        header::check(&self.chain, &block.header, &parent.header, parent.total_difficulty)?;
+    fn violations(&self, fork: Fork, block: &Block, parent: &Imported) -> Vec<RuleError> {
+        let difficulty = parent.total_difficulty;
+        let mut broken = header::violations(&self.chain, &block.header, &parent.header, difficulty);
         let near: Vec<Ancestor<'_>> = self
             .ancestors(block.header.parent_hash, ommers::MAX_DEPTH + 1)
             .map(|(hash, one)| Ancestor {
@@ -167,18 +201,19 @@ impl Tree {
                 total_difficulty: one.total_difficulty,
             })
             .collect();
-        ommers::check(&self.chain, &block.ommers, &near)?;
-        body::check(&self.chain, fork, block)
+        broken.extend(ommers::check(&self.chain, &block.ommers, &near).err());
+        broken.extend(body::violations(&self.chain, fork, block));
+        broken
     }
 
     /// The blocks from that one up.
     fn ancestors(&self, from: B256, most: usize) -> impl Iterator<Item = (B256, &Imported)> {
         let first = self.blocks.get(&from).map(|one| (from, &**one));
-        std::iter::successors(first, |(_, one)| {
+        let parent = |(_, one): &(B256, &Imported)| {
             let hash = one.header.parent_hash;
             self.blocks.get(&hash).map(|parent| (hash, &**parent))
-        })
-        .take(most)
+        };
+        std::iter::successors(first, parent).take(most)
     }
 }
 
@@ -190,71 +225,4 @@ fn undecodable_tx(error: &RuleError, rlp: &[u8]) -> Option<TxFault> {
         }
         _ => None,
     }
-}
-
-/// What one engine made of a block, and the rule by which its header does not say that.
-#[derive(Clone, Debug)]
-pub(super) struct Executed {
-    pub(super) result: Result<Arc<(ExecutedBlock, Alloc)>, ExecError>,
-    pub(super) broken: Option<RuleError>,
-}
-
-impl Executed {
-    /// Why the block is rejected, if it is.
-    pub(super) fn rejection(&self) -> Option<Rejection> {
-        match (&self.result, &self.broken) {
-            (Err(error), _) => Some(Rejection::Exec(error.clone())),
-            (Ok(_), broken) => broken.clone().map(|rule| Rejection::Rule(rule, None)),
-        }
-    }
-
-    /// Whether two engines made the same of a block.
-    pub(super) fn same(&self, other: &Self) -> bool {
-        match (&self.result, &other.result) {
-            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
-            (Err(one), Err(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
-/// Executes a block on every engine, and holds what came of it against its header. Equal blocks are
-/// looked at once, and shared.
-///
-/// # Errors
-/// If there is no state to run on: code that cannot be analysed.
-pub(super) fn execute(
-    ready: &Ready,
-    seats: &mut Seats,
-    control: &Control<'_>,
-) -> Result<Vec<Executed>, String> {
-    let mut pre = pre_state(&ready.parent.state)?;
-    pre.block_hashes = ready.input.block_hashes.clone();
-    let mut all: Vec<Executed> = Vec::with_capacity(seats.len());
-    for ran in seats.execute(&ready.input, &pre, control) {
-        let mut block = match ran {
-            Ok(block) => block,
-            Err(error) => {
-                all.push(Executed { result: Err(error), broken: None });
-                continue;
-            }
-        };
-        block.stats = Default::default();
-        let known = all.iter().find(|one| one.result.as_ref().is_ok_and(|done| done.0 == block));
-        if let Some(known) = known.cloned() {
-            all.push(known);
-            continue;
-        }
-        let mut state = Alloc::clone(&ready.parent.state);
-        state.apply(&block);
-        let root = pre_state(&state)?.state_root();
-        let types = ready.block.types();
-        let broken = outcome::check(ready.fork, &ready.block.header, types, &block, root).err();
-        all.push(Executed { result: Ok(Arc::new((block, state))), broken });
-    }
-    Ok(all)
-}
-
-pub(super) fn pre_state(alloc: &Alloc) -> Result<PreState, String> {
-    alloc.pre_state(Path::new("state")).map_err(|error| error.to_string())
 }

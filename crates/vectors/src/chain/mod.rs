@@ -9,9 +9,8 @@ mod import;
 mod json;
 mod run;
 
-pub use import::{Imported, Rejection};
-pub use json::ChainJsonError;
-pub use run::{Finding, Report, run};
+pub(crate) use json::cases;
+pub(crate) use run::run;
 
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes};

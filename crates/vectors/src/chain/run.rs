@@ -1,247 +1,207 @@
 //! Runs a blockchain test on every engine.
 
 use super::{
-    BlockCase, ChainCase, Post, Rejection,
-    import::{Executed, Tree, execute, pre_state},
+    BlockCase, ChainCase, Post,
+    import::{Ready, Rejection, Tree},
 };
-use crate::{Failure, Outcome, Seats, Verdict};
+use crate::{Base, Class, Options, Outcome, Ran, Seats, Verdict, YARDSTICK, judge};
 use braid_core::Control;
+use braid_rules::outcome;
 use braid_work::Alloc;
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
-
-/// Name of the profile whose failures fail no case.
-const YARDSTICK: &str = "lean";
-
-/// Something that is not as demanded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Index of the block; `None` if it is of the case as a whole.
-    pub block: Option<usize>,
-    /// The engine (in the order of [`Seats::names`]); `None` if it failed before any engine ran.
-    pub seat: Option<usize>,
-    /// Whether the engine made something else of the block than the one that others are held to.
-    pub diverges: bool,
-    /// What it is.
-    pub reason: String,
-}
-
-/// What came of a case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// All that is not as demanded, in order.
-    pub findings: Vec<Finding>,
-    /// Blocks executed.
-    pub blocks: usize,
-    /// Transactions in them.
-    pub txs: usize,
-}
-
-impl Report {
-    /// The verdict on a case of a fork that is settled. What fails on the yardstick alone is listed, and
-    /// fails nothing.
-    pub fn verdict(&self, seats: &Seats) -> Verdict {
-        self.judged(seats, |profile, _| profile != YARDSTICK)
-    }
-
-    /// The verdict on a case of a draft: it fails only where an engine diverges.
-    pub fn draft_verdict(&self, seats: &Seats) -> Verdict {
-        self.judged(seats, |_, finding| finding.diverges)
-    }
-
-    fn judged(&self, seats: &Seats, counts: impl Fn(&str, &Finding) -> bool) -> Verdict {
-        let names: Vec<_> = seats.names().collect();
-        let mut failed = false;
-        let mut failures = Vec::with_capacity(self.findings.len());
-        for finding in &self.findings {
-            let (profile, threads) = finding.seat.map_or(("", 0), |seat| names[seat]);
-            failed |= counts(profile, finding);
-            let reason = match finding.block {
-                Some(block) => format!("block {block}: {}", finding.reason),
-                None => finding.reason.clone(),
-            };
-            failures.push(Failure { profile, threads, reason });
-        }
-        Verdict { outcome: if failed { Outcome::Failed } else { Outcome::Passed }, failures }
-    }
-}
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 struct Running<'a> {
     case: &'a ChainCase,
-    draft: bool,
-    /// The engine that the others are held to, if it is not the yardstick, which is held to nothing.
-    reference: usize,
-    yardstick: Vec<bool>,
+    file: &'a str,
     tree: Tree,
-    report: Report,
+    /// Of all blocks so far.
+    verdict: Verdict,
+    /// Why the case is not as demanded, if that is only reported.
+    first_cause: Option<String>,
 }
 
-/// Runs `case` on every engine of `seats`, each block with at most `timeout`.
+/// Runs `case`, which is of `file`, on every engine of `seats`.
 ///
-/// A case of a draft ([`ChainCase::is_draft`]) is run as far as it goes: a block that breaks a rule, or
-/// whose header says something else than what came of it, is reported and taken for accepted, so that
-/// there is more to compare engines on.
-pub fn run(case: &ChainCase, seats: &mut Seats, timeout: Duration) -> Report {
-    let yardstick: Vec<bool> = seats.names().map(|(profile, _)| profile == YARDSTICK).collect();
-    let draft = case.is_draft();
-    let reference = yardstick.iter().position(|lean| *lean == draft).unwrap_or(0);
-    let tree = Tree::new(case.chain.clone(), &case.genesis, case.pre.clone());
-    let mut running = Running { case, draft, reference, yardstick, tree, report: Report::default() };
-    if running.genesis() {
+/// A case of a draft ([`ChainCase::is_draft`]) is run as far as it goes: a block that must be accepted is,
+/// whatever rule it breaks, so that there is more to compare engines on.
+pub(crate) fn run(case: &ChainCase, file: &str, seats: &mut Seats, options: &Options<'_>) -> Verdict {
+    let control = Control { cancel: options.cancel, deadline: Instant::now().checked_add(options.deadline) };
+    let mut running = Running {
+        case,
+        file,
+        tree: Tree::new(case.chain.clone(), &case.genesis, case.pre.clone()),
+        verdict: Verdict::checked(Ok(())),
+        first_cause: None,
+    };
+    let done = running.genesis().and_then(|()| {
         for (index, block) in case.blocks.iter().enumerate() {
-            if !running.block(index, block, seats, timeout) {
-                break;
+            let imported = running.import(block, seats, &control);
+            imported.map_err(|reason| format!("block {index}: {reason}"))?;
+            if running.verdict.outcome == Outcome::Failed {
+                running.name_block(index);
+                return Ok(());
             }
         }
-        running.last();
-    }
-    running.report
+        running.last()
+    });
+    running.finish(done)
 }
 
 impl Running<'_> {
-    fn find(&mut self, block: Option<usize>, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.report.findings.push(Finding { block, seat: None, diverges: false, reason });
+    /// The verdict, given what the case as a whole fails for.
+    fn finish(mut self, done: Result<(), String>) -> Verdict {
+        if !self.case.is_draft() {
+            if let Err(reason) = done {
+                let failed = Verdict::checked(Err(reason));
+                self.verdict.outcome = failed.outcome;
+                self.verdict.failures.extend(failed.failures);
+            }
+            return self.verdict;
+        }
+        let cause = self.first_cause.or(done.err());
+        self.verdict.reported.push((Class::Amsterdam, cause));
+        self.verdict
     }
 
     /// Whether the state of the genesis block is what its header says.
-    fn genesis(&mut self) -> bool {
-        let expected = self.case.genesis.state_root;
-        match pre_state(&self.case.pre).map(|pre| pre.state_root()) {
-            Ok(root) if root == expected => return true,
-            Ok(root) => self.find(None, format!("genesis state root {root}, the header has {expected}")),
-            Err(reason) => self.find(None, reason),
+    fn genesis(&self) -> Result<(), String> {
+        let (root, expected) = (self.base(&self.case.pre)?.root(), self.case.genesis.state_root);
+        if root == expected {
+            return Ok(());
         }
-        false
+        Err(format!("genesis state root {root}, the header has {expected}"))
     }
 
-    /// Imports one block; whether the case can go on.
-    fn block(&mut self, index: usize, block: &BlockCase, seats: &mut Seats, timeout: Duration) -> bool {
-        let (ready, broken) = match self.tree.prepare(&block.rlp, self.draft) {
+    fn base(&self, state: &Arc<Alloc>) -> Result<Base, String> {
+        Base::new(state.clone(), Default::default(), self.file).map_err(|error| error.to_string())
+    }
+
+    /// Imports one block. What engines fail at is in the verdict.
+    ///
+    /// # Errors
+    /// What is not as demanded before any engine ran; the case cannot go on.
+    fn import(&mut self, block: &BlockCase, seats: &mut Seats, control: &Control<'_>) -> Result<(), String> {
+        let ready = match self.tree.prepare(&block.rlp) {
             Ok(ready) => ready,
-            Err(rejection) => {
-                if let Some(reason) = unexpected(block, Some(&rejection)) {
-                    self.find(Some(index), reason);
-                }
-                return !block.valid;
-            }
+            Err(rejection) => return as_demanded(block, &rejection),
         };
         if let Some(hash) = block.hash.filter(|hash| *hash != ready.block.hash) {
-            self.find(Some(index), format!("hash {}, expected {hash}", ready.block.hash));
+            return Err(format!("hash {}, expected {hash}", ready.block.hash));
         }
-        let control = Control { deadline: Instant::now().checked_add(timeout), ..Control::default() };
-        let executed = match execute(&ready, seats, &control) {
-            Ok(executed) => executed,
-            Err(reason) => {
-                self.find(Some(index), reason);
-                return false;
-            }
-        };
-        self.report.blocks += 1;
-        self.report.txs += ready.block.txs.len();
-        self.compare(index, &executed);
-        match broken {
-            // Rejected before any engine ran, though a draft lets engines run it.
-            Some(rule) => {
-                if let Some(reason) = unexpected(block, Some(&Rejection::Rule(rule, None))) {
-                    self.find(Some(index), reason);
+        if !ready.broken.is_empty() {
+            match as_demanded(block, &ready.broken) {
+                Ok(()) => return Ok(()),
+                Err(reason) if block.valid && self.case.is_draft() => {
+                    self.first_cause.get_or_insert(reason);
                 }
+                Err(reason) if block.valid => return Err(reason),
+                // Perhaps a rule of execution is the one that is meant.
+                Err(_) => {}
             }
-            None => self.judge(index, block, &executed),
         }
+        self.execute(block, ready, seats, control)
+    }
+
+    fn execute(
+        &mut self,
+        block: &BlockCase,
+        ready: Ready,
+        seats: &mut Seats,
+        control: &Control<'_>,
+    ) -> Result<(), String> {
+        let mut base = self.base(&ready.parent.state)?;
+        base.pre.block_hashes = ready.input.block_hashes.clone();
+        let results = seats.execute(&ready.input, &base.pre, control);
+        let broken = |ran: &Ran| match ran {
+            Ok(done) => {
+                let root = base.root_after(done);
+                let types = ready.block.types();
+                outcome::violations(ready.fork, &ready.block.header, types, done, root)
+            }
+            Err(_) => Vec::new(),
+        };
+        let demand = |ran: &Ran| as_demanded(block, &ready.broken.and(ran, broken(ran)));
+        let verdict = judge(seats, &results, self.case.is_draft(), demand);
+        self.take(verdict);
         if !block.valid {
-            return true;
+            return Ok(());
         }
-        match self.accepted(&executed) {
-            Some(state) => {
-                self.tree.accept(ready, state);
-                true
+        let draft = self.case.is_draft();
+        let names = seats.names().map(|(profile, _)| profile);
+        // Of a draft, all others are held to the yardstick; otherwise it is the last that is asked.
+        let mut order: Vec<(bool, &Ran)> =
+            names.map(|profile| (profile == YARDSTICK) != draft).zip(&results).collect();
+        order.sort_by_key(|(last, _)| *last);
+        let accepting = |ran: &&Ran| draft || broken(ran).is_empty();
+        let accepted = order.into_iter().map(|(_, ran)| ran).filter(|ran| ran.is_ok()).find(accepting);
+        if let Some(Ok(done)) = accepted {
+            let mut state = Alloc::clone(&ready.parent.state);
+            state.apply(done);
+            self.tree.accept(ready, state);
+        }
+        Ok(())
+    }
+
+    /// Adds the verdict on a block to that on the case.
+    fn take(&mut self, block: Verdict) {
+        self.verdict.executions += block.executions;
+        self.verdict.diverged |= block.diverged;
+        self.verdict.failures.extend(block.failures);
+        if block.outcome != Outcome::Passed {
+            self.verdict.outcome = block.outcome;
+        }
+        for (class, cause) in block.reported {
+            match class {
+                Class::Amsterdam => self.first_cause = self.first_cause.take().or(cause),
+                Class::Lean if self.verdict.reported.iter().any(|(class, _)| *class == Class::Lean) => {}
+                Class::Lean => self.verdict.reported.push((class, cause)),
             }
-            None => false,
         }
     }
 
-    /// Holds every engine to the one that is the reference.
-    fn compare(&mut self, index: usize, executed: &[Executed]) {
-        let reference = self.reference;
-        for (seat, one) in executed.iter().enumerate() {
-            let counts = self.draft || !self.yardstick[seat];
-            if seat != reference && counts && !one.same(&executed[reference]) {
-                let reason =
-                    format!("{} where the reference has {}", summary(one), summary(&executed[reference]));
-                let finding = Finding { block: Some(index), seat: Some(seat), diverges: true, reason };
-                self.report.findings.push(finding);
-            }
+    /// Says in which block the failures are.
+    fn name_block(&mut self, index: usize) {
+        for failure in &mut self.verdict.failures {
+            failure.reason = format!("block {index}: {}", failure.reason);
         }
-    }
-
-    /// Holds every engine to what the fixture demands.
-    fn judge(&mut self, index: usize, block: &BlockCase, executed: &[Executed]) {
-        for (seat, one) in executed.iter().enumerate() {
-            if let Some(reason) = unexpected(block, one.rejection().as_ref()) {
-                let finding = Finding { block: Some(index), seat: Some(seat), diverges: false, reason };
-                self.report.findings.push(finding);
-            }
-        }
-    }
-
-    /// The state after a block that counts as accepted: that of the reference, or else of the first engine
-    /// that accepts it.
-    fn accepted(&self, executed: &[Executed]) -> Option<Alloc> {
-        let first = std::iter::once(&executed[self.reference]).chain(executed);
-        let mut accepting = first.filter(|one| self.draft || one.broken.is_none());
-        accepting.find_map(|one| one.result.as_ref().ok()).map(|done| done.1.clone())
     }
 
     /// Compares the state that the fixture ends with.
-    fn last(&mut self) {
-        let Some(last) = self.tree.get(self.case.last) else {
-            self.find(None, format!("the last block {} was not accepted", self.case.last));
-            return;
-        };
-        let state = last.state.clone();
+    fn last(&self) -> Result<(), String> {
+        let last = self.tree.get(self.case.last);
+        let last = last.ok_or_else(|| format!("the last block {} was not accepted", self.case.last))?;
         match &self.case.post {
-            Post::State(expected) => {
-                if let Some(difference) = difference(&state, expected) {
-                    self.find(None, format!("post state: {difference}"));
-                }
-            }
-            Post::Root(expected) => match pre_state(&state).map(|state| state.state_root()) {
-                Ok(root) if root == *expected => {}
-                Ok(root) => self.find(None, format!("post state root {root}, expected {expected}")),
-                Err(reason) => self.find(None, reason),
+            Post::State(expected) => match difference(&last.state, expected) {
+                Some(difference) => Err(format!("post state: {difference}")),
+                None => Ok(()),
             },
-            Post::Unknown => {}
+            Post::Root(expected) => match self.base(&last.state)?.root() {
+                root if root == *expected => Ok(()),
+                root => Err(format!("post state root {root}, expected {expected}")),
+            },
+            Post::Unknown => Ok(()),
         }
     }
 }
 
-/// What is not as `block` demands, given why it is rejected (`None` if it is accepted).
-fn unexpected(block: &BlockCase, rejection: Option<&Rejection>) -> Option<String> {
-    match (block.valid, rejection, &block.exception) {
-        (true, None, _) | (false, Some(_), None) => None,
-        (true, Some(rejection), _) => Some(format!("rejected: {rejection}")),
-        (false, None, class) => {
-            Some(format!("accepted, expected {}", class.as_deref().unwrap_or("rejection")))
+/// Whether `block` is rejected, or accepted, as it must be; `rejection` is all that speaks against it.
+///
+/// # Errors
+/// What is not as demanded.
+fn as_demanded(block: &BlockCase, rejection: &Rejection) -> Result<(), String> {
+    match (block.valid, &block.exception) {
+        (true, _) if rejection.is_empty() => Ok(()),
+        (true, _) => Err(format!("rejected: {rejection}")),
+        (false, None) if rejection.is_empty() => Err("accepted, but must be rejected".to_owned()),
+        (false, None) => Ok(()),
+        (false, Some(classes)) if rejection.is_empty() => {
+            Err(format!("accepted, but must be rejected: {classes}"))
         }
-        (false, Some(rejection), Some(class)) => match rejection.is_of(class) {
-            Ok(true) => None,
-            Ok(false) => Some(format!("rejected: {rejection}, expected {class}")),
-            Err(unknown) => Some(unknown.to_string()),
+        (false, Some(classes)) => match rejection.is_of(classes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("rejected for another reason than {classes}: {rejection}")),
+            Err(unknown) => Err(unknown.to_string()),
         },
-    }
-}
-
-fn summary(executed: &Executed) -> String {
-    match &executed.result {
-        Err(error) => error.to_string(),
-        Ok(done) => {
-            let gas: u64 = done.0.results.iter().map(|result| result.gas_used).sum();
-            let accounts = done.0.diff.len();
-            format!("{} results with {gas} gas and {accounts} changed accounts", done.0.results.len())
-        }
     }
 }
 

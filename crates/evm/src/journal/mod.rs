@@ -98,11 +98,11 @@ impl Database for Source<'_> {
     }
 }
 
-fn mismatch(what: &str, item: &impl std::fmt::Display) -> Stopped {
+pub(crate) fn mismatch(what: &str, item: &impl std::fmt::Display) -> Stopped {
     Stopped(Halt::Store(StoreError::Failed(format!("not the kind of value for {what} {item}"))))
 }
 
-fn missing_code(hash: B256) -> Stopped {
+pub(crate) fn missing_code(hash: B256) -> Stopped {
     Stopped(Halt::Store(StoreError::Missing { what: "code", item: hash.to_string() }))
 }
 

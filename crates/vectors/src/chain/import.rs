@@ -92,7 +92,9 @@ fn exec_kind(error: &ExecError) -> &'static str {
     match error {
         ExecError::Invalid { kind, .. } => kind,
         ExecError::SystemCall { name: "eip6110", .. } => "deposit_layout",
-        ExecError::SystemCall { reason, .. } if reason == "no code" => "system_contract_empty",
+        // In the words of Braid's engines and of the yardstick.
+        ExecError::SystemCall { reason, .. } if reason.starts_with("no code") => "system_contract_empty",
+        ExecError::SystemCall { reason, .. } if reason.starts_with("there: false") => "system_contract_empty",
         ExecError::SystemCall { .. } => "system_contract_failed",
         ExecError::Store { .. } => "store",
         ExecError::Panicked { .. } => "panicked",

@@ -200,7 +200,7 @@ fn as_demanded(block: &BlockCase, rejection: &Rejection) -> Result<(), String> {
         (false, Some(classes)) => match rejection.is_of(classes) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("rejected for another reason than {classes}: {rejection}")),
-            Err(unknown) => Err(unknown.to_string()),
+            Err(unknown) => Err(format!("{unknown}; rejected: {rejection}")),
         },
     }
 }

@@ -68,13 +68,34 @@ fn of_outcome(name: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Encodings, and headers of another fork than the one in force.
 fn of_encoding(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
-        "RLP_STRUCTURES_ENCODING"
-        | "RLP_INVALID_ADDRESS"
-        | "RLP_INVALID_FIELD_OVERFLOW_64"
-        | "RLP_WITHDRAWALS_NOT_READ" => &["rlp"],
-        "INCORRECT_BLOCK_FORMAT" => &["rlp"],
+        "RLP_STRUCTURES_ENCODING" | "RLP_INVALID_ADDRESS" | "RLP_INVALID_FIELD_OVERFLOW_64" => &["rlp"],
+        "RLP_WITHDRAWALS_NOT_READ" => &["rlp", "withdrawals_missing"],
+        "INCORRECT_BLOCK_FORMAT" => &[
+            "rlp",
+            "withdrawals_root_missing",
+            "withdrawals_root_too_early",
+            "blob_gas_used_missing",
+            "blob_gas_used_too_early",
+            "excess_blob_gas_missing",
+            "excess_blob_gas_too_early",
+            "parent_beacon_root_missing",
+            "parent_beacon_root_too_early",
+            "requests_hash_missing",
+            "requests_hash_too_early",
+            "block_access_list_hash_missing",
+            "block_access_list_hash_too_early",
+            "slot_number_missing",
+            "slot_number_too_early",
+        ],
+        "IMPORT_IMPOSSIBLE_LEGACY" | "IMPORT_IMPOSSIBLE_LEGACY_WRONG_PARENT" => &["base_fee_missing"],
+        "IMPORT_IMPOSSIBLE_LONDON_WRONG_PARENT" => &["base_fee_too_early"],
+        "IMPORT_IMPOSSIBLE_PARIS_WRONG_POS" => &["difficulty"],
+        "IMPORT_IMPOSSIBLE_PARIS_WRONG_POW" => &["difficulty_after_merge"],
+        "IMPORT_IMPOSSIBLE_SHANGHAI" => &["withdrawals_root_too_early"],
+        "IMPORT_IMPOSSIBLE_PARIS_OVER_SHANGHAI" => &["withdrawals_root_missing"],
         _ => return None,
     })
 }
@@ -87,7 +108,45 @@ fn of_fillers(name: &str) -> Option<&'static [&'static str]> {
         "InvalidGasUsed" => "INVALID_GAS_USED",
         "UnknownParent" => "UNKNOWN_PARENT",
         "UncleParentIsNotAncestor" => "UNCLE_PARENT_INCORRECT",
+        "LegacyBlockImportImpossible" => "IMPORT_IMPOSSIBLE_LEGACY",
+        "LegacyBlockImportImpossible2" => "IMPORT_IMPOSSIBLE_LEGACY_WRONG_PARENT",
+        "1559BlockImportImpossible_HeaderIsLegacy" => "IMPORT_IMPOSSIBLE_LONDON_WRONG_PARENT",
+        "3675PoSBlockRejected" => "IMPORT_IMPOSSIBLE_PARIS_WRONG_POS",
+        "3675PoWBlockRejected" => "IMPORT_IMPOSSIBLE_PARIS_WRONG_POW",
+        "ShanghaiBlockImportImpossible" => "IMPORT_IMPOSSIBLE_SHANGHAI",
+        "ParisBlockImportImpossible" => "IMPORT_IMPOSSIBLE_PARIS_OVER_SHANGHAI",
         _ => return None,
     };
-    of_header(new).or_else(|| of_outcome(new))
+    of_header(new).or_else(|| of_outcome(new)).or_else(|| of_encoding(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_satisfies_its_class_only() {
+        let allows = |classes, kind| allows(classes, Reason::Kind(kind)).unwrap();
+        assert!(allows("BlockException.INVALID_REQUESTS", "requests_hash"));
+        assert!(!allows("BlockException.INVALID_REQUESTS", "receipts_root"));
+        assert!(allows(
+            "BlockException.INVALID_WITHDRAWALS_ROOT|BlockException.INVALID_BLOCK_HASH",
+            "withdrawals_root"
+        ));
+        assert!(!allows("BlockException.INVALID_BLOCK_HASH", "withdrawals_root"));
+        assert!(allows(
+            "BlockException.GAS_USED_OVERFLOW|TransactionException.NONCE_MISMATCH_TOO_LOW",
+            "nonce_too_low"
+        ));
+        assert!(!allows("TransactionException.NONCE_MISMATCH_TOO_LOW", "block_gas_limit"));
+        assert!(allows("InvalidGasLimit2", "gas_limit_change"));
+        assert!(allows("3675PoWBlockRejected", "difficulty_after_merge"));
+    }
+
+    #[test]
+    fn unknown_classes_are_errors_even_beside_known_ones() {
+        for classes in ["", "BlockException.NO", "BlockException.INVALID_REQUESTS|no", "InvalidGasLimit3"] {
+            assert!(allows(classes, Reason::Kind("requests_hash")).is_err(), "{classes}");
+        }
+    }
 }

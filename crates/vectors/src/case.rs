@@ -1,6 +1,7 @@
 //! What a case is, and what can come of it.
 
 use crate::TxFault;
+use crate::chain::ChainCase;
 use alloy_primitives::{B256, Bytes};
 use braid_rules::{ChainSpec, Fork};
 use braid_work::Alloc;
@@ -23,6 +24,8 @@ pub struct Case {
 pub enum CaseKind {
     /// A state test.
     State(Box<StateCase>),
+    /// A blockchain test.
+    Chain(Box<ChainCase>),
 }
 
 /// One transaction on one state, and what must come of it.

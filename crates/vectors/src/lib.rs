@@ -7,6 +7,7 @@
 
 pub mod archive;
 mod case;
+pub mod chain;
 pub mod compare;
 mod error;
 pub mod exception;

@@ -1,6 +1,6 @@
 //! Which form a file of vectors has, and its cases.
 
-use crate::{Case, VectorError, json, state};
+use crate::{Case, VectorError, chain, json, state};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,6 +38,7 @@ pub fn load(label: &Arc<str>, bytes: &[u8]) -> Result<Vec<Case>, VectorError> {
     let Some((name, first)) = units.first_key_value() else { return Ok(Vec::new()) };
     match first {
         keys if keys.has(&["post", "transaction"]) => state::cases(label, bytes),
+        keys if keys.has(&["genesisBlockHeader", "blocks"]) => chain::cases(label, bytes),
         _ => Err(VectorError::Form { file: label.to_string(), name: name.clone() }),
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a case on every engine and holds what comes out against what the case demands.
 
 use crate::{
-    Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, VectorError, Verdict,
+    Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, VectorError, Verdict, chain,
     compare::{difference, groups},
     exception::{Reason, tx},
     logs_hash, skips,
@@ -70,6 +70,7 @@ impl<'a> Runner<'a> {
         }
         match &case.kind {
             CaseKind::State(state) => self.state(case, state),
+            CaseKind::Chain(chain) => chain::run(chain, &case.file, &mut self.seats, &self.options),
         }
     }
 

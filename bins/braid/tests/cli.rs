@@ -120,6 +120,7 @@ const COMPARE_KEYS: [&str; 18] = [
     "input",
     "limit",
     "median_ns",
+    "memory_ratio",
     "noise_floor",
     "peak_bytes",
     "profile",

@@ -1,5 +1,6 @@
 //! What a case is, and what can come of it.
 
+use crate::TxFault;
 use alloy_primitives::{B256, Bytes};
 use braid_rules::{ChainSpec, Fork};
 use braid_work::Alloc;
@@ -37,9 +38,8 @@ pub struct StateCase {
     pub max_blob_gas: Option<u64>,
     /// State before.
     pub pre: Arc<Alloc>,
-    /// The transaction, or why it cannot be decoded (some tests are of transactions that no one can
-    /// encode).
-    pub tx: Result<TxEnv, String>,
+    /// The transaction, or why it is none (some tests are of transactions that no one can encode).
+    pub tx: Result<TxEnv, TxFault>,
     /// Its consensus encoding, if the vector has it.
     pub raw: Option<Bytes>,
     /// What must come of it.
@@ -79,11 +79,58 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// A class of cases whose expectations are counted, but not demanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A draft of the fork after Osaka, which the pinned machine does not match. What is demanded of such
+    /// cases is that every engine does with them what the yardstick does.
+    Amsterdam,
+    /// What the yardstick makes of any case, where the others are right and it is not: plain revm lacks
+    /// some rules of forks that mainnet never had.
+    Lean,
+}
+
+impl Class {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Amsterdam => "amsterdam",
+            Class::Lean => "lean",
+        }
+    }
+}
+
 /// What came of a case, in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// In a word. Failures of the yardstick alone leave it at [`Outcome::Passed`].
+    /// In a word. What is only reported leaves it at [`Outcome::Passed`].
     pub outcome: Outcome,
-    /// Every seat that was not as demanded, the yardstick's included.
+    /// Every seat that was not as demanded.
     pub failures: Vec<Failure>,
+    /// Whether a parallel engine alone was wrong: its result is not that of the serial ones.
+    pub diverged: bool,
+    /// Classes of reports that the case is in, each with why it failed there, if it did.
+    pub reported: Vec<(Class, Option<String>)>,
+    /// Blocks executed, over all engines.
+    pub executions: u64,
+}
+
+impl Verdict {
+    /// A case that was checked without an engine.
+    pub fn checked(result: Result<(), String>) -> Self {
+        let failure = |reason| Failure { profile: "", threads: 0, reason };
+        let failures: Vec<Failure> = result.err().map(failure).into_iter().collect();
+        Verdict {
+            outcome: if failures.is_empty() { Outcome::Passed } else { Outcome::Failed },
+            failures,
+            diverged: false,
+            reported: Vec::new(),
+            executions: 0,
+        }
+    }
+
+    /// A case that was not run.
+    pub fn skipped(reason: &'static str) -> Self {
+        Verdict { outcome: Outcome::Skipped(reason), ..Verdict::checked(Ok(())) }
+    }
 }

@@ -61,6 +61,11 @@ impl Seats {
         self.seats.iter().map(|seat| (seat.profile.name, seat.threads))
     }
 
+    /// Whether each engine could be wrong for being parallel, in order.
+    pub fn parallel(&self) -> impl Iterator<Item = bool> + '_ {
+        self.seats.iter().map(|seat| seat.profile.parallel)
+    }
+
     /// Perturbs the schedules to come, where the build can (see [`Engine::shuffle`]).
     pub fn shuffle(&mut self, seed: u64) {
         for seat in &mut self.seats {

@@ -1,0 +1,93 @@
+//! Whether engines made the same of a block.
+
+use crate::Ran;
+use braid_evm::{AccountDiff, ExecutedBlock};
+use braid_profiles::ExecError;
+use std::fmt::Debug;
+
+/// Longest description of one side of a difference, in bytes.
+const MAX_SHOWN: usize = 300;
+
+/// The first difference of two results of a block, if there is one: everything but the counters, and of
+/// errors everything but the wording.
+pub fn difference(one: &Ran, other: &Ran) -> Option<String> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => block_difference(one, other),
+        (Err(one), Err(other)) if same_error(one, other) => None,
+        (one, other) => Some(format!("{}, other: {}", told(one), told(other))),
+    }
+}
+
+/// What came of a block, in short.
+fn told(ran: &Ran) -> String {
+    match ran {
+        Ok(_) => "executed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Whether two engines refuse a block for the same reason.
+fn same_error(one: &ExecError, other: &ExecError) -> bool {
+    match (one, other) {
+        (
+            ExecError::Invalid { tx: one, kind: one_kind, .. },
+            ExecError::Invalid { tx: other, kind: other_kind, .. },
+        ) => one == other && one_kind == other_kind,
+        (ExecError::SystemCall { name: one, .. }, ExecError::SystemCall { name: other, .. }) => one == other,
+        (ExecError::Store { tx: one, .. }, ExecError::Store { tx: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
+fn block_difference(one: &ExecutedBlock, other: &ExecutedBlock) -> Option<String> {
+    let shown = |what: String, one: &dyn Debug, other: &dyn Debug| {
+        Some(format!("{what}: {}, other: {}", cut(one), cut(other)))
+    };
+    if one.results.len() != other.results.len() {
+        return shown("number of results".to_owned(), &one.results.len(), &other.results.len());
+    }
+    let mut results = one.results.iter().zip(&other.results).enumerate();
+    if let Some((tx, (one, other))) = results.find(|(_, (one, other))| one != other) {
+        return shown(format!("transaction {tx}"), one, other);
+    }
+    for address in one.diff.keys().chain(other.diff.keys()) {
+        let (one, other) = (one.diff.get(address), other.diff.get(address));
+        // Of an account that is gone, nothing is left to compare.
+        let gone = |diff: Option<&AccountDiff>| diff.is_some_and(|diff| diff.account.is_none());
+        if one != other && !(gone(one) && gone(other)) {
+            return shown(format!("account {address}"), &one, &other);
+        }
+    }
+    for hash in one.codes.keys().chain(other.codes.keys()) {
+        let (one, other) = (one.codes.get(hash), other.codes.get(hash));
+        if one != other {
+            return shown(format!("code {hash}"), &one, &other);
+        }
+    }
+    if one.requests != other.requests {
+        return shown("requests".to_owned(), &one.requests, &other.requests);
+    }
+    None
+}
+
+fn cut(value: &dyn Debug) -> String {
+    let mut text = format!("{value:?}");
+    if text.len() > MAX_SHOWN {
+        text.truncate(text.floor_char_boundary(MAX_SHOWN));
+        text.push_str("...");
+    }
+    text
+}
+
+/// Results that are the same, by the seats that have them; seats in order, the first group that of the
+/// first seat.
+pub fn groups(results: &[Ran]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (seat, ran) in results.iter().enumerate() {
+        match groups.iter_mut().find(|group| difference(ran, &results[group[0]]).is_none()) {
+            Some(group) => group.push(seat),
+            None => groups.push(vec![seat]),
+        }
+    }
+    groups
+}

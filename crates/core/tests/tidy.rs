@@ -25,8 +25,30 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-vectors",
         &["braid-core", "braid-store", "braid-evm", "braid-rules", "braid-work", "braid-profiles"],
     ),
-    ("braid-t8n", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-rules", "braid-work", "braid-profiles"]),
-    ("braid-fetch", &["braid-core", "braid-sched", "braid-store", "braid-evm", "braid-rules", "braid-work", "braid-profiles"]),
+    (
+        "braid-t8n",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+        ],
+    ),
+    (
+        "braid-fetch",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+        ],
+    ),
     (
         "braid-fuzz",
         &[

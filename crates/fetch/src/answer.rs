@@ -149,7 +149,8 @@ mod tests {
         let (rlp, hash) = (Bytes::from(alloy_rlp::encode(&header)), header.hash_slow());
         let json = serde_json::to_value(&header).expect("a header is JSON");
         for headers in [serde_json::json!([rlp]), serde_json::json!([json])] {
-            let answer = serde_json::json!({"state": ["0x01"], "codes": null, "keys": ["0x"], "headers": headers});
+            let answer =
+                serde_json::json!({"state": ["0x01"], "codes": null, "keys": ["0x"], "headers": headers});
             let witness: WitnessAnswer = serde_json::from_value(answer).expect("a witness");
             assert_eq!((witness.state.0.len(), witness.codes.0.len()), (1, 0));
             let headers = witness.headers.expect("headers");
@@ -176,7 +177,8 @@ mod tests {
     fn receipts_without_status_expect_nothing() {
         let receipt = |json: &str| serde_json::from_str::<ReceiptAnswer>(json).expect("a receipt").expected();
         assert!(receipt(r#"{"root":"0x","cumulativeGasUsed":"0x5208","logs":[]}"#).is_none());
-        let expected = receipt(r#"{"status":"0x1","cumulativeGasUsed":"0x5208","logs":[]}"#).expect("a status");
+        let expected =
+            receipt(r#"{"status":"0x1","cumulativeGasUsed":"0x5208","logs":[]}"#).expect("a status");
         assert!(expected.success && expected.cumulative_gas_used == 21_000);
     }
 }

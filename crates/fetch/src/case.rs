@@ -75,7 +75,8 @@ pub(crate) fn find(folder: &Path) -> Found {
     let Ok(meta) = serde_json::from_value::<Meta>(value) else { return Found::Damaged };
     let whole = |(name, wanted): (&String, &FileMeta)| {
         let path = folder.join(name);
-        let plain = !name.contains(['/', '\\']) && fs::metadata(&path).is_ok_and(|at| at.len() == wanted.bytes);
+        let plain =
+            !name.contains(['/', '\\']) && fs::metadata(&path).is_ok_and(|at| at.len() == wanted.bytes);
         plain && fs::read(&path).is_ok_and(|bytes| keccak256(&bytes) == wanted.keccak)
     };
     let has = |name: &str| meta.files.contains_key(name);
@@ -153,10 +154,8 @@ impl Staging {
 
     /// Writes a JSON file.
     pub(crate) fn write_json(&mut self, name: &str, value: &impl Serialize) -> Result<(), FetchError> {
-        let bytes = serde_json::to_vec(value).map_err(|error| FetchError::Io {
-            path: self.folder.join(name),
-            reason: error.to_string(),
-        })?;
+        let bytes = serde_json::to_vec(value)
+            .map_err(|error| FetchError::Io { path: self.folder.join(name), reason: error.to_string() })?;
         self.write(name, &bytes)
     }
 
@@ -235,7 +234,8 @@ pub(crate) fn pre_state(touched: &Touched) -> Value {
         let mut json = json!({ "balance": account.balance, "nonce": account.nonce, "storage": storage });
         if account.code_hash != KECCAK256_EMPTY {
             json["code_hash"] = json!(account.code_hash);
-            if let Some(code) = touched.codes.get(&account.code_hash).filter(|_| listed.insert(account.code_hash))
+            if let Some(code) =
+                touched.codes.get(&account.code_hash).filter(|_| listed.insert(account.code_hash))
             {
                 json["code"] = json!(code);
             }

@@ -86,8 +86,12 @@ impl<'a> Recorder<'a> {
     /// What was asked for, with the code of every account in it.
     pub(crate) fn touched(&self) -> Result<Touched, FetchError> {
         let inner = &mut *self.lock();
-        let accounts: Vec<(Address, B256)> =
-            inner.touched.accounts.iter().filter_map(|(at, one)| Some((*at, one.as_ref()?.code_hash))).collect();
+        let accounts: Vec<(Address, B256)> = inner
+            .touched
+            .accounts
+            .iter()
+            .filter_map(|(at, one)| Some((*at, one.as_ref()?.code_hash)))
+            .collect();
         for (address, hash) in accounts {
             inner.code(address, hash)?;
         }
@@ -163,8 +167,11 @@ impl Inner<'_> {
 
 fn analyse(number: u64, raw: Bytes) -> Result<Bytecode, FetchError> {
     let bad = |error: revm::bytecode::BytecodeDecodeError| error.to_string();
-    Bytecode::new_raw_checked(raw)
-        .map_err(|error| FetchError::Check { number, check: "code", reason: bad(error) })
+    Bytecode::new_raw_checked(raw).map_err(|error| FetchError::Check {
+        number,
+        check: "code",
+        reason: bad(error),
+    })
 }
 
 impl State<EvmKey, EvmValue> for Recorder<'_> {
@@ -191,7 +198,11 @@ impl Reader<EvmKey, EvmValue> for &Recorder<'_> {
 
 impl Touched {
     /// The state as engines read it.
-    pub(crate) fn pre_state(&self, number: u64, block_hashes: BTreeMap<u64, B256>) -> Result<PreState, FetchError> {
+    pub(crate) fn pre_state(
+        &self,
+        number: u64,
+        block_hashes: BTreeMap<u64, B256>,
+    ) -> Result<PreState, FetchError> {
         let mut pre = PreState { block_hashes, ..PreState::default() };
         for (hash, code) in &self.codes {
             pre.store.set(EvmKey::Code(*hash), Some(EvmValue::Code(analyse(number, code.clone())?)));

@@ -90,7 +90,8 @@ fn around(input: &BlockInput) -> BTreeSet<Address> {
 
 impl PrestateOrigin<'_, '_> {
     fn merge(&mut self, traced: Vec<TracedTx>, told: &Told, input: &BlockInput) -> Result<(), FetchError> {
-        let bad = |tx: usize, reason: String| FetchError::Answer { method: METHOD, at: format!("[{tx}]"), reason };
+        let bad =
+            |tx: usize, reason: String| FetchError::Answer { method: METHOD, at: format!("[{tx}]"), reason };
         if traced.len() != input.txs.len() {
             let reason = format!("{} traces for {} transactions", traced.len(), input.txs.len());
             return Err(bad(traced.len().min(input.txs.len()), reason));
@@ -101,9 +102,9 @@ impl PrestateOrigin<'_, '_> {
             if trace.tx_hash.is_some_and(|hash| listed.is_some_and(|listed| listed != hash)) {
                 return Err(bad(index, "of another transaction than the block has there".into()));
             }
-            let accounts = trace.result.ok_or_else(|| {
-                bad(index, shorten(trace.error.as_deref().unwrap_or("no result")))
-            })?;
+            let accounts = trace
+                .result
+                .ok_or_else(|| bad(index, shorten(trace.error.as_deref().unwrap_or("no result"))))?;
             for (address, account) in accounts.into_iter().filter(|(at, _)| !distrusted.contains(at)) {
                 let account = account.unwrap_or_default();
                 self.first_word(address, account).map_err(|reason| bad(index, reason))?;

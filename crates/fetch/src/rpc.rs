@@ -128,7 +128,10 @@ impl<'a> Client<'a> {
 
     /// Asks all `calls`, in as few requests as may be; the answers are in the order of the calls. An
     /// error of the node for one of them is that call's answer.
-    pub(crate) fn ask(&mut self, calls: &[Call]) -> Result<Vec<Result<Box<RawValue>, FetchError>>, FetchError> {
+    pub(crate) fn ask(
+        &mut self,
+        calls: &[Call],
+    ) -> Result<Vec<Result<Box<RawValue>, FetchError>>, FetchError> {
         let mut answers: Vec<Option<_>> = calls.iter().map(|_| None).collect();
         let mut tries = 0;
         loop {
@@ -258,7 +261,8 @@ fn refusal(method: &'static str, error: &NodeError) -> FetchError {
     // JSON-RPC 2.0: method not found; EIP-1474: method not supported. Some nodes and providers have
     // codes of their own for it.
     let lower = message.to_lowercase();
-    let unknown = ["method not found", "does not exist/is not available", "not supported", "unsupported method"];
+    let unknown =
+        ["method not found", "does not exist/is not available", "not supported", "unsupported method"];
     if matches!(error.code, -32601 | -32004) || unknown.iter().any(|text| lower.contains(text)) {
         return FetchError::NoMethod { method, message };
     }

@@ -13,7 +13,7 @@ use crate::{
 use alloy_primitives::{B256, U256};
 use braid_core::Control;
 use braid_evm::BlockInput;
-use braid_profiles::{LeanEngine, Engine};
+use braid_profiles::{Engine, LeanEngine};
 use braid_work::{Case, Checks, Witness, WorkError, verify, verify_input};
 use serde_json::json;
 use std::{
@@ -381,8 +381,11 @@ impl Session<'_> {
             // What is wrong is not asked for elsewhere; what is not there is.
             let lacking = matches!(
                 error,
-                FetchError::NoMethod { .. } | FetchError::Incomplete { .. } | FetchError::Rpc { .. }
-                    | FetchError::TooLarge { .. } | FetchError::Refused { .. }
+                FetchError::NoMethod { .. }
+                    | FetchError::Incomplete { .. }
+                    | FetchError::Rpc { .. }
+                    | FetchError::TooLarge { .. }
+                    | FetchError::Refused { .. }
             );
             if self.options.method == Method::Witness || !lacking {
                 return Err(error);
@@ -405,7 +408,12 @@ impl Session<'_> {
         }
     }
 
-    fn by_witness(&mut self, number: u64, told: &Told, mut input: BlockInput) -> Result<Gathered, FetchError> {
+    fn by_witness(
+        &mut self,
+        number: u64,
+        told: &Told,
+        mut input: BlockInput,
+    ) -> Result<Gathered, FetchError> {
         let cancel = self.client.cancel();
         let (origin, witness) = witness::ask(&mut self.client, number, told.parent_hash)?;
         let recorder = Recorder::new(number, Box::new(origin));
@@ -414,7 +422,12 @@ impl Session<'_> {
         Ok(Gathered { discovered, witness, method, input, without_witness: None })
     }
 
-    fn by_prestate(&mut self, number: u64, told: &Told, mut input: BlockInput) -> Result<Gathered, FetchError> {
+    fn by_prestate(
+        &mut self,
+        number: u64,
+        told: &Told,
+        mut input: BlockInput,
+    ) -> Result<Gathered, FetchError> {
         let cancel = self.client.cancel();
         let origin = prestate::ask(&mut self.client, number, told, &input)?;
         let recorder = Recorder::new(number, Box::new(origin));

@@ -91,9 +91,8 @@ fn every_profile_equals_lean_within_bounds() {
 #[test]
 fn hostile_blocks_do_what_they_are_for() {
     let results = |kind: Hostile, seed| run(&mut engine("serial", 1), &case(kind, 200, seed)).0;
-    let count = |block: &ExecutedBlock, status| {
-        block.results.iter().filter(|result| result.status == status).count()
-    };
+    let count =
+        |block: &ExecutedBlock, status| block.results.iter().filter(|result| result.status == status).count();
     for seed in 0..4 {
         for kind in Hostile::ALL {
             let block = results(kind, seed);
@@ -123,7 +122,8 @@ fn there_is_no_livelock() {
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
             let control = Control { cancel: None, deadline: Some(deadline) };
             let pre = case.state().unwrap();
-            let done = engine.execute(&case.input, pre, &control).unwrap_or_else(|error| panic!("{kind}: {error}"));
+            let done =
+                engine.execute(&case.input, pre, &control).unwrap_or_else(|error| panic!("{kind}: {error}"));
             let mut got = done.into_block(pre);
             got.stats = Stats::default();
             assert!(got == expected, "{kind}: not as under lean");

@@ -107,7 +107,8 @@ impl Crowd {
 
     /// A worker's pace, from here on.
     pub(crate) fn pace(&self) -> Pace {
-        let (since, cpu) = (Instant::now(), if self.window == u32::MAX { Duration::ZERO } else { cpu_time() });
+        let (since, cpu) =
+            (Instant::now(), if self.window == u32::MAX { Duration::ZERO } else { cpu_time() });
         Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads }
     }
 

@@ -51,7 +51,7 @@ fn results(code: &[u8], slot: u64, gas_limit: u64, rules: EvmRules, spec: SpecId
     })
 }
 
-const ON: EvmRules = EvmRules { eip7610: true, eip1283: true };
+const ON: EvmRules = EvmRules { eip7610: true, eip1283: true, listed_hashes_only: false };
 
 #[test]
 fn the_table_of_the_eip() {

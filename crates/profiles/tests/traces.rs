@@ -34,9 +34,9 @@ fn world(spec: SpecId) -> World {
 }
 
 fn run<C: Scheduler>(scheduler: &C, world: &World, trace: Option<TraceOptions>) -> BlockOutput {
-    let options = ExecOptions { trace };
+    let options = ExecOptions { trace, ..ExecOptions::default() };
     let (shared, control) = (EvmShared::default(), Control::default());
-    execute_block_with(&options, scheduler, &shared, &world.input, &world.pre, &(), &control)
+    execute_block_with(options, scheduler, &shared, &world.input, &world.pre, &(), &control)
         .expect("a valid block")
 }
 

@@ -369,7 +369,8 @@ impl<'a> Bench<'a> {
         let seed = self.seed.wrapping_add(index as u64);
         let point = Estimate { value: 1.0, low: 1.0, high: 1.0 };
         let floor = paired_speedup(&reference, &measured.again.elapsed(), seed).unwrap_or(point);
-        let (reference_cpu, least) = (measured.reference.cpu(), ready.first().map_or(1, |one| one.peak_bytes));
+        let (reference_cpu, least) =
+            (measured.reference.cpu(), ready.first().map_or(1, |one| one.peak_bytes));
         for (place, one) in ready.iter().enumerate() {
             // The reference's own row shows its second run, paired like any other.
             let series: &Series = if place == 0 { &measured.again } else { &measured.contestants[place] };

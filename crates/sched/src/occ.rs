@@ -156,7 +156,10 @@ where
             let next = self.next.load(Ordering::Relaxed);
             // Acquire: what is committed has been released.
             if !self.crowd.may_draw(next, || self.cursor.load(Ordering::Acquire)) {
-                self.control.interrupted::<M::Error>().into_iter().for_each(|cause| self.interrupt(Some(cause)));
+                self.control
+                    .interrupted::<M::Error>()
+                    .into_iter()
+                    .for_each(|cause| self.interrupt(Some(cause)));
                 ahead.wait();
                 continue;
             }

@@ -13,6 +13,7 @@ pub mod exception;
 mod fault;
 mod json;
 mod load;
+pub mod packed;
 mod root;
 mod run;
 mod seats;

@@ -127,12 +127,70 @@ fn texts() {
     ] {
         put("network", name, name);
     }
+    for (name, text) in [
+        ("one", "5"),
+        ("many", "1,4,9..=12,20..25"),
+        ("newest", "-10..latest"),
+        ("back", "latest-3..=latest"),
+    ] {
+        put("range", name, text);
+    }
+    put("endpoint", "plain", "http://127.0.0.1:8545/path?key=1");
+    put("endpoint", "secret", "https://user:word@node.example:443\nAuthorization: Bearer x");
+    tools();
     put("alloc", "genesis", fixture("environment/pre_state.json"));
     put(
         "alloc",
         "forms",
         r#"{"0x00000000000000000000000000000000000000aa":{"balance":"0x0","nonce":"0x1","code":"0xef010000000000000000000000000000000000000000bb","storage":{"0x00":"0x01","0x0000000000000000000000000000000000000000000000000000000000000002":"0x00"}},"0x00000000000000000000000000000000000000bb":{"balance":7}}"#,
     );
+}
+
+/// A transition and a state test, of a counter that is called.
+fn tools() {
+    let sender = "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b";
+    let key = "0x45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8";
+    let counter = "0x00000000000000000000000000000000000000cc";
+    let code = hex::encode_prefixed([0x60, 0, 0x54, 0x60, 1, 1, 0x60, 0, 0x55]);
+    let alloc = format!(
+        r#"{{"{sender}":{{"balance":"0x3635c9adc5dea00000","nonce":"0x0"}},"{counter}":{{"balance":"0x1","code":"{code}","storage":{{"0x00":"0x07"}}}}}}"#
+    );
+    let env = r#"{"currentCoinbase":"0x00000000000000000000000000000000000000bb","currentDifficulty":"0x0","currentGasLimit":"0x4c4b40","currentNumber":"0x5","currentTimestamp":"0x3e8","currentRandom":"0x1","currentBaseFee":"0x7","currentExcessBlobGas":"0x0","parentBeaconBlockRoot":"0x0000000000000000000000000000000000000000000000000000000000000001","withdrawals":[{"index":"0x0","validatorIndex":"0x1","address":"0x00000000000000000000000000000000000000dd","amount":"0x5"}],"ommers":[],"blockHashes":{"4":"0x0000000000000000000000000000000000000000000000000000000000000004"}}"#;
+    let tx = |nonce: u64| {
+        format!(
+            r#"{{"type":"0x2","chainId":"0x1","nonce":"{nonce:#x}","to":"{counter}","gas":"0x186a0","maxFeePerGas":"0x10","maxPriorityFeePerGas":"0x1","value":"0x2","input":"0x","secretKey":"{key}"}}"#
+        )
+    };
+    let input = |txs: &str| format!(r#"{{"alloc":{alloc},"env":{env},"txs":[{txs}]}}"#);
+    put("t8n", "two", input(&format!("{},{}", tx(0), tx(1))));
+    put("t8n", "gap", input(&format!("{},{},{}", tx(0), tx(7), tx(1))));
+    put("t8n", "none", input(""));
+    put("t8n", "rlp", format!(r#"{{"alloc":{alloc},"env":{env},"txsRlp":"0xc0"}}"#));
+    let zero = B256::ZERO;
+    let post = format!(
+        r#"{{"hash":"{zero}","logs":"{zero}","indexes":{{"data":0,"gas":0,"value":0}}}},{{"hash":"{zero}","logs":"{zero}","indexes":{{"data":0,"gas":0,"value":1}},"expectException":"TransactionException.INSUFFICIENT_ACCOUNT_FUNDS"}}"#
+    );
+    let transaction = format!(
+        r#"{{"data":["0x"],"gasLimit":["0x0186a0"],"gasPrice":"0x0a","nonce":"0x00","secretKey":"{key}","sender":"{sender}","to":"{counter}","value":["0x00","0x01"]}}"#
+    );
+    let state = format!(
+        r#"{{"counter":{{"env":{env},"pre":{{"{counter}":{{"balance":"0x01","nonce":"0x00","code":"{code}","storage":{{"0x00":"0x07"}}}}}},"transaction":{transaction},"post":{{"Berlin":[{post}],"Prague":[{post}]}}}}}}"#
+    );
+    put("vectors", "state", &state);
+    // A tar of one member: a header of 512 bytes (POSIX.1-1988, ustar), the content, two empty blocks.
+    let mut header = [0u8; 512];
+    header[..12].copy_from_slice(b"st/test.json");
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[124..136].copy_from_slice(format!("{:011o}\0", state.len()).as_bytes());
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut tar = [&header[..], state.as_bytes()].concat();
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+    put("archive", "tar", &tar);
+    put("archive", "zst", zstd::encode_all(tar.as_slice(), 3).expect("compression"));
 }
 
 /// One of each type, signed by nobody: any signature that has the form of one has a sender.

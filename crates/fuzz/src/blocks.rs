@@ -133,11 +133,11 @@ fn world(choices: &mut Choices<'_>) -> World {
         world.input.env.gas_limit = 60_000 * (1 + choices.below(20));
     }
     if choices.one_in(3) {
-        // Unpayable for the transactions of lower prices.
-        world.input.env.basefee = choices.pick(&[1, 10, 11]);
+        // The last one is more than any transaction pays.
+        world.input.env.basefee = choices.pick(&[1, 1, 2, 3, 5, 7, 10, 11]);
     }
     for n in 0..SENDERS {
-        let wei = choices.pick(&[ETHER, ETHER, ETHER, 40_000_000, 21_000_000, 0]);
+        let wei = choices.pick(&[ETHER, ETHER, ETHER, ETHER, 40_000_000, 21_000_000]);
         world.set(account(n), AccountState { balance: U256::from(wei), ..AccountState::default() });
     }
     rites(choices, &mut world);
@@ -203,9 +203,9 @@ fn transaction(choices: &mut Choices<'_>, spec: SpecId, nonces: &mut [u64; SENDE
         caller: account(sender),
         nonce,
         kind,
-        value: U256::from(choices.pick(&[0u128, 0, 0, 1, 77, 30_000_000, ETHER / 16])),
+        value: U256::from(choices.pick(&[0u128, 0, 0, 0, 1, 1, 77, 30_000_000])),
         data,
-        gas_limit: choices.pick(&[150_000, 400_000, 60_000, 21_000]),
+        gas_limit: choices.pick(&[150_000, 400_000, 400_000, 150_000, 100_000, 60_000, 30_000, 21_000]),
         gas_price: GAS_PRICE,
         chain_id: Some(1),
         ..TxEnv::default()
@@ -257,14 +257,16 @@ fn typed(choices: &mut Choices<'_>, tx: &mut TxEnv, spec: SpecId, nonces: &mut [
 fn authorization(choices: &mut Choices<'_>, nonces: &mut [u64; SENDERS as usize]) -> RecoveredAuthorization {
     let authority = choices.below(SENDERS);
     let nonce = nonces[authority as usize];
-    nonces[authority as usize] += u64::from(!choices.one_in(5));
     let address = match choices.below(6) {
         0 => Address::ZERO,
         1 => account(choices.below(SENDERS)),
         2 => Address::with_last_byte(1 + choices.below(9) as u8),
         _ => contract(choices.below(CONTRACTS)),
     };
-    let chain_id = U256::from(choices.pick(&[0, 1, 1, 2]));
+    let chain = choices.pick(&[0, 1, 1, 1, 0, 2]);
+    // One that is of another chain, or says so wrongly, counts for nothing.
+    nonces[authority as usize] += u64::from(chain < 2 && !choices.one_in(10));
+    let chain_id = U256::from(chain);
     let inner = Authorization { chain_id, address, nonce };
     RecoveredAuthorization::new_unchecked(inner, RecoveredAuthority::Valid(account(authority)))
 }
@@ -278,5 +280,41 @@ pub(crate) fn run(data: &[u8]) {
         // Only what the block may be blamed for: transactions, system calls.
         use braid_profiles::ExecError as E;
         assert!(matches!(error, E::Invalid { .. } | E::SystemCall { .. }), "{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use braid_evm::Status;
+    use braid_testkit::Rng;
+
+    /// Bytes at random give blocks that run, and that do all that blocks do.
+    #[test]
+    fn random_bytes_make_blocks_worth_running() {
+        let (mut ran, mut blocks, mut failed, mut created, mut logs, mut delegated) = (0, 0, 0, 0, 0, 0);
+        let (mut wiped, mut deployed, mut slots) = (0, 0, 0);
+        for seed in 0..150 {
+            let mut rng = Rng::new(seed);
+            let bytes: Vec<u8> = (0..2500).map(|_| rng.bits() as u8).collect();
+            let World { pre, mut input } = world(&mut Choices::new(&bytes));
+            let Ok(block) = agree(&mut input, &pre, seed) else { continue };
+            blocks += 1;
+            ran += block.results.len();
+            failed += block.results.iter().filter(|result| result.status != Status::Success).count();
+            created += block.results.iter().filter(|result| result.created.is_some()).count();
+            logs += block.results.iter().map(|result| result.logs.len()).sum::<usize>();
+            wiped += block.diff.values().filter(|diff| diff.wiped || diff.account.is_none()).count();
+            slots += block.diff.values().map(|diff| diff.storage.len()).sum::<usize>();
+            deployed += block.codes.len();
+            delegated += block.codes.values().filter(|code| code.starts_with(&[0xef, 1, 0])).count();
+        }
+        let told = format!(
+            "{blocks} blocks, {ran} transactions, {failed} failed, {created} created, {logs} logs, {wiped} wiped, \
+             {slots} slots, {deployed} codes, {delegated} delegations"
+        );
+        assert!(blocks > 75 && ran > 700, "{told}");
+        assert!(ran > 4 * failed && failed > 50 && created > 50 && logs > 15, "{told}");
+        assert!(slots > 100 && deployed > 60 && delegated > 20 && wiped > 2, "{told}");
     }
 }

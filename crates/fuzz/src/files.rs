@@ -46,7 +46,7 @@ impl Drop for Folder {
 }
 
 /// A fresh folder, for as long as `body` runs.
-fn in_folder(body: impl FnOnce(&Path)) {
+pub(crate) fn in_folder(body: impl FnOnce(&Path)) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static FOLDER: OnceCell<Folder> = const { OnceCell::new() };
@@ -63,7 +63,7 @@ fn in_folder(body: impl FnOnce(&Path)) {
     });
 }
 
-fn write(path: &Path, data: &[u8]) {
+pub(crate) fn write(path: &Path, data: &[u8]) {
     fs::write(path, data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 

@@ -14,6 +14,7 @@ mod mutate;
 mod rlp;
 mod schedules;
 mod text;
+mod tools;
 mod tries;
 
 pub use choices::Choices;
@@ -52,9 +53,14 @@ pub static TARGETS: &[Target] = &[
     target("env_pre_state", "pre_state.json of an environment", files::env_pre_state, 60),
     target("workload", "the text of a workload", text::workload, 400),
     target("network", "the name of a network", text::network, 400),
+    target("range", "which blocks to fetch", text::range, 200),
+    target("endpoint", "where a node is", text::endpoint, 200),
     target("alloc", "a whole state, in JSON", text::alloc, 200),
     target("block_rlp", "a block in its consensus encoding", rlp::block, 400),
     target("tx_rlp", "a transaction in its consensus encoding", rlp::tx, 400),
+    target("t8n", "the standard input of a transition", tools::t8n, 60),
+    target("vectors", "a file of test vectors", tools::vectors, 60),
+    target("archive", "an archive of test vectors", tools::archive, 60),
     target("witness_nodes", "nodes of a trie that may be none", tries::nodes, 400),
     target("trie_ops", "insertions and removals against a sorted map", tries::ops, 200),
     target("random_blocks", "a block of any transactions on every engine", blocks::run, 60),

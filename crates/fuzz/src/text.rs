@@ -1,5 +1,6 @@
 //! Texts: workloads, networks, states in JSON.
 
+use braid_fetch::{Endpoint, MAX_BLOCKS, Range};
 use braid_rules::ChainSpec;
 use braid_work::{Alloc, Workload, synth::Kind};
 use std::path::Path;
@@ -49,4 +50,33 @@ pub(crate) fn alloc(data: &[u8]) {
         return;
     };
     assert_eq!(state.state_root(), same.state_root(), "what is left out when writing is not there: {text}");
+}
+
+/// Which blocks to fetch: `5..8,latest`.
+pub(crate) fn range(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(range) = text.parse::<Range>() else { return };
+    for latest in [0, 1, 1_000, u64::MAX] {
+        let Ok(numbers) = range.numbers(latest) else { continue };
+        assert!(!numbers.is_empty() && numbers.len() as u64 <= MAX_BLOCKS, "{text}: {}", numbers.len());
+        assert!(!numbers.contains(&0), "{text}: the genesis executes nothing");
+        if !range.needs_latest() {
+            assert_eq!(
+                range.numbers(latest / 2).as_ref(),
+                Ok(&numbers),
+                "{text} does not depend on the newest"
+            );
+        }
+    }
+}
+
+/// Where a node is, and a header that it gets.
+pub(crate) fn endpoint(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (url, header) = text.split_once('\n').unwrap_or((text, ""));
+    let headers: Vec<String> = header.lines().map(str::to_owned).collect();
+    match Endpoint::new(url, &headers) {
+        Ok(endpoint) => assert!(!endpoint.host().contains(['\n', '\r', '@']), "{text}: {}", endpoint.host()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }

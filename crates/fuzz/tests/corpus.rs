@@ -154,6 +154,15 @@ fn the_corpus_is_that_of_the_targets_and_small() {
 }
 
 #[test]
+fn every_target_has_a_binary_for_libfuzzer() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/Cargo.toml");
+    let manifest = fs::read_to_string(manifest).expect("the manifest");
+    let binaries = manifest.split("[[bin]]").skip(1);
+    let names: Vec<&str> = binaries.filter_map(|binary| binary.split('"').nth(1)).collect();
+    assert_eq!(names, TARGETS.iter().map(|target| target.name).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_panic_is_a_failure_that_names_its_input() {
     let broken = Target {
         name: "broken",

@@ -50,7 +50,7 @@ impl Executed for Ran {
 impl<S: Scheduler> Ours<S> {
     fn run(
         &self,
-        options: &ExecOptions,
+        options: ExecOptions<'_>,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
@@ -68,7 +68,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(&ExecOptions::default(), input, pre, control)?)))
+        Ok(Box::new(Ran(self.run(ExecOptions::default(), input, pre, control)?)))
     }
 
     fn execute_traced(
@@ -78,7 +78,8 @@ impl<S: Scheduler> Engine for Ours<S> {
         options: TraceOptions,
         control: &Control<'_>,
     ) -> Option<Result<Traced, ExecError>> {
-        let output = self.run(&ExecOptions { trace: Some(options) }, input, pre, control);
+        let output =
+            self.run(ExecOptions { trace: Some(options), ..ExecOptions::default() }, input, pre, control);
         Some(output.map(|mut output| {
             let traces = std::mem::take(&mut output.traces);
             (Box::new(Ran(output)) as Box<dyn Executed>, traces)

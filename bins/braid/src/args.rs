@@ -48,10 +48,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Time profiles against a reference, paired and interleaved.
     Compare(CompareArgs),
+    /// Write blocks of a node as cases, checked as they arrive.
+    Fetch(crate::fetch::FetchArgs),
     /// Run official test vectors on every profile.
     Test(TestArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
+    /// Carry a state over one block, as `evm t8n` does.
+    T8n(crate::t8n::T8nArgs),
 }
 
 /// What a result is held against.
@@ -67,7 +71,8 @@ pub(crate) enum Check {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`.
+    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`;
+    /// `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.
@@ -102,6 +107,10 @@ pub(crate) struct CompareArgs {
     /// Numbers of threads, comma separated, at most 256 each; 0: one per physical core.
     #[arg(long, short = 'j', value_name = "N,..", value_delimiter = ',', default_values_t = [1u16, 0], value_parser = threads())]
     pub(crate) threads: Vec<u16>,
+    /// Print as well what the profiles cost: processor time and memory as multiples of the reference's, and
+    /// executions per transaction.
+    #[arg(long)]
+    pub(crate) costs: bool,
     /// The profile that the others are compared with.
     #[arg(long, value_name = "NAME", default_value = crate::ORACLE)]
     pub(crate) reference: String,
@@ -172,7 +181,7 @@ fn threads() -> clap::builder::RangedI64ValueParser<u16> {
 /// Longest time that `--for` takes.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "must be a whole number and a unit, as in 30s")?;

@@ -55,7 +55,8 @@ impl AccountState {
 }
 
 /// A change of an account that does not need its record: `balance + credit - debit`, and fields that
-/// are set whatever they were. The account exists afterwards.
+/// are set whatever they were. The account exists afterwards. A credit that would take the balance to
+/// 2^256 or beyond comes to nothing, as in revm; no chain has that much wei.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountDelta {
     /// Wei added.
@@ -171,9 +172,10 @@ impl Value for EvmValue {
             None => AccountState::default(),
             Some(other) => unreachable!("an account delta on {other:?}"),
         };
+        let credited = account.balance.checked_add(delta.credit).unwrap_or(account.balance);
         // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
         // recorded the bound it needs, so such a value is never final.
-        account.balance = account.balance.wrapping_add(delta.credit).wrapping_sub(delta.debit);
+        account.balance = credited.wrapping_sub(delta.debit);
         account.nonce = delta.nonce.unwrap_or(account.nonce);
         account.code_hash = delta.code_hash.unwrap_or(account.code_hash);
         if let Some(generation) = delta.generation {

@@ -139,6 +139,9 @@ pub struct ExecutedBlock {
     pub codes: BTreeMap<B256, Bytes>,
     /// EIP-7685 requests, each with its type byte first; empty ones left out.
     pub requests: Vec<Bytes>,
+    /// Gas of the block, as its header has it: after Osaka not the sum of what transactions were charged
+    /// (EIP-7778, EIP-8037).
+    pub gas_used: u64,
     /// What the engine counted.
     pub stats: Stats,
 }

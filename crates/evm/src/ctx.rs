@@ -1,10 +1,14 @@
 //! What the interpreter runs in: block, transaction, rules and journal, all borrowed; and the few
 //! instructions that have to say which part of an account they look at.
 
-use crate::journal::{Journal, Stopped};
+use crate::{
+    eip1283,
+    journal::{Journal, Stopped},
+};
 use alloy_primitives::{Address, B256, Log, U256};
 use revm::{
-    bytecode::opcode::{CALL, CREATE, CREATE2, EXTCODEHASH},
+    Database as _,
+    bytecode::opcode::{CALL, CREATE, CREATE2, EXTCODEHASH, SSTORE},
     context::{BlockEnv, CfgEnv, LocalContext, TxEnv},
     context_interface::{
         Block, Cfg, ContextTr, Host, JournalTr, Transaction,
@@ -70,7 +74,8 @@ impl<'a> Ctx<'a> {
         load
     }
 
-    const TABLE: &'a InstructionTable<EthInterpreter, Ctx<'a>> = &table();
+    const TABLE: &'a InstructionTable<EthInterpreter, Ctx<'a>> = &table(false);
+    const TABLE_EIP1283: &'a InstructionTable<EthInterpreter, Ctx<'a>> = &table(true);
 }
 
 impl<'a> ContextTr for Ctx<'a> {
@@ -164,7 +169,13 @@ impl Host for Ctx<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Option<B256> {
-        Some(self.journal.source.block_hashes.get(&number).copied().unwrap_or_default())
+        match self.journal.source.block_hash(number) {
+            Ok(hash) => Some(hash),
+            Err(stopped) => {
+                self.error = Err(stopped.into());
+                None
+            }
+        }
     }
 
     fn selfdestruct(
@@ -249,15 +260,15 @@ impl Host for Ctx<'_> {
     }
 }
 
-/// The instructions of one execution: revm's, four of them wrapped.
+/// The instructions of one execution: revm's, four of them wrapped, and SSTORE if EIP-1283 is in force.
 pub(crate) struct Instructions<'a> {
     table: &'a InstructionTable<EthInterpreter, Ctx<'a>>,
     gas: &'a GasTable,
 }
 
 impl<'a> Instructions<'a> {
-    pub(crate) fn new(gas: &'a GasTable) -> Self {
-        Instructions { table: Ctx::TABLE, gas }
+    pub(crate) fn new(gas: &'a GasTable, eip1283: bool) -> Self {
+        Instructions { table: if eip1283 { Ctx::TABLE_EIP1283 } else { Ctx::TABLE }, gas }
     }
 }
 
@@ -274,12 +285,15 @@ impl<'a> InstructionProvider for Instructions<'a> {
     }
 }
 
-const fn table<'a>() -> InstructionTable<EthInterpreter, Ctx<'a>> {
+const fn table<'a>(eip1283: bool) -> InstructionTable<EthInterpreter, Ctx<'a>> {
     let mut table = instruction_table::<EthInterpreter, Ctx<'a>>();
     table[CALL as usize] = Instruction::new(call);
     table[EXTCODEHASH as usize] = Instruction::new(extcodehash);
     table[CREATE as usize] = Instruction::new(create::<false>);
     table[CREATE2 as usize] = Instruction::new(create::<true>);
+    if eip1283 {
+        table[SSTORE as usize] = Instruction::new(eip1283::sstore);
+    }
     table
 }
 

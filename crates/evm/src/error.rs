@@ -1,10 +1,7 @@
 //! Why a transaction cannot be in a block.
 
 use alloy_primitives::Address;
-use revm::{
-    context::result::{InvalidHeader, InvalidTransaction},
-    primitives::hardfork::SpecId,
-};
+use revm::context::result::{InvalidHeader, InvalidTransaction};
 
 /// Why a transaction is invalid, or a block cannot be run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -39,9 +36,6 @@ pub enum EvmError {
         /// What happened.
         reason: String,
     },
-    /// The rules are newer than this machine.
-    #[error("unsupported fork {0:?}")]
-    UnsupportedSpec(SpecId),
     /// An index does not name a transaction of the block.
     #[error("the block has no transaction {0}")]
     NoSuchTransaction(u32),
@@ -60,7 +54,6 @@ impl EvmError {
             EvmError::BlockGasLimit { .. } => "block_gas_limit",
             EvmError::BlobGasLimit { .. } => "block_blob_gas_limit",
             EvmError::SystemCall { .. } => "system_call",
-            EvmError::UnsupportedSpec(_) => "unsupported_spec",
             EvmError::NoSuchTransaction(_) => "no_such_transaction",
             EvmError::Other(_) => "other",
         }

@@ -1,13 +1,13 @@
 //! Blocks: what surrounds the transactions becomes pseudo transactions of the same schedule.
 //!
-//! Index 0 of the schedule is what the block does before its first transaction (EIP-2935, EIP-4788, the
-//! DAO drain), the last index what it does after its last one (withdrawals, rewards, the EIP-7002 and
-//! EIP-7251 queues); each is left out if there is nothing to do. So their reads and writes are tracked
-//! like any others, and their credits commute. Block gas and blob gas are admitted in order by the sink.
+//! The schedule begins with what the block does before its first transaction (EIP-2935, EIP-4788, the DAO
+//! drain) and ends with what it does after its last one (the EIP-7002 and EIP-7251 queues, withdrawals and
+//! rewards); each call is a transaction of its own. So their reads and writes are tracked like any others,
+//! and their credits commute. Block gas and blob gas are admitted in order by the sink.
 
 use crate::{
     After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue, EvmVm,
-    ExecutedBlock, Rites, SystemStep, SystemTx, TxResult,
+    ExecutedBlock, Rites, StockOutput, SystemTx, TraceOptions, TxResult, deposit,
 };
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip6110::DEPOSIT_REQUEST_TYPE,
@@ -15,13 +15,16 @@ use alloy_eips::{
     eip7002::WITHDRAWAL_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_TYPE,
 };
-use alloy_evm::eth::eip6110::accumulate_deposits_from_logs;
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use braid_core::{
     Block, BlockError, Cause, Control, Effects, Outcome, Probe, Scheduler, Sink, State, Stats, StoreError,
     TxIndex,
 };
-use revm::{context::CfgEnv, context_interface::Transaction, primitives::hardfork::SpecId};
+use revm::{
+    context::CfgEnv,
+    context_interface::{Cfg, Transaction},
+    primitives::hardfork::SpecId,
+};
 use std::{fmt, sync::Arc};
 
 /// An executed block, as the engine leaves it: results in order and one merged difference.
@@ -33,10 +36,13 @@ pub struct BlockOutput {
     pub changes: EvmChanges,
     /// EIP-7685 requests, each with its type byte first; empty ones left out.
     pub requests: Vec<Bytes>,
-    /// Sum of the transactions' gas.
+    /// Gas of the block, as its header has it: the sum of the transactions' gas; after Osaka the greater
+    /// of the sums of regular and of state gas, without refunds (EIP-7778, EIP-8037).
     pub gas_used: u64,
     /// Sum of the transactions' blob gas.
     pub blob_gas_used: u64,
+    /// Traces of the transactions, in order, one JSON object a line; empty unless asked for.
+    pub traces: Vec<Vec<u8>>,
     /// What it cost.
     pub stats: Stats,
 }
@@ -50,6 +56,7 @@ impl BlockOutput {
         let mut block = ExecutedBlock {
             results: self.results,
             requests: self.requests,
+            gas_used: self.gas_used,
             stats: self.stats,
             ..ExecutedBlock::default()
         };
@@ -90,6 +97,30 @@ pub struct BlockFailure {
     pub cause: Cause<EvmError>,
 }
 
+/// What may be asked of an execution besides its result. Nothing of it changes the result.
+#[derive(Default)]
+pub struct ExecOptions<'a> {
+    /// Trace every transaction, into [`BlockOutput::traces`]. Each execution writes a buffer of its own,
+    /// so traces do not disturb any schedule; but they cost far more than the execution itself.
+    pub trace: Option<TraceOptions>,
+    /// Takes each transaction's result, with its position among the block's transactions, in block order
+    /// and once, as soon as it is final and while later ones still run. Called by whichever worker made
+    /// the result final, never by two at a time; the schedule waits for it, so it should hand on what
+    /// takes long. What was delivered stays true of its transaction, but the block may still fail at a
+    /// later one, or at what follows the last.
+    pub deliver: Option<&'a mut Deliver<'a>>,
+}
+
+impl fmt::Debug for ExecOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deliver = self.deliver.is_some();
+        f.debug_struct("ExecOptions").field("trace", &self.trace).field("deliver", &deliver).finish()
+    }
+}
+
+/// Takes the final results of transactions in block order; see [`ExecOptions::deliver`].
+pub type Deliver<'a> = dyn FnMut(usize, &TxResult) + Send + 'a;
+
 /// Executes `input` on the state before it, under any schedule.
 ///
 /// # Errors
@@ -107,29 +138,24 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    execute_block_with(scheduler, shared, input, state, probe, control, &mut |_, _| {})
+    execute_block_with(ExecOptions::default(), scheduler, shared, input, state, probe, control)
 }
 
-/// As [`execute_block`]; each transaction's result also goes to `deliver`, with its position among the
-/// block's transactions, in block order and once, as soon as it is final and while later ones still run.
-///
-/// `deliver` is called by whichever worker made the result final, never by two at a time; the schedule
-/// waits for it, so it should hand on what takes long. What was delivered stays true of its transaction,
-/// but the block may still fail at a later one, or at what follows the last.
+/// As [`execute_block`], with `options`.
 ///
 /// # Errors
 /// As [`execute_block`]; the results of all transactions before the failing one have been delivered.
 ///
 /// # Panics
-/// With the panic of `deliver`; scheduler and state stay usable.
+/// With the panic of [`ExecOptions::deliver`]; scheduler and state stay usable.
 pub fn execute_block_with<C, S, P>(
+    options: ExecOptions<'_>,
     scheduler: &C,
     shared: &EvmShared,
     input: &BlockInput,
     state: &S,
     probe: &P,
     control: &Control<'_>,
-    deliver: &mut Deliver<'_>,
 ) -> Result<BlockOutput, BlockFailure>
 where
     C: Scheduler,
@@ -139,18 +165,18 @@ where
     let plan = Plan::of(input);
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-    let mut sink = InOrder::new(input, plan.first, deliver);
-    let vm = EvmVm::with_cfg(shared, input, cfg, input.rules)
-        .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error) })?;
+    let traced = options.trace.is_some();
+    let mut sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), traced, options.deliver);
+    let mut vm = EvmVm::with_cfg(shared, input, cfg, input.rules);
+    if let Some(trace) = options.trace {
+        vm = vm.with_trace(trace);
+    }
     let block = Block { vm: &vm, txs: &plan.txs, state };
     match scheduler.run(&block, &mut sink, probe, control) {
         Ok(outcome) => sink.finish(outcome),
         Err(error) => Err(sink.locate(error)),
     }
 }
-
-/// Takes the final results of transactions in block order; see [`execute_block_with`].
-pub type Deliver<'a> = dyn FnMut(usize, &TxResult) + Send + 'a;
 
 /// The schedule of a block: pseudo transactions around the real ones.
 struct Plan {
@@ -161,65 +187,76 @@ struct Plan {
 
 impl Plan {
     fn of(input: &BlockInput) -> Plan {
-        let mut plan = Plan { txs: Vec::with_capacity(input.txs.len() + 2), first: 0 };
-        plan.system(before(&input.rites));
-        plan.first = plan.txs.len() as TxIndex;
-        plan.txs.extend((0..input.txs.len() as u32).map(EvmTx::User));
-        plan.system(input.rites.after.as_ref().map(after).unwrap_or_default());
-        plan
-    }
-
-    fn system(&mut self, steps: Vec<SystemStep>) {
-        if !steps.is_empty() {
-            self.txs.push(EvmTx::System(Arc::new(SystemTx { steps })));
-        }
+        let mut txs = Vec::with_capacity(input.txs.len() + 6);
+        txs.extend(before(&input.rites).map(system));
+        let first = txs.len() as TxIndex;
+        txs.extend((0..input.txs.len() as u32).map(EvmTx::User));
+        txs.extend(input.rites.after.iter().flat_map(after).map(system));
+        Plan { txs, first }
     }
 }
 
-fn before(rites: &Rites) -> Vec<SystemStep> {
-    let mut steps = Vec::new();
-    if let Some((accounts, refund)) = &rites.dao_drain {
-        steps.extend(accounts.iter().map(|account| SystemStep::Drain { from: *account, to: *refund }));
-    }
-    let call = |to: Address, word: B256| SystemStep::Call { to, data: word.0.into(), optional: true };
-    steps.extend(rites.parent_hash.map(|hash| call(HISTORY_STORAGE_ADDRESS, hash)));
-    steps.extend(rites.parent_beacon_root.map(|root| call(BEACON_ROOTS_ADDRESS, root)));
-    steps
+fn system(tx: SystemTx) -> EvmTx {
+    EvmTx::System(Arc::new(tx))
 }
 
-fn after(after: &After) -> Vec<SystemStep> {
-    let mut steps = Vec::new();
-    if after.requests {
-        for to in [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS] {
-            steps.push(SystemStep::Call { to, data: Bytes::new(), optional: false });
-        }
-    }
+fn before(rites: &Rites) -> impl Iterator<Item = SystemTx> {
+    let call = |to: Address, word: B256| SystemTx::Call { to, data: word.0.into(), optional: true };
+    let parent_hash = rites.parent_hash.map(|hash| call(HISTORY_STORAGE_ADDRESS, hash));
+    let parent_root = rites.parent_beacon_root.map(|root| call(BEACON_ROOTS_ADDRESS, root));
+    let drain = rites.dao_drain.clone().map(|(from, to)| SystemTx::Drain { from, to });
+    parent_hash.into_iter().chain(parent_root).chain(drain)
+}
+
+fn after(after: &After) -> impl Iterator<Item = SystemTx> {
+    let queues: &[Address] = if after.requests { &QUEUES } else { &[] };
+    let calls = queues.iter().map(|to| SystemTx::Call { to: *to, data: Bytes::new(), optional: false });
     let credits = after.withdrawals.iter().chain(&after.rewards);
-    steps.extend(credits.map(|(address, wei)| SystemStep::Credit { to: *address, amount: U256::from(*wei) }));
-    steps
+    let credits: Vec<_> = credits.map(|(address, wei)| (*address, U256::from(*wei))).collect();
+    calls.chain((!credits.is_empty()).then_some(SystemTx::Credits(credits)))
 }
+
+/// Contracts that are called after the last transaction, in the order of their requests.
+const QUEUES: [Address; 2] = [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS];
 
 /// Takes final transactions in order: admission, results, running gas.
 struct InOrder<'a, 'd> {
     input: &'a BlockInput,
     first: TxIndex,
-    deliver: &'a mut Deliver<'d>,
+    deliver: Option<&'d mut Deliver<'d>>,
+    /// Most regular gas that one transaction uses (EIP-7825).
+    gas_cap: u64,
     results: Vec<TxResult>,
-    /// Outputs of the system calls after the last transaction.
+    /// Whether traces are wanted.
+    traced: bool,
+    traces: Vec<Vec<u8>>,
+    /// Outputs of the system transactions after the last user's, calls first.
     queues: Vec<Bytes>,
-    gas_used: u64,
+    /// All gas, up to Osaka.
+    regular_gas: u64,
+    state_gas: u64,
     blob_gas_used: u64,
 }
 
 impl<'a, 'd> InOrder<'a, 'd> {
-    fn new(input: &'a BlockInput, first: TxIndex, deliver: &'a mut Deliver<'d>) -> Self {
+    fn new(
+        input: &'a BlockInput,
+        first: TxIndex,
+        gas_cap: u64,
+        traced: bool,
+        deliver: Option<&'d mut Deliver<'d>>,
+    ) -> Self {
         InOrder {
             input,
             first,
             deliver,
+            gas_cap,
             results: Vec::with_capacity(input.txs.len()),
+            traced,
+            traces: Vec::new(),
             queues: Vec::new(),
-            gas_used: 0,
+            regular_gas: 0,
+            state_gas: 0,
             blob_gas_used: 0,
         }
     }
@@ -246,8 +283,9 @@ impl<'a, 'd> InOrder<'a, 'd> {
             results: self.results,
             changes: outcome.changes,
             requests,
-            gas_used: self.gas_used,
+            gas_used: self.regular_gas.max(self.state_gas),
             blob_gas_used: self.blob_gas_used,
+            traces: self.traces,
             stats: outcome.stats,
         })
     }
@@ -257,10 +295,8 @@ impl<'a, 'd> InOrder<'a, 'd> {
         if !self.input.rites.after.as_ref().is_some_and(|after| after.requests) {
             return Ok(Vec::new());
         }
-        let mut deposits = Vec::new();
         let logs = self.results.iter().flat_map(|result| &result.logs);
-        accumulate_deposits_from_logs(deposit_contract(self.input.chain_id), logs, &mut deposits)
-            .map_err(|error| error.to_string())?;
+        let deposits = deposit::deposits(deposit_contract(self.input.chain_id), logs)?;
         let kinds = [DEPOSIT_REQUEST_TYPE, WITHDRAWAL_REQUEST_TYPE, CONSOLIDATION_REQUEST_TYPE];
         let bodies = std::iter::once(Bytes::from(deposits)).chain(std::mem::take(&mut self.queues));
         let requests = kinds.into_iter().zip(bodies).filter(|(_, body)| !body.is_empty());
@@ -272,9 +308,16 @@ impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
     fn admit(&mut self, index: TxIndex) -> Result<(), EvmError> {
         let Place::Tx(tx) = self.place(index) else { return Ok(()) };
         let tx = &self.input.txs[tx];
-        let left = self.input.env.gas_limit.saturating_sub(self.gas_used);
-        if tx.gas_limit > left {
-            return Err(EvmError::BlockGasLimit { gas_limit: tx.gas_limit, left });
+        let (gas_limit, all) = (tx.gas_limit, self.input.env.gas_limit);
+        // EIP-8037: gas above the cap can only be state gas, of which the block has as much again.
+        let parted = self.input.spec.is_enabled_in(SpecId::AMSTERDAM);
+        let regular = if parted { gas_limit.min(self.gas_cap) } else { gas_limit };
+        let state = if parted { gas_limit } else { 0 };
+        for (most, used) in [(regular, self.regular_gas), (state, self.state_gas)] {
+            let left = all.saturating_sub(used);
+            if most > left {
+                return Err(EvmError::BlockGasLimit { gas_limit, left });
+            }
         }
         if let Some(most) = self.input.max_blob_gas {
             let (blob_gas, left) = (tx.total_blob_gas(), most.saturating_sub(self.blob_gas_used));
@@ -286,20 +329,34 @@ impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
     }
 
     fn commit(&mut self, index: TxIndex, effects: &mut Effects<EvmVm<'_>>) {
-        match effects.output.take() {
+        let (result, regular_gas, state_gas) = match effects.output.take() {
             Some(EvmOutput::User(result)) => {
-                let Place::Tx(tx) = self.place(index) else {
-                    unreachable!("a transaction's result at the place of a system call")
-                };
-                self.gas_used += result.gas_used;
-                self.blob_gas_used += self.input.txs[tx].total_blob_gas();
-                (self.deliver)(tx, &result);
-                self.results.push(result);
+                let gas = result.gas_used;
+                (result, gas, 0)
             }
-            Some(EvmOutput::System(outputs)) if self.place(index) == Place::After => self.queues = outputs,
-            Some(EvmOutput::System(_)) => {}
+            Some(EvmOutput::Stock(output)) => {
+                let StockOutput { result, regular_gas, state_gas, trace } = *output;
+                self.traces.extend(self.traced.then_some(trace));
+                (result, regular_gas, state_gas)
+            }
+            Some(EvmOutput::System(output)) => {
+                if self.place(index) == Place::After {
+                    self.queues.push(output);
+                }
+                return;
+            }
             None => unreachable!("a committed transaction has an output"),
+        };
+        let Place::Tx(tx) = self.place(index) else {
+            unreachable!("a transaction's result at the place of a system call")
+        };
+        self.regular_gas = self.regular_gas.saturating_add(regular_gas);
+        self.state_gas = self.state_gas.saturating_add(state_gas);
+        self.blob_gas_used += self.input.txs[tx].total_blob_gas();
+        if let Some(deliver) = &mut self.deliver {
+            deliver(tx, &result);
         }
+        self.results.push(result);
     }
 }
 

@@ -5,12 +5,15 @@ mod account;
 mod block;
 mod code;
 mod ctx;
+mod deposit;
 mod diff;
+mod eip1283;
 mod error;
 mod executor;
 mod handler;
 mod journal;
 mod key;
+mod stock;
 mod system;
 mod vm;
 
@@ -20,7 +23,10 @@ pub use block::{
 };
 pub use code::CodeCache;
 pub use error::EvmError;
-pub use executor::{BlockFailure, BlockOutput, Deliver, Place, execute_block, execute_block_with};
+pub use executor::{
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
+};
 pub use key::EvmKey;
-pub use system::{SYSTEM_CALL_GAS, SystemStep, SystemTx};
+pub use stock::{StockOutput, TraceOptions};
+pub use system::{SYSTEM_CALL_GAS, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

@@ -1,17 +1,19 @@
 //! The EVM as a [`Vm`]: one transaction on one view.
 
 use crate::{
-    BlockInput, CodeCache, EvmError, EvmKey, EvmValue, Status, SystemTx, TxResult,
+    BlockInput, CodeCache, EvmError, EvmKey, EvmValue, StockOutput, SystemTx, TraceOptions, TxResult,
     ctx::{Ctx, Instructions},
+    eip1283,
     handler::{Course, Fault, Machine},
     journal::{Arenas, Journal, JournalRules, Source},
+    stock::{self, Setting},
+    system,
 };
 use alloy_primitives::{B256, Bytes};
 use braid_core::{Effects, Hint, Mode, Stop, Trust, View, Vm};
 use parking_lot::Mutex;
 use revm::{
     context::{BlockEnv, CfgEnv, FrameStack, LocalContext, TxEnv},
-    context_interface::result::{ExecutionResult, Output},
     handler::{EthFrame, EthPrecompiles, Handler},
     interpreter::{
         instructions::{GasTable, gas_table_spec},
@@ -35,9 +37,11 @@ pub enum EvmTx {
 pub enum EvmOutput {
     /// The result of a user's transaction.
     User(TxResult),
-    /// Output of each call of a system transaction, in order; empty for one that was skipped or, being
-    /// optional, failed.
-    System(Vec<Bytes>),
+    /// The same from the second machine: see [`StockOutput`].
+    Stock(Box<StockOutput>),
+    /// Output of a system call; empty if it was skipped or, being optional, failed, and for what is no
+    /// call.
+    System(Bytes),
 }
 
 /// Rules that no fork selects.
@@ -48,12 +52,17 @@ pub struct EvmRules {
     pub eip7610: bool,
     /// Net gas metering of SSTORE as in Constantinople (EIP-1283), which Petersburg took back: revm knows
     /// Petersburg only, so Constantinople is `SpecId::PETERSBURG` with this. Off: the default.
+    ///
+    /// Means nothing from Istanbul on, which meters like this at other prices.
     pub eip1283: bool,
+    /// BLOCKHASH of a block whose hash is not listed fails as a state does that lacks something
+    /// ([`StoreError::Missing`](braid_core::StoreError)), instead of being zero. Off: the default.
+    pub listed_hashes_only: bool,
 }
 
 impl Default for EvmRules {
     fn default() -> Self {
-        EvmRules { eip7610: true, eip1283: false }
+        EvmRules { eip7610: true, eip1283: false, listed_hashes_only: false }
     }
 }
 
@@ -90,58 +99,69 @@ impl Default for EvmShared {
     }
 }
 
-/// The EVM, set up for one block.
+/// The EVM, set up for one block: two machines, one of which runs it.
+///
+/// Up to Osaka, and if nobody wants a trace, that is revm's interpreter on a journal of our own, which
+/// observes no more than matters. Otherwise it is revm with its own journal, on whole records.
 #[derive(Debug)]
 pub struct EvmVm<'b> {
     cfg: CfgEnv,
     gas: GasTable,
     rules: JournalRules,
+    eip1283: bool,
+    /// Whether the second machine runs users' transactions.
+    stock: bool,
+    trace: Option<TraceOptions>,
     precompiles: EthPrecompiles,
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
     block_hashes: &'b BTreeMap<u64, B256>,
+    listed_hashes_only: bool,
     shared: &'b EvmShared,
 }
 
 impl<'b> EvmVm<'b> {
     /// Sets up for `input`. The block's gas and blob limits are for the caller to enforce, in order;
     /// [`CfgEnv::max_blobs_per_tx`] is, if [`Self::with_cfg`] sets it.
-    ///
-    /// # Errors
-    /// [`EvmError::UnsupportedSpec`] for forks after Osaka.
-    pub fn new(shared: &'b EvmShared, input: &'b BlockInput) -> Result<Self, EvmError> {
+    pub fn new(shared: &'b EvmShared, input: &'b BlockInput) -> Self {
         let cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
         Self::with_cfg(shared, input, cfg, input.rules)
     }
 
     /// As [`Self::new`], with `cfg` instead of what `input` implies, and `rules` of no fork.
-    ///
-    /// # Errors
-    /// [`EvmError::UnsupportedSpec`] for forks after Osaka.
-    pub fn with_cfg(
-        shared: &'b EvmShared,
-        input: &'b BlockInput,
-        mut cfg: CfgEnv,
-        rules: EvmRules,
-    ) -> Result<Self, EvmError> {
+    pub fn with_cfg(shared: &'b EvmShared, input: &'b BlockInput, mut cfg: CfgEnv, rules: EvmRules) -> Self {
         let spec = cfg.spec;
-        if spec.is_enabled_in(SpecId::AMSTERDAM) {
-            return Err(EvmError::UnsupportedSpec(spec));
-        }
         // Against what is left of the block's gas it is compared in order, elsewhere.
         cfg.disable_block_gas_limit = true;
+        let eip1283 = rules.eip1283 && !spec.is_enabled_in(SpecId::ISTANBUL);
+        if eip1283 {
+            eip1283::reprice(&mut cfg.gas_params);
+        }
+        let listed_hashes_only = rules.listed_hashes_only;
         let precompiles = EthPrecompiles::new(spec);
         let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles: precompiles.precompiles };
-        Ok(EvmVm {
+        EvmVm {
             gas: gas_table_spec(spec),
             rules,
+            eip1283,
+            stock: spec.is_enabled_in(SpecId::AMSTERDAM),
+            trace: None,
             precompiles,
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
+            listed_hashes_only,
             shared,
             cfg,
-        })
+        }
+    }
+
+    /// Traces users' transactions, each into its output.
+    #[must_use]
+    pub fn with_trace(mut self, options: TraceOptions) -> Self {
+        self.trace = Some(options);
+        self.stock = true;
+        self
     }
 
     /// The user's transaction that `tx` refers to.
@@ -150,6 +170,20 @@ impl<'b> EvmVm<'b> {
             EvmTx::User(index) => self.txs.get(*index as usize),
             EvmTx::System(_) => None,
         }
+    }
+
+    fn source<'a>(&'a self, view: &'a mut (dyn View<EvmKey, EvmValue> + 'a)) -> Source<'a> {
+        Source {
+            view,
+            codes: &self.shared.codes,
+            block_hashes: self.block_hashes,
+            listed_hashes_only: self.listed_hashes_only,
+        }
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        let (eip1283, eip7610) = (self.eip1283, self.rules.eip7610);
+        Setting { cfg: &self.cfg, env: self.env, eip1283, eip7610, trace: self.trace }
     }
 
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
@@ -162,13 +196,13 @@ impl<'b> EvmVm<'b> {
         effects: &mut Effects<Self>,
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
-        let source = Source { view, codes: &self.shared.codes, block_hashes: self.block_hashes };
+        let source = self.source(view);
         let journal = Journal::begin(source, worker.arenas.take().unwrap_or_default(), self.rules);
         let stacks = worker.stacks.take().unwrap_or_default();
         let mut evm = Machine {
             ctx: Ctx::new(self.env, tx, &self.cfg, journal, stacks.local),
             inspector: (),
-            instruction: Instructions::new(&self.gas),
+            instruction: Instructions::new(&self.gas, self.eip1283),
             precompiles: self.precompiles.clone(),
             frame_stack: stacks.frames,
         };
@@ -283,40 +317,37 @@ impl<'b> Vm for EvmVm<'b> {
                 let Some(tx) = self.txs.get(*index as usize) else {
                     return Err(Stop::Invalid(EvmError::NoSuchTransaction(*index)));
                 };
+                if self.stock {
+                    let output = stock::run_user(self.setting(), tx, self.source(view), &mut effects.writes)?;
+                    effects.work = output.result.gas_used;
+                    effects.output = Some(EvmOutput::Stock(Box::new(output)));
+                    return Ok(());
+                }
                 let result = self.run(worker, tx, view, effects, |evm| Course::new().run(evm))?;
-                let result = tx_result(result);
+                let result = stock::tx_result(result);
                 effects.work = result.gas_used;
                 effects.output = Some(EvmOutput::User(result));
             }
             EvmTx::System(system) => {
-                let environments = system.environments();
-                let nothing = TxEnv::default();
-                let tx = environments.first().unwrap_or(&nothing);
-                let (outputs, gas) =
-                    self.run(worker, tx, view, effects, |evm| system.run(evm, &environments))?;
+                let (output, gas) = match &**system {
+                    // Tracing does not concern system calls.
+                    SystemTx::Call { to, data, optional }
+                        if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) =>
+                    {
+                        let (setting, source) = (self.setting(), self.source(view));
+                        let result = stock::run_system(setting, *to, data, source, &mut effects.writes)?;
+                        system::ended(*to, *optional, result)?
+                    }
+                    SystemTx::Call { to, data, .. } => {
+                        let tx = stock::system_call(self.cfg.spec, *to, data.clone());
+                        self.run(worker, &tx, view, effects, |evm| system.run(evm))?
+                    }
+                    _ => self.run(worker, &TxEnv::default(), view, effects, |evm| system.run(evm))?,
+                };
                 effects.work = gas;
-                effects.output = Some(EvmOutput::System(outputs));
+                effects.output = Some(EvmOutput::System(output));
             }
         }
         Ok(())
-    }
-}
-
-fn tx_result(result: ExecutionResult) -> TxResult {
-    let gas_used = result.tx_gas_used();
-    match result {
-        ExecutionResult::Success { logs, output, .. } => {
-            let created = match &output {
-                Output::Create(_, address) => *address,
-                Output::Call(_) => None,
-            };
-            TxResult { status: Status::Success, gas_used, logs, output: output.into_data(), created }
-        }
-        ExecutionResult::Revert { logs, output, .. } => {
-            TxResult { status: Status::Revert, gas_used, logs, output, created: None }
-        }
-        ExecutionResult::Halt { logs, .. } => {
-            TxResult { status: Status::Halt, gas_used, logs, output: Bytes::new(), created: None }
-        }
     }
 }

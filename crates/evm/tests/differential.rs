@@ -3,7 +3,7 @@
 mod common;
 
 use braid_core::{Stop, Vm};
-use braid_evm::{EvmOutput, EvmShared, EvmTx, EvmVm};
+use braid_evm::{BlockInput, EvmOutput, EvmShared, EvmTx, EvmVm, TraceOptions, TxResult};
 use common::{Rng, World, block, execute, generate, reference::Reference};
 
 /// Runs one random block. Every failure names `seed`.
@@ -17,15 +17,17 @@ fn run(seed: u64, shared: &EvmShared) -> (u64, u64) {
         let at = format!("seed {seed} {spec:?} transaction {number}");
         let tx = generate::transaction(&mut rng, spec, &world);
         let input = block(spec, vec![tx]);
-        let vm = EvmVm::new(shared, &input).expect("a supported fork");
+        let vm = EvmVm::new(shared, &input);
         let mut worker = vm.worker();
         let (ours, view) = execute(&vm, &mut worker, &EvmTx::User(0), &world, true);
         assert!(view.assumed.is_empty(), "{at}");
         let theirs = reference.transact(&input, &input.txs[0]);
         match (&ours, &theirs) {
             (Ok(effects), Ok(result)) => {
-                assert_eq!(effects.output, Some(EvmOutput::User(result.clone())), "{at}");
+                assert_eq!(common::user_result(effects), *result, "{at}");
+                let before = world.clone();
                 world.apply(&effects.writes);
+                traced(shared, &input, &before, &world, result, &at);
                 valid += 1;
             }
             (Err(Stop::Invalid(ours)), Err(theirs)) => {
@@ -37,6 +39,30 @@ fn run(seed: u64, shared: &EvmShared) -> (u64, u64) {
         assert_states(&world, &reference, &at);
     }
     (valid, invalid)
+}
+
+/// On the second machine, with a tracer, the same comes out.
+fn traced(
+    shared: &EvmShared,
+    input: &BlockInput,
+    before: &World,
+    after: &World,
+    result: &TxResult,
+    at: &str,
+) {
+    // Now and then with an empty cache of codes, so that they are read.
+    let fresh = EvmShared::default();
+    let shared = if result.gas_used.is_multiple_of(4) { &fresh } else { shared };
+    let vm = EvmVm::new(shared, input).with_trace(TraceOptions::default());
+    let (effects, _) = execute(&vm, &mut vm.worker(), &EvmTx::User(0), before, true);
+    let effects = effects.unwrap_or_else(|stop| panic!("{at} traced: {stop:?}"));
+    let Some(EvmOutput::Stock(output)) = &effects.output else { panic!("{at}: {:?}", effects.output) };
+    assert_eq!(output.result, *result, "{at} traced");
+    let trace = std::str::from_utf8(&output.trace).expect("text");
+    assert!(trace.lines().count() > 0 && trace.lines().all(|line| line.starts_with('{')), "{at}: {trace}");
+    let mut world = before.clone();
+    world.apply(&effects.writes);
+    assert_eq!(world.state(), after.state(), "{at} traced");
 }
 
 fn assert_states(world: &World, reference: &Reference, at: &str) {

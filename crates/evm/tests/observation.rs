@@ -78,7 +78,7 @@ impl Case {
     }
 
     fn vm(&self) -> EvmVm<'_> {
-        EvmVm::new(&self.shared, &self.input).expect("a supported fork")
+        EvmVm::new(&self.shared, &self.input)
     }
 
     fn seen(&self, address: Address) -> Option<EvmSeen> {
@@ -322,9 +322,8 @@ fn storage_left_behind_is_a_collision_unless_switched_off() {
     case.world.set_slot(place, 1, 1);
     assert_eq!(case.status(), Status::Halt);
     let cfg = CfgEnv::new_with_spec(SpecId::LONDON).with_chain_id(1);
-    let vm =
-        EvmVm::with_cfg(&case.shared, &case.input, cfg, EvmRules { eip7610: false, ..EvmRules::default() })
-            .unwrap();
+    let rules = EvmRules { eip7610: false, ..EvmRules::default() };
+    let vm = EvmVm::with_cfg(&case.shared, &case.input, cfg, rules);
     let (result, view) = execute(&vm, &mut vm.worker(), &EvmTx::User(0), &case.world, false);
     let Some(EvmOutput::User(result)) = result.unwrap().output else { panic!("a user's transaction") };
     assert_eq!((result.status, result.created), (Status::Success, Some(place)));
@@ -416,12 +415,4 @@ fn block_hashes_come_from_the_input() {
     assert_eq!(written(&case), U256::from(992 * 77));
     case.input.block_hashes.remove(&992);
     assert_eq!(written(&case), U256::ZERO);
-}
-
-#[test]
-fn a_newer_fork_is_refused() {
-    let case = case(SpecId::OSAKA, tx(CONTRACT, 0));
-    let input = BlockInput { spec: SpecId::AMSTERDAM, ..case.input.clone() };
-    let error = EvmVm::new(&case.shared, &input).err();
-    assert_eq!(error, Some(EvmError::UnsupportedSpec(SpecId::AMSTERDAM)));
 }

@@ -80,7 +80,7 @@ fn run(seed: u64, shared: &EvmShared, tally: &mut Tally) {
         let at = format!("seed {seed} {spec:?} transaction {number}");
         let tx = generate::transaction(&mut rng, spec, &world);
         let input = block(spec, vec![tx]);
-        let vm = EvmVm::new(shared, &input).expect("a supported fork");
+        let vm = EvmVm::new(shared, &input);
         let mut worker = vm.worker();
         let tx = EvmTx::User(0);
         let (last, _) = execute(&vm, &mut worker, &tx, &world, true);
@@ -142,10 +142,10 @@ fn a_view_may_stop_an_execution_anywhere() {
     let shared = EvmShared::default();
     for seed in 0..400 {
         let mut rng = Rng(seed);
-        let spec = *rng.pick(&[SpecId::HOMESTEAD, SpecId::BERLIN, SpecId::OSAKA]);
+        let spec = *rng.pick(&[SpecId::HOMESTEAD, SpecId::BERLIN, SpecId::OSAKA, SpecId::AMSTERDAM]);
         let world = generate::world(&mut rng, spec);
         let input = block(spec, vec![generate::transaction(&mut rng, spec, &world)]);
-        let vm = EvmVm::new(&shared, &input).expect("a supported fork");
+        let vm = EvmVm::new(&shared, &input);
         let mut worker = vm.worker();
         let tx = EvmTx::User(0);
         // Once to fill the caches: code is read only if it is in none.

@@ -194,7 +194,7 @@ fn measure(make: fn(u64, u64) -> TxEnv, rounds: u64, apply: bool) -> [f64; 2] {
     let input = block(SpecId::CANCUN, txs);
     let (mut fast, db) = worlds();
     let shared = EvmShared::default();
-    let vm = EvmVm::new(&shared, &input).expect("a supported fork");
+    let vm = EvmVm::new(&shared, &input);
     let mut worker = vm.worker();
     let mut effects = Effects::default();
     // Nonces are predicted, so every transaction is valid on the state before the first one, too.

@@ -7,8 +7,8 @@
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
 use braid_core::{Cause, Control, Reader, Scheduler, State, StoreError};
 use braid_evm::{
-    AccountState, BlockFailure, BlockInput, EvmKey, EvmShared, EvmValue, ExecutedBlock, Place, TxResult,
-    execute_block, execute_block_with,
+    AccountState, BlockFailure, BlockInput, EvmKey, EvmShared, EvmValue, ExecOptions, ExecutedBlock, Place,
+    TxResult, execute_block, execute_block_with,
 };
 use braid_sched::{BlockStm, Pool, Serial};
 use revm::{
@@ -226,8 +226,9 @@ impl Node {
         deliver: &mut (dyn FnMut(usize, &TxResult) + Send),
     ) -> Result<ExecutedBlock, Error> {
         let (input, state) = (input_of(block), self.db.snapshot());
+        let options = ExecOptions { deliver: Some(deliver), ..ExecOptions::default() };
         let output =
-            execute_block_with(&self.scheduler, &self.shared, &input, &state, &(), control, deliver)?;
+            execute_block_with(options, &self.scheduler, &self.shared, &input, &state, &(), control)?;
         let executed = output.into_block(&state)?;
         self.db.commit(&executed);
         Ok(executed)

@@ -1,7 +1,7 @@
 //! What a profile is, and how its engine is driven.
 
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockInput, ExecutedBlock};
+use braid_evm::{BlockInput, ExecutedBlock, TraceOptions};
 use braid_work::PreState;
 
 /// How much of the system it is named after a profile really is.
@@ -110,6 +110,9 @@ pub trait Executed: Send {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
 }
 
+/// A block executed with traces: one for each transaction, of one JSON object a line (EIP-3155).
+pub type Traced = (Box<dyn Executed>, Vec<Vec<u8>>);
+
 /// An engine ready to run blocks: threads started, arenas possibly warm.
 pub trait Engine: Send {
     /// Executes one block on `pre`. This call is the timed region.
@@ -122,6 +125,18 @@ pub trait Engine: Send {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError>;
+
+    /// As [`Self::execute`], with a trace of every transaction, in block order; `None` if this engine
+    /// cannot trace. A traced block has the results of an untraced one, but not its cost.
+    fn execute_traced(
+        &mut self,
+        _input: &BlockInput,
+        _pre: &PreState,
+        _options: TraceOptions,
+        _control: &Control<'_>,
+    ) -> Option<Result<Traced, ExecError>> {
+        None
+    }
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}

@@ -60,6 +60,7 @@ impl Executed for LeanExecuted {
             stats: Stats { executions: block.results.len() as u64, ..Stats::default() },
             results: block.results.into_iter().map(tx_result).collect(),
             requests: block.requests,
+            gas_used: block.gas_used,
             ..ExecutedBlock::default()
         };
         for (address, account) in block.cache.accounts {
@@ -121,7 +122,8 @@ fn exec_error(error: LeanError) -> ExecError {
         LeanError::Tx(tx, error) => match *error {
             EVMError::Database(error) => ExecError::Store { tx: Some(tx), error: error.0 },
             EVMError::Transaction(error) => invalid(tx, EvmError::Transaction(error)),
-            other => ExecError::Invalid { tx, kind: "machine", reason: other.to_string() },
+            EVMError::Header(error) => invalid(tx, EvmError::Header(error)),
+            other => invalid(tx, EvmError::Other(other.to_string())),
         },
     }
 }

@@ -13,7 +13,7 @@ mod registry;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
+pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Traced};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};

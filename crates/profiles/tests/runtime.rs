@@ -4,7 +4,9 @@
 mod common;
 
 use braid_core::{Cause, Control, Reader, Scheduler, State, StoreError};
-use braid_evm::{BlockOutput, EvmKey, EvmShared, EvmValue, ExecutedBlock, execute_block, execute_block_with};
+use braid_evm::{
+    BlockOutput, EvmKey, EvmShared, EvmValue, ExecOptions, ExecutedBlock, execute_block, execute_block_with,
+};
 use braid_profiles::{ExecError, PROFILES};
 use braid_sched::{BlockStm, Occ, Pool, Serial};
 use braid_work::PreState;
@@ -323,7 +325,8 @@ fn results_arrive_in_order_while_later_transactions_still_run() {
                 let mut deliver = |index: usize, result: &braid_evm::TxResult| {
                     told.send((index, result.clone())).expect("the receiver lives as long as the block");
                 };
-                execute_block_with(&scheduler, &shared, &world.input, &world.pre, &(), &control, &mut deliver)
+                let options = ExecOptions { deliver: Some(&mut deliver), ..ExecOptions::default() };
+                execute_block_with(options, &scheduler, &shared, &world.input, &world.pre, &(), &control)
             });
             let mut arrived = Vec::new();
             while let Some((index, result)) = results.recv().await {
@@ -349,7 +352,8 @@ fn a_consumer_that_panics_leaves_pool_and_scheduler_usable() {
             let mut deliver = |index: usize, _: &braid_evm::TxResult| assert_ne!(index, 11, "enough");
             let failed = catch_unwind(AssertUnwindSafe(|| {
                 let control = Control::default();
-                execute_block_with(&stm, &shared, &world.input, &world.pre, &(), &control, &mut deliver)
+                let options = ExecOptions { deliver: Some(&mut deliver), ..ExecOptions::default() };
+                execute_block_with(options, &stm, &shared, &world.input, &world.pre, &(), &control)
             }));
             let panic = failed.expect_err("the consumer's panic");
             let message = panic.downcast_ref::<String>().expect("a message");

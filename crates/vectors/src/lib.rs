@@ -7,12 +7,14 @@
 
 pub mod archive;
 mod case;
+pub mod chain;
 pub mod compare;
 mod error;
 pub mod exception;
 mod fault;
 mod json;
 mod load;
+pub mod packed;
 pub mod plain;
 mod root;
 mod run;

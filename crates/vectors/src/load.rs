@@ -1,6 +1,6 @@
 //! Which form a file of vectors has, and its cases.
 
-use crate::{Case, CaseKind, PlainCase, VectorError, json, plain, state, transaction};
+use crate::{Case, CaseKind, PlainCase, VectorError, chain, json, plain, state, transaction};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -50,6 +50,7 @@ pub fn load(label: &Arc<str>, bytes: &[u8]) -> Result<Vec<Case>, VectorError> {
     let names = || units.keys().cloned();
     match first {
         keys if keys.has(&["post", "transaction"]) => state::cases(label, bytes),
+        keys if keys.has(&["genesisBlockHeader", "blocks"]) => chain::cases(label, bytes),
         keys if keys.has(&["txbytes", "result"]) => transaction::cases(label, bytes),
         keys if keys.has(&["parentDifficulty"]) => plain::difficulty_cases(label, bytes),
         keys if keys.has(&["in", "out"]) => plain::rlp_cases(label, bytes),

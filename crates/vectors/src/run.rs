@@ -2,7 +2,7 @@
 
 use crate::{
     Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, TransactionCase, TransactionExpect,
-    VectorError, Verdict,
+    VectorError, Verdict, chain,
     compare::{difference, groups},
     exception::{Reason, tx},
     logs_hash, skips,
@@ -72,6 +72,7 @@ impl<'a> Runner<'a> {
         }
         match &case.kind {
             CaseKind::State(state) => self.state(case, state),
+            CaseKind::Chain(chain) => chain::run(chain, &case.file, &mut self.seats, &self.options),
             CaseKind::Transaction(transaction) => self.transaction(case, transaction),
             CaseKind::Plain(plain) => Verdict::checked(plain.check()),
         }

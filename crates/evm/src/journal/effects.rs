@@ -24,14 +24,12 @@ impl Journal<'_> {
         }
     }
 
-    /// Credits an account without reading it, unless it is loaded.
+    /// Credits an account without reading it, unless it is loaded. Comes after everything else that
+    /// the transaction does to the account, and once.
     pub(crate) fn credit_blindly(&mut self, address: Address, amount: U256) {
-        if let Some(at) = self.arenas.find(&address) {
-            self.credit(at, amount);
-        } else if let Some((_, sum)) = self.arenas.blind.iter_mut().find(|(to, _)| *to == address) {
-            super::arena::add(sum, amount);
-        } else {
-            self.arenas.blind.push((address, amount));
+        match self.arenas.find(&address) {
+            Some(at) => drop(self.credit(at, amount)),
+            None => self.arenas.blind.push((address, amount)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Journal, Stopped,
-    arena::{Undo, add},
+    arena::Undo,
     entry::{AccountEntry, SlotEntry},
     mismatch, missing_code,
 };
@@ -70,19 +70,7 @@ impl Journal<'_> {
         let id = self.arenas.id;
         let at = self.arenas.push_account(address);
         self.arenas.entry_mut(at).reset(address, read.id, initial, id);
-        if !self.arenas.blind.is_empty() {
-            self.settle_blind(address, at);
-        }
         Ok(at)
-    }
-
-    /// Hands an account what it was credited before it was loaded.
-    fn settle_blind(&mut self, address: Address, at: u32) {
-        let Some(credit) = self.arenas.blind.iter().position(|(to, _)| *to == address) else { return };
-        let (_, amount) = self.arenas.blind.remove(credit);
-        let entry = self.arenas.entry_mut(at);
-        add(&mut entry.account.info.balance, amount);
-        entry.account.mark_touch();
     }
 
     /// The sender's account, with `nonce` for its nonce: predicted, unless the view is final.

@@ -14,7 +14,7 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 
-pub const SPECS: [SpecId; 14] = [
+pub const SPECS: [SpecId; 15] = [
     SpecId::FRONTIER,
     SpecId::HOMESTEAD,
     SpecId::TANGERINE,
@@ -29,6 +29,7 @@ pub const SPECS: [SpecId; 14] = [
     SpecId::CANCUN,
     SpecId::PRAGUE,
     SpecId::OSAKA,
+    SpecId::AMSTERDAM,
 ];
 
 const SENDERS: u64 = 5;

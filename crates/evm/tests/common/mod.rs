@@ -6,7 +6,9 @@ pub mod reference;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use braid_core::{Effects, Halt, Read, ReadId, Stop, Value, View, Vm, Write};
-use braid_evm::{AccountState, BlockInput, EvmError, EvmKey, EvmSeen, EvmTx, EvmValue, EvmVm, Rites};
+use braid_evm::{
+    AccountState, BlockInput, EvmError, EvmKey, EvmOutput, EvmSeen, EvmTx, EvmValue, EvmVm, Rites, TxResult,
+};
 use revm::{
     bytecode::Bytecode,
     context::{BlockEnv, TxEnv},
@@ -219,6 +221,15 @@ pub fn execute<'b, 'w>(
     let mut effects = Effects::default();
     let result = vm.execute(worker, tx, &mut view, &mut effects);
     (result.map(|()| effects), view)
+}
+
+/// The result of a user's transaction, whichever machine ran it.
+pub fn user_result(effects: &Effects<EvmVm<'_>>) -> TxResult {
+    match &effects.output {
+        Some(EvmOutput::User(result)) => result.clone(),
+        Some(EvmOutput::Stock(output)) => output.result.clone(),
+        other => panic!("not a user's transaction: {other:?}"),
+    }
 }
 
 /// Everything about an execution, to be compared.

@@ -9,6 +9,7 @@ use revm::{
     context::{CfgEnv, TxEnv},
     context_interface::result::{EVMError, ExecutionResult, Output},
     handler::{Handler, MainnetHandler, SYSTEM_ADDRESS, SystemCallTx},
+    primitives::hardfork::SpecId,
     state::{AccountInfo, EvmState},
 };
 use std::{
@@ -94,7 +95,9 @@ impl Reference {
             let context = Context::mainnet().with_db(&mut *self).with_cfg(cfg).with_block(block.env.clone());
             let mut evm = context.build_mainnet();
             evm.ctx.tx = TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, to, data);
-            evm.ctx.tx.gas_limit = SYSTEM_CALL_GAS;
+            if !block.spec.is_enabled_in(SpecId::AMSTERDAM) {
+                evm.ctx.tx.gas_limit = SYSTEM_CALL_GAS;
+            }
             let mut handler = MainnetHandler::<_, EVMError<Infallible>, _>::default();
             let result = handler.run_system_call(&mut evm).expect("a system call is valid");
             (result, evm.finalize())

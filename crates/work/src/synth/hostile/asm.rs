@@ -140,7 +140,10 @@ mod tests {
     #[test]
     fn code_is_what_it_says() {
         let code = Asm::default().push(0).push(0x1234).if_zero(|asm| asm.op(&[op::STOP])).code();
-        assert_eq!(code.as_ref(), [0x60, 0, 0x61, 0x12, 0x34, 0x61, 0, 10, op::JUMPI, op::STOP, op::JUMPDEST]);
+        assert_eq!(
+            code.as_ref(),
+            [0x60, 0, 0x61, 0x12, 0x34, 0x61, 0, 10, op::JUMPI, op::STOP, op::JUMPDEST]
+        );
     }
 
     #[test]

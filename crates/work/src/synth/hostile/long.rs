@@ -23,18 +23,20 @@ fn step_code() -> Asm {
 /// See [`super::Hostile::Cascade`].
 pub(super) struct Cascade {
     contract: Address,
+    /// How many reads in a hundred come early: they have the longest time to go wrong.
+    early: u64,
 }
 
 impl Cascade {
-    pub(super) fn new(yard: &mut Yard) -> Self {
-        Cascade { contract: yard.contract("cascade", step_code().code(), &[]) }
+    pub(super) fn new(yard: &mut Yard, seed: u64) -> Self {
+        let contract = yard.contract("cascade", step_code().code(), &[]);
+        Cascade { contract, early: if seed.is_multiple_of(2) { 20 } else { 100 } }
     }
 }
 
 impl Scene for Cascade {
     fn step(&mut self, yard: &mut Yard, index: u64) {
-        // Mostly late; an early read has the longest time to go wrong.
-        let (before, between) = if yard.rng.percent(80) { (LONG, SHORT) } else { (SHORT, LONG) };
+        let (before, between) = if yard.rng.percent(self.early) { (SHORT, LONG) } else { (LONG, SHORT) };
         let back = 1 + yard.rng.below(2).min(index);
         let data = numbers(&[before, index + 2 - back, between, index + 2, SHORT]);
         yard.call(self.contract, data, LONG_GAS);
@@ -68,6 +70,8 @@ impl Scene for Hot {
 pub(super) struct Revalidate {
     reader: Address,
     chain: Address,
+    /// How many slow writers come before everything else; without any, they come in between.
+    slow: u64,
 }
 
 impl Revalidate {
@@ -85,25 +89,31 @@ impl Revalidate {
         sum.push(0).op(&[op::MLOAD]).arg(2).op(&[op::SSTORE, op::STOP])
     }
 
-    /// As [`step_code`], with the region's contract called at the end: the rest of the input is for it.
+    /// Adds to slot 0, with work between read and write, then calls the region's contract. Input: the work,
+    /// then what is for that contract.
     fn chain_code(reader: Address) -> Asm {
-        let work = Asm::default().arg(0).burn().sload(0).push(1).op(&[op::ADD]).sstore(0);
+        let work = Asm::default().sload(0).push(1).op(&[op::ADD]).arg(0).burn().sstore(0);
         let copy = work.push(160).push(32).push(0).op(&[op::CALLDATACOPY]);
         copy.push_address(reader).call(160).op(&[op::STOP])
     }
 
-    pub(super) fn new(yard: &mut Yard) -> Self {
+    pub(super) fn new(yard: &mut Yard, seed: u64) -> Self {
         let slots: Vec<(u64, u64)> = (0..=Self::REGION).map(|slot| (slot, 1 + slot % 2)).collect();
         let reader = yard.contract("region", Self::code().code(), &slots);
         let chain = yard.contract("region chain", Self::chain_code(reader).code(), &[(0, 1)]);
-        Revalidate { reader, chain }
+        Revalidate { reader, chain, slow: (seed % 2) * yard.count / 8 }
     }
 }
 
 impl Scene for Revalidate {
     fn step(&mut self, yard: &mut Yard, index: u64) {
         let (slot, value) = (yard.rng.below(Self::REGION), 1 + yard.rng.below(2));
-        match yard.rng.below(8) {
+        let turn = match self.slow {
+            0 => yard.rng.below(8),
+            slow if index < slow => 0,
+            _ => 1 + yard.rng.below(7),
+        };
+        match turn {
             // One of them after the other, however many threads there are.
             0 => {
                 let data = numbers(&[4 * LONG, 0, 0, 0, slot, value]);

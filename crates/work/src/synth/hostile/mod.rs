@@ -19,12 +19,12 @@ pub const MAX_HOSTILE_TXS: u64 = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hostile {
     /// Abort cascades: each transaction reads, late in a long execution, what the one before it wrote, at a
-    /// location that nobody else reads.
+    /// location that nobody else reads. In every other seed it reads early, and writes late.
     Cascade,
     /// Hot keys: a few locations that all read and write with much work before, between and after.
     Hot,
     /// Bait for quadratic revalidation: reads of hundreds of slots, into which small writers and long chains
-    /// of slow ones write, often what is there already.
+    /// of slow ones write, often what is there already. In every other seed all slow writers come first.
     Revalidate,
     /// Nested calls that write much and revert.
     Revert,
@@ -116,10 +116,13 @@ trait Scene {
 /// Generates a block of `count` transactions.
 pub(super) fn block(kind: Hostile, count: u64, seed: u64) -> Generated {
     let mut yard = Yard::new(seed, count);
-    let mut spec = SpecId::OSAKA;
+    // Destruction is what Cancun changed (EIP-6780).
+    let mortal = kind == Hostile::Beneficiary && seed % 3 == 2;
+    let spec = if mortal || kind == Hostile::Rebirth { SpecId::SHANGHAI } else { SpecId::OSAKA };
     let mut scenes: Vec<Box<dyn Scene>> = match kind {
-        Hostile::Mixed => MIXED.iter().map(|kind| scene(*kind, &mut yard, &mut spec, seed)).collect(),
-        one => vec![scene(one, &mut yard, &mut spec, seed)],
+        Hostile::Beneficiary if mortal => vec![Box::new(people::Beneficiary::mortal(&mut yard))],
+        Hostile::Mixed => MIXED.iter().map(|kind| scene(*kind, &mut yard, seed)).collect(),
+        one => vec![scene(one, &mut yard, seed)],
     };
     let mut steps = vec![0; scenes.len()];
     for _ in 0..count {
@@ -143,22 +146,14 @@ const MIXED: [Hostile; 9] = [
     Hostile::Deploy,
 ];
 
-fn scene(kind: Hostile, yard: &mut Yard, spec: &mut SpecId, seed: u64) -> Box<dyn Scene> {
+fn scene(kind: Hostile, yard: &mut Yard, seed: u64) -> Box<dyn Scene> {
     match kind {
-        Hostile::Cascade => Box::new(long::Cascade::new(yard)),
+        Hostile::Cascade => Box::new(long::Cascade::new(yard, seed)),
         Hostile::Hot => Box::new(long::Hot::new(yard)),
-        Hostile::Revalidate => Box::new(long::Revalidate::new(yard)),
+        Hostile::Revalidate => Box::new(long::Revalidate::new(yard, seed)),
         Hostile::Revert => Box::new(long::Revert::new(yard)),
-        Hostile::Destruct => Box::new(codes::Phoenix::new(yard)),
-        Hostile::Rebirth => {
-            *spec = SpecId::SHANGHAI;
-            Box::new(codes::Phoenix::new(yard))
-        }
+        Hostile::Destruct | Hostile::Rebirth => Box::new(codes::Phoenix::new(yard)),
         Hostile::Tiny => Box::new(people::Tiny::new(yard)),
-        Hostile::Beneficiary if *spec == SpecId::OSAKA && seed % 3 == 2 => {
-            *spec = SpecId::SHANGHAI;
-            Box::new(people::Beneficiary::mortal(yard))
-        }
         Hostile::Beneficiary if seed % 3 == 1 => Box::new(people::Beneficiary::contract(yard)),
         Hostile::Beneficiary => Box::new(people::Beneficiary::person(yard)),
         Hostile::Delegate => Box::new(people::Delegate::new(yard)),

@@ -33,22 +33,25 @@ pub(super) struct Yard {
     pub(super) pre: PreState,
     pub(super) txs: Vec<TxEnv>,
     pub(super) beneficiary: Address,
+    /// Transactions that the block is to have.
+    pub(super) count: u64,
     senders: Vec<Address>,
     nonces: BTreeMap<Address, u64>,
 }
 
 impl Yard {
-    /// An empty block that is to have `txs` transactions.
-    pub(super) fn new(seed: u64, txs: u64) -> Self {
+    /// An empty block that is to have `count` transactions.
+    pub(super) fn new(seed: u64, count: u64) -> Self {
         let mut yard = Yard {
             rng: Rng::new(seed),
             pre: PreState::default(),
             txs: Vec::new(),
             beneficiary: address("beneficiary", 0),
+            count,
             senders: Vec::new(),
             nonces: BTreeMap::new(),
         };
-        yard.senders = yard.people("sender", txs.clamp(8, SENDERS));
+        yard.senders = yard.people("sender", count.clamp(8, SENDERS));
         yard
     }
 

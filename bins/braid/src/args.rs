@@ -13,6 +13,7 @@ Exit codes:
   2    wrong command line
   3    a parallel engine alone was wrong: its result is not that of the serial one
   4    nothing selected
+  100  test vectors failed
   130  interrupted";
 
 /// Run the transactions of a block in parallel, with exactly the result of running them one by one.
@@ -47,8 +48,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Time profiles against a reference, paired and interleaved.
     Compare(CompareArgs),
+    /// Write blocks of a node as cases, checked as they arrive.
+    Fetch(crate::fetch::FetchArgs),
+    /// Run official test vectors on every profile.
+    Test(TestArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
+    /// Carry a state over one block, as `evm t8n` does.
+    T8n(crate::t8n::T8nArgs),
 }
 
 /// What a result is held against.
@@ -64,7 +71,8 @@ pub(crate) enum Check {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`.
+    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`;
+    /// `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.
@@ -99,6 +107,10 @@ pub(crate) struct CompareArgs {
     /// Numbers of threads, comma separated, at most 256 each; 0: one per physical core.
     #[arg(long, short = 'j', value_name = "N,..", value_delimiter = ',', default_values_t = [1u16, 0], value_parser = threads())]
     pub(crate) threads: Vec<u16>,
+    /// Print as well what the profiles cost: processor time and memory as multiples of the reference's, and
+    /// executions per transaction.
+    #[arg(long)]
+    pub(crate) costs: bool,
     /// The profile that the others are compared with.
     #[arg(long, value_name = "NAME", default_value = crate::ORACLE)]
     pub(crate) reference: String,
@@ -121,6 +133,39 @@ pub(crate) struct CompareArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    /// Archives (`.tar.zst`, `.tar`), folders or JSON files in the forms of ethereum/tests, legacytests
+    /// and EEST.
+    #[arg(required = true)]
+    pub(crate) path: Vec<PathBuf>,
+    /// A profile, or all of them. The yardstick `lean` always takes part.
+    #[arg(long, value_name = "NAME|all", default_value = "all")]
+    pub(crate) profile: String,
+    /// Numbers of threads, comma separated, at most 256 each; 0: one per physical core.
+    #[arg(long, short = 'j', value_name = "N,..", value_delimiter = ',', default_values_t = [1u16, 2, 8], value_parser = threads())]
+    pub(crate) threads: Vec<u16>,
+    /// Only cases whose `file::name` this regular expression matches.
+    #[arg(long, value_name = "RE")]
+    pub(crate) filter: Option<String>,
+    /// All cases, not a sample.
+    #[arg(long, conflicts_with = "sample")]
+    pub(crate) full: bool,
+    /// Cases to take of each archive.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sample: u32,
+    /// Decides which cases a sample has, and shuffles schedules in builds with debug assertions; chosen
+    /// at random if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON document.
+    #[arg(long, conflicts_with = "jsonl")]
+    pub(crate) json: bool,
+    /// Print one JSON document for each case, then the one that `--json` prints.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ProfilesArgs {
     /// Only this one.
     pub(crate) name: Option<String>,
@@ -136,7 +181,7 @@ fn threads() -> clap::builder::RangedI64ValueParser<u16> {
 /// Longest time that `--for` takes.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "must be a whole number and a unit, as in 30s")?;

@@ -369,6 +369,8 @@ impl<'a> Bench<'a> {
         let seed = self.seed.wrapping_add(index as u64);
         let point = Estimate { value: 1.0, low: 1.0, high: 1.0 };
         let floor = paired_speedup(&reference, &measured.again.elapsed(), seed).unwrap_or(point);
+        let (reference_cpu, least) =
+            (measured.reference.cpu(), ready.first().map_or(1, |one| one.peak_bytes));
         for (place, one) in ready.iter().enumerate() {
             // The reference's own row shows its second run, paired like any other.
             let series: &Series = if place == 0 { &measured.again } else { &measured.contestants[place] };
@@ -393,7 +395,9 @@ impl<'a> Bench<'a> {
                 ci95: [speedup.low, speedup.high],
                 noise_floor: floor.half_width(),
                 cpu_ns: median(&series.cpu()).unwrap_or(0.0) as u64,
+                cpu_ratio: paired_speedup(&series.cpu(), &reference_cpu, seed).map(|ratio| ratio.value),
                 peak_bytes: one.peak_bytes,
+                memory_ratio: one.peak_bytes as f64 / least.max(1) as f64,
                 executions: one.stats.executions,
                 retries: one.stats.retries,
                 fallbacks: one.stats.fallbacks,
@@ -421,6 +425,9 @@ impl<'a> Bench<'a> {
         } else if !document.rows.is_empty() {
             let summary = summarize(&document.rows);
             ui.result(&render::compare(&document.reference, &document.rows, &summary, ui.color_out));
+            if args.costs {
+                ui.result(&render::costs(&document.reference, &document.rows, ui.color_out));
+            }
         }
         if nothing {
             ui.error("no input matched");

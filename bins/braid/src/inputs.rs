@@ -5,7 +5,7 @@ use crate::{
     world::{Case, Checked, Inputs, Refusal, Source},
 };
 use braid_evm::{BlockInput, ExecutedBlock};
-use braid_work::{PreState, SourceKind, WorkError};
+use braid_work::{PreState, SourceKind, WorkError, synth::Hostile};
 use std::{hint::black_box, path::Path, sync::Arc};
 
 /// The inputs of `braid-work`.
@@ -22,6 +22,9 @@ impl Inputs for Library {
             let mut found = load(Path::new(file))?;
             found.retain(|source| source.name().ends_with(&format!("#{number}")));
             return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
+        }
+        if let Some(sources) = hostile(text) {
+            return Ok(sources);
         }
         match workload(text) {
             Ok(source) => Ok(vec![boxed(source)]),
@@ -51,6 +54,14 @@ fn missing(text: &str, reason: &str) -> Refusal {
         item: None,
         message: format!("{text}: {reason}"),
     })
+}
+
+/// What `hostile` and `hostile?seed=S` stand for: one block of each kind.
+fn hostile(text: &str) -> Option<Vec<Box<dyn Source>>> {
+    let seed = if text == "hostile" { "1" } else { text.strip_prefix("hostile?seed=")? };
+    let seed: u64 = seed.parse().ok()?;
+    let workload = |kind: Hostile| workload(&format!("hostile?kind={kind}&seed={seed}")).map(boxed).ok();
+    Hostile::ALL.into_iter().map(workload).collect()
 }
 
 /// Whether a text that is not a path is meant as a workload: a name, `?`, parameters.

@@ -104,8 +104,12 @@ pub(crate) struct CompareRow {
     pub(crate) noise_floor: f64,
     /// Median processor time of one execution, all threads.
     pub(crate) cpu_ns: u64,
+    /// Median of the paired ratios processor time / the reference's; null where the platform does not tell.
+    pub(crate) cpu_ratio: Option<f64>,
     /// Most heap in use above the start, of building the engine and executing the block once.
     pub(crate) peak_bytes: u64,
+    /// `peak_bytes` over the reference's.
+    pub(crate) memory_ratio: f64,
     /// Counted in one execution off the clock, as are the next two.
     pub(crate) executions: u64,
     pub(crate) retries: u64,

@@ -5,6 +5,7 @@ mod args;
 mod compare;
 mod diverge;
 mod engines;
+mod fetch;
 mod finish;
 mod inputs;
 mod json;
@@ -18,6 +19,8 @@ mod record;
 mod render;
 mod run;
 mod selection;
+mod t8n;
+mod test;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -50,10 +53,14 @@ pub(crate) enum Exit {
     Nothing,
     /// An input is invalid or unreadable, or a check failed.
     Failure,
+    /// Test vectors failed.
+    Tests,
     /// A parallel engine alone was wrong.
     Diverged,
     /// The command line is wrong.
     Usage,
+    /// As the tool that a command stands in for ends, with its number.
+    Tool(u8),
     /// Told to stop.
     Interrupted,
 }
@@ -72,6 +79,8 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Diverged => 3,
             Exit::Nothing => 4,
+            Exit::Tool(code) => code,
+            Exit::Tests => 100,
             Exit::Interrupted => 130,
         }
     }
@@ -137,7 +146,10 @@ pub(crate) fn command(
     match &cli.command {
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
+        Command::Fetch(args) => fetch::fetch(args, &session, ui),
+        Command::Test(args) => test::test(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
+        Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }
 

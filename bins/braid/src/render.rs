@@ -1,7 +1,10 @@
 //! Results for people: aligned tables. Not an interface; programs use `--json`.
 
-use crate::json::{CompareRow, ProfileEntry, RunResult, Status};
-use std::fmt::Write;
+use crate::{
+    json::{CompareRow, ProfileEntry, RunResult, Status},
+    test::report::ArchiveEntry,
+};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 /// Columns of text, aligned.
 struct Table {
@@ -82,6 +85,20 @@ pub(crate) fn run(results: &[RunResult], color: bool) -> String {
     let mut text = table.render();
     let _ = writeln!(text, "{ok} of {} ok", results.len());
     text
+}
+
+/// The table of `test`.
+pub(crate) fn test(archives: &[ArchiveEntry], color: bool) -> String {
+    let heads = ["<archive", "cases", "passed", "failed", "skipped", "executions", "time"];
+    let mut table = Table::new(&heads, color);
+    for one in archives {
+        let numbers = [one.passed + one.failed + one.skipped, one.passed, one.failed, one.skipped];
+        let mut cells = vec![short(&one.path)];
+        cells.extend(numbers.iter().chain([&one.executions]).map(u64::to_string));
+        cells.push(format!("{:.1}s", Duration::from_millis(one.elapsed_ms).as_secs_f64()));
+        table.row(cells);
+    }
+    table.render()
 }
 
 fn status(status: Status, color: bool) -> String {
@@ -180,6 +197,35 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
         ]);
     }
     table.render()
+}
+
+/// What `compare --costs` adds: one line for each block, profile and number of threads, then the most that
+/// each profile cost. The reference's lines show what two equal engines come to.
+pub(crate) fn costs(reference: &str, rows: &[CompareRow], color: bool) -> String {
+    let per_tx = |row: &CompareRow| row.executions as f64 / row.txs.max(1) as f64;
+    let ratio = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}x"));
+    let heads = ["<block", "<profile", "threads", "cpu", "memory", "executions per tx"];
+    let mut table = Table::new(&heads, color);
+    let mut most: BTreeMap<(&str, usize), [f64; 3]> = BTreeMap::new();
+    for row in rows {
+        let costs = [row.cpu_ratio.unwrap_or(0.0), row.memory_ratio, per_tx(row)];
+        let seat = most.entry((&row.profile, row.threads)).or_default();
+        *seat = std::array::from_fn(|at| seat[at].max(costs[at]));
+        table.row(vec![
+            short(&row.input),
+            row.profile.clone(),
+            row.threads.to_string(),
+            ratio(row.cpu_ratio),
+            ratio(Some(row.memory_ratio)),
+            format!("{:.2}", per_tx(row)),
+        ]);
+    }
+    for ((profile, threads), [cpu, memory, executions]) in most {
+        let (cpu, memory) = (ratio(Some(cpu).filter(|cpu| *cpu > 0.0)), ratio(Some(memory)));
+        let cells = ["at most", profile, &threads.to_string(), &cpu, &memory, &format!("{executions:.2}")];
+        table.row(cells.map(str::to_owned).to_vec());
+    }
+    format!("costs, in multiples of {reference}\n{}", table.render())
 }
 
 /// The table of `profiles`, or all about the one there is.

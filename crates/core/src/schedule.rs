@@ -54,25 +54,32 @@ impl Control<'_> {
 }
 
 /// Why a block did not run to its end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Cause<E> {
     /// The transaction is invalid, or was not admitted.
+    #[error("invalid: {0}")]
     Invalid(E),
     /// The transaction needs something that the state cannot give.
+    #[error("the state cannot answer: {0}")]
     Store(StoreError),
     /// The VM panicked in this transaction; the message.
+    #[error("panicked: {0}")]
     Panicked(String),
     /// The transaction broke its own binding hint.
+    #[error("an access that its hint does not declare")]
     Undeclared,
     /// Cancelled before this transaction was final.
+    #[error("cancelled")]
     Cancelled,
     /// Out of time before this transaction was final.
+    #[error("the deadline has passed")]
     Deadline,
 }
 
 /// A block that did not run to its end. `tx` is the transaction that serial would name: the lowest
 /// one that fails. For [`Cause::Cancelled`] and [`Cause::Deadline`] it is the first that is not final.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("transaction {tx}: {cause}")]
 pub struct BlockError<E> {
     /// The transaction.
     pub tx: TxIndex,

@@ -31,6 +31,23 @@ pub struct BlockInput {
     pub rules: EvmRules,
 }
 
+impl BlockInput {
+    /// A block of nothing but `txs`: no hashes of earlier blocks, no limit on blob gas, no rites, default
+    /// rules. What differs is set afterwards, so that a field that a later version adds changes no caller.
+    pub fn new(chain_id: u64, spec: SpecId, env: BlockEnv, txs: Vec<TxEnv>) -> Self {
+        BlockInput {
+            chain_id,
+            spec,
+            env,
+            txs,
+            block_hashes: BTreeMap::new(),
+            max_blob_gas: None,
+            rites: Rites::default(),
+            rules: EvmRules::default(),
+        }
+    }
+}
+
 /// What a block does to the state besides its transactions. A block of which only the transactions are
 /// known (`transactions_only` cases, bare environments) leaves `after` out.
 #[derive(Clone, Debug, Default)]

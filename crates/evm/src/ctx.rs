@@ -7,6 +7,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Log, U256};
 use revm::{
+    Database as _,
     bytecode::opcode::{CALL, CREATE, CREATE2, EXTCODEHASH, SSTORE},
     context::{BlockEnv, CfgEnv, LocalContext, TxEnv},
     context_interface::{
@@ -168,7 +169,13 @@ impl Host for Ctx<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Option<B256> {
-        Some(self.journal.source.block_hashes.get(&number).copied().unwrap_or_default())
+        match self.journal.source.block_hash(number) {
+            Ok(hash) => Some(hash),
+            Err(stopped) => {
+                self.error = Err(stopped.into());
+                None
+            }
+        }
     }
 
     fn selfdestruct(

@@ -25,7 +25,7 @@ use revm::{
     context_interface::{Cfg, Transaction},
     primitives::hardfork::SpecId,
 };
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// An executed block, as the engine leaves it: results in order and one merged difference.
 #[derive(Debug)]
@@ -77,8 +77,19 @@ pub enum Place {
     After,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Before => f.write_str("before the first transaction"),
+            Place::Tx(tx) => write!(f, "transaction {tx}"),
+            Place::After => f.write_str("after the last transaction"),
+        }
+    }
+}
+
 /// Why a block was not executed to its end: the lowest failure, as serial sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{place}: {cause}")]
 pub struct BlockFailure {
     /// Where.
     pub place: Place,
@@ -87,12 +98,28 @@ pub struct BlockFailure {
 }
 
 /// What may be asked of an execution besides its result. Nothing of it changes the result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExecOptions {
+#[derive(Default)]
+pub struct ExecOptions<'a> {
     /// Trace every transaction, into [`BlockOutput::traces`]. Each execution writes a buffer of its own,
     /// so traces do not disturb any schedule; but they cost far more than the execution itself.
     pub trace: Option<TraceOptions>,
+    /// Takes each transaction's result, with its position among the block's transactions, in block order
+    /// and once, as soon as it is final and while later ones still run. Called by whichever worker made
+    /// the result final, never by two at a time; the schedule waits for it, so it should hand on what
+    /// takes long. What was delivered stays true of its transaction, but the block may still fail at a
+    /// later one, or at what follows the last.
+    pub deliver: Option<&'a mut Deliver<'a>>,
 }
+
+impl fmt::Debug for ExecOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deliver = self.deliver.is_some();
+        f.debug_struct("ExecOptions").field("trace", &self.trace).field("deliver", &deliver).finish()
+    }
+}
+
+/// Takes the final results of transactions in block order; see [`ExecOptions::deliver`].
+pub type Deliver<'a> = dyn FnMut(usize, &TxResult) + Send + 'a;
 
 /// Executes `input` on the state before it, under any schedule.
 ///
@@ -111,15 +138,18 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    execute_block_with(&ExecOptions::default(), scheduler, shared, input, state, probe, control)
+    execute_block_with(ExecOptions::default(), scheduler, shared, input, state, probe, control)
 }
 
 /// As [`execute_block`], with `options`.
 ///
 /// # Errors
-/// As [`execute_block`].
+/// As [`execute_block`]; the results of all transactions before the failing one have been delivered.
+///
+/// # Panics
+/// With the panic of [`ExecOptions::deliver`]; scheduler and state stay usable.
 pub fn execute_block_with<C, S, P>(
-    options: &ExecOptions,
+    options: ExecOptions<'_>,
     scheduler: &C,
     shared: &EvmShared,
     input: &BlockInput,
@@ -135,7 +165,8 @@ where
     let plan = Plan::of(input);
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-    let mut sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), options.trace.is_some());
+    let traced = options.trace.is_some();
+    let mut sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), traced, options.deliver);
     let mut vm = EvmVm::with_cfg(shared, input, cfg, input.rules);
     if let Some(trace) = options.trace {
         vm = vm.with_trace(trace);
@@ -189,9 +220,10 @@ fn after(after: &After) -> impl Iterator<Item = SystemTx> {
 const QUEUES: [Address; 2] = [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS];
 
 /// Takes final transactions in order: admission, results, running gas.
-struct InOrder<'a> {
+struct InOrder<'a, 'd> {
     input: &'a BlockInput,
     first: TxIndex,
+    deliver: Option<&'d mut Deliver<'d>>,
     /// Most regular gas that one transaction uses (EIP-7825).
     gas_cap: u64,
     results: Vec<TxResult>,
@@ -206,11 +238,18 @@ struct InOrder<'a> {
     blob_gas_used: u64,
 }
 
-impl<'a> InOrder<'a> {
-    fn new(input: &'a BlockInput, first: TxIndex, gas_cap: u64, traced: bool) -> Self {
+impl<'a, 'd> InOrder<'a, 'd> {
+    fn new(
+        input: &'a BlockInput,
+        first: TxIndex,
+        gas_cap: u64,
+        traced: bool,
+        deliver: Option<&'d mut Deliver<'d>>,
+    ) -> Self {
         InOrder {
             input,
             first,
+            deliver,
             gas_cap,
             results: Vec::with_capacity(input.txs.len()),
             traced,
@@ -265,7 +304,7 @@ impl<'a> InOrder<'a> {
     }
 }
 
-impl Sink<EvmVm<'_>> for InOrder<'_> {
+impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
     fn admit(&mut self, index: TxIndex) -> Result<(), EvmError> {
         let Place::Tx(tx) = self.place(index) else { return Ok(()) };
         let tx = &self.input.txs[tx];
@@ -314,6 +353,9 @@ impl Sink<EvmVm<'_>> for InOrder<'_> {
         self.regular_gas = self.regular_gas.saturating_add(regular_gas);
         self.state_gas = self.state_gas.saturating_add(state_gas);
         self.blob_gas_used += self.input.txs[tx].total_blob_gas();
+        if let Some(deliver) = &mut self.deliver {
+            deliver(tx, &result);
+        }
         self.results.push(result);
     }
 }

@@ -23,7 +23,9 @@ pub use block::{
 };
 pub use code::CodeCache;
 pub use error::EvmError;
-pub use executor::{BlockFailure, BlockOutput, ExecOptions, Place, execute_block, execute_block_with};
+pub use executor::{
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
+};
 pub use key::EvmKey;
 pub use stock::{StockOutput, TraceOptions};
 pub use system::{SYSTEM_CALL_GAS, SystemTx};

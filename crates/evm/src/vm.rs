@@ -55,11 +55,14 @@ pub struct EvmRules {
     ///
     /// Means nothing from Istanbul on, which meters like this at other prices.
     pub eip1283: bool,
+    /// BLOCKHASH of a block whose hash is not listed fails as a state does that lacks something
+    /// ([`StoreError::Missing`](braid_core::StoreError)), instead of being zero. Off: the default.
+    pub listed_hashes_only: bool,
 }
 
 impl Default for EvmRules {
     fn default() -> Self {
-        EvmRules { eip7610: true, eip1283: false }
+        EvmRules { eip7610: true, eip1283: false, listed_hashes_only: false }
     }
 }
 
@@ -113,6 +116,7 @@ pub struct EvmVm<'b> {
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
     block_hashes: &'b BTreeMap<u64, B256>,
+    listed_hashes_only: bool,
     shared: &'b EvmShared,
 }
 
@@ -133,6 +137,7 @@ impl<'b> EvmVm<'b> {
         if eip1283 {
             eip1283::reprice(&mut cfg.gas_params);
         }
+        let listed_hashes_only = rules.listed_hashes_only;
         let precompiles = EthPrecompiles::new(spec);
         let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles: precompiles.precompiles };
         EvmVm {
@@ -145,6 +150,7 @@ impl<'b> EvmVm<'b> {
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
+            listed_hashes_only,
             shared,
             cfg,
         }
@@ -167,7 +173,12 @@ impl<'b> EvmVm<'b> {
     }
 
     fn source<'a>(&'a self, view: &'a mut (dyn View<EvmKey, EvmValue> + 'a)) -> Source<'a> {
-        Source { view, codes: &self.shared.codes, block_hashes: self.block_hashes }
+        Source {
+            view,
+            codes: &self.shared.codes,
+            block_hashes: self.block_hashes,
+            listed_hashes_only: self.listed_hashes_only,
+        }
     }
 
     fn setting(&self) -> Setting<'_> {

@@ -1,7 +1,7 @@
 //! What a profile is, and how its engine is driven.
 
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockInput, ExecutedBlock};
+use braid_evm::{BlockInput, ExecutedBlock, TraceOptions};
 use braid_work::PreState;
 
 /// How much of the system it is named after a profile really is.
@@ -103,11 +103,15 @@ pub enum ExecError {
 }
 
 /// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
-/// per-transaction results in order and one merged difference; dropping it is timed too.
-pub trait Executed {
+/// per-transaction results in order and one merged difference; dropping it is timed too. It may be handed
+/// to another thread: a service executes on one and answers on another.
+pub trait Executed: Send {
     /// The common form, for comparison, reduced to what really changed from `pre`. Not timed.
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
 }
+
+/// A block executed with traces: one for each transaction, of one JSON object a line (EIP-3155).
+pub type Traced = (Box<dyn Executed>, Vec<Vec<u8>>);
 
 /// An engine ready to run blocks: threads started, arenas possibly warm.
 pub trait Engine: Send {
@@ -121,6 +125,18 @@ pub trait Engine: Send {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError>;
+
+    /// As [`Self::execute`], with a trace of every transaction, in block order; `None` if this engine
+    /// cannot trace. A traced block has the results of an untraced one, but not its cost.
+    fn execute_traced(
+        &mut self,
+        _input: &BlockInput,
+        _pre: &PreState,
+        _options: TraceOptions,
+        _control: &Control<'_>,
+    ) -> Option<Result<Traced, ExecError>> {
+        None
+    }
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}

@@ -13,7 +13,12 @@ mod registry;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError};
+pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Traced};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};
+
+/// Compiles and runs the examples of the embedding guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/EMBEDDING.md")]
+pub struct EmbeddingGuide;

@@ -1,9 +1,10 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
-use crate::{Engine, ExecError, Executed, ProfileError};
+use crate::{Engine, ExecError, Executed, ProfileError, Traced};
 use braid_core::{Cause, Control, Scheduler};
 use braid_evm::{
-    BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecutedBlock, Place, execute_block,
+    BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions, ExecutedBlock, Place,
+    TraceOptions, execute_block_with,
 };
 use braid_sched::Pool;
 use braid_work::PreState;
@@ -46,6 +47,20 @@ impl Executed for Ran {
     }
 }
 
+impl<S: Scheduler> Ours<S> {
+    fn run(
+        &self,
+        options: ExecOptions<'_>,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, ExecError> {
+        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
+        let output = execute_block_with(options, scheduler, &self.shared, input, pre, &(), control);
+        output.map_err(|failure| exec_error(failure, input.txs.len()))
+    }
+}
+
 impl<S: Scheduler> Engine for Ours<S> {
     fn execute(
         &mut self,
@@ -53,9 +68,22 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let output = execute_block(scheduler, &self.shared, input, pre, &(), control);
-        Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+        Ok(Box::new(Ran(self.run(ExecOptions::default(), input, pre, control)?)))
+    }
+
+    fn execute_traced(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        options: TraceOptions,
+        control: &Control<'_>,
+    ) -> Option<Result<Traced, ExecError>> {
+        let output =
+            self.run(ExecOptions { trace: Some(options), ..ExecOptions::default() }, input, pre, control);
+        Some(output.map(|mut output| {
+            let traces = std::mem::take(&mut output.traces);
+            (Box::new(Ran(output)) as Box<dyn Executed>, traces)
+        }))
     }
 
     fn shuffle(&mut self, seed: u64) {

@@ -7,6 +7,7 @@ use crate::{
     brake::Brake,
     cells::{Cell, Cells, Loc, Open, Resolved},
     chaos::Chaos,
+    crowd::{Crowd, Pace},
     mutants::{self, Mutant},
     sync::{
         Mutex,
@@ -76,6 +77,7 @@ pub(crate) struct Hand<R> {
 pub(crate) struct Worker<M: Vm, R> {
     pub(crate) hand: Hand<R>,
     pub(crate) scratch: M::Worker,
+    pub(crate) pace: Pace,
     /// Executions whose memory can be used again.
     spare: Vec<Box<Attempt<M>>>,
 }
@@ -84,9 +86,9 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
     /// Spare executions one worker keeps for itself before it offers them to the others.
     const KEPT: usize = 8;
 
-    pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos) -> Self {
+    pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, crowd: &Crowd) -> Self {
         let hand = Hand { id, reader, chaos, stats: Stats::default() };
-        Worker { hand, scratch: vm.worker(), spare: Vec::new() }
+        Worker { hand, scratch: vm.worker(), pace: crowd.pace(), spare: Vec::new() }
     }
 
     /// A cleared execution.

@@ -14,6 +14,7 @@ mod brake;
 mod cells;
 mod chaos;
 mod commit;
+mod crowd;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]

@@ -11,8 +11,9 @@
 //! 5. If a check fails, the transaction runs again right there. Every earlier one is committed and
 //!    nothing can be committed meanwhile, so this execution is final: at most two per transaction.
 //! 6. A failure (invalid, store, panic) is believed of a final execution only.
-//! 7. Nobody waits: a worker without work leaves, and the last ring merges what is left (see
-//!    [`Baton`](crate::sync::Baton)).
+//! 7. Nobody waits for a transaction: a worker without work leaves, and the last ring merges what is left
+//!    (see [`Baton`](crate::sync::Baton)). How many work, and how far ahead, is for the crowd to say
+//!    (`crowd.rs`).
 
 use crate::{
     arena::Arenas,
@@ -21,10 +22,11 @@ use crate::{
     cells::{Cell, Cells, Resolved},
     chaos::Chaos,
     commit::{Arena, Ledger, StopOnPanic, Worker, changes_of, open_for_commit, scan},
+    crowd::Crowd,
     mutants::{self, Mutant},
     pool::Pool,
     sync::{
-        Baton, Mutex,
+        Backoff, Baton, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -74,6 +76,7 @@ struct Run<'a, M: Vm, S, K, P> {
     stop: CachePadded<AtomicBool>,
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
+    crowd: Crowd,
     chaos: Option<u64>,
 }
 
@@ -111,6 +114,7 @@ impl Scheduler for Occ {
             stop: CachePadded::new(AtomicBool::new(false)),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
+            crowd: Crowd::new(self.pool.threads(), self.chaos),
             chaos: self.chaos,
         };
         if count > 0 {
@@ -144,9 +148,23 @@ where
             Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
             Err(_) => return,
         };
-        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id));
+        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
+        let mut ahead = Backoff::default();
         while !self.brake().stopped() {
+            self.crowd.rest(id, || self.brake().stopped());
             // Relaxed: an index is only a name; what it names was there before the block.
+            let next = self.next.load(Ordering::Relaxed);
+            // Acquire: what is committed has been released.
+            if !self.crowd.may_draw(next, || self.cursor.load(Ordering::Acquire)) {
+                self.control
+                    .interrupted::<M::Error>()
+                    .into_iter()
+                    .for_each(|cause| self.interrupt(Some(cause)));
+                ahead.wait();
+                continue;
+            }
+            ahead.reset();
+            // Relaxed: as above.
             let tx = self.next.fetch_add(1, Ordering::Relaxed);
             if tx as usize >= self.slots.len() {
                 break;
@@ -157,7 +175,9 @@ where
             }
             me.hand.chaos.point();
             self.merge(&mut me);
+            self.crowd.look(id, &mut me.pace, &me.hand.stats);
         }
+        self.crowd.dismiss();
         me.finish(&self.arena.buffers, &self.stats);
     }
 
@@ -228,6 +248,7 @@ where
             }
         }
         self.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
+        self.crowd.hold(attempt.log.reads.len());
         *self.slots[tx as usize].lock() = Some(attempt);
         true
     }
@@ -243,6 +264,7 @@ where
             while !self.brake().stopped() {
                 let Some(slot) = self.slots.get(ledger.cursor as usize) else { break };
                 let Some(attempt) = slot.lock().take() else { break };
+                self.crowd.release(attempt.log.reads.len());
                 match self.settle(me, &mut ledger, attempt) {
                     Ok(true) => {
                         // Release: pairs with the Acquire in `speculate`.
@@ -279,6 +301,7 @@ where
         if !attempt.is_final && !self.valid(me, tx, &attempt) {
             me.hand.stats.retries += 1;
             self.event(me.hand.id, Event::Start { tx, incarnation: 1 });
+            self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
             let (vm, txs) = (self.block.vm, self.block.txs);
             if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
                 return Ok(false);

@@ -10,6 +10,9 @@
 //! 4. A worker sleeps on `epoch` and the caller on `left`, both as a [`Sleeper`]: whoever changes the
 //!    word asks afterwards whether the sleeper must be woken.
 //! 5. Panics are caught on both sides and handed back after rule 3 is met.
+//! 6. A thread that is inside a run, of this pool or another, never waits for a turn: a run that it asks
+//!    for takes a free turn, or else goes on that thread alone. So a wait for a turn is never part of a
+//!    circle, and what a run calls (a state over another execution) may run blocks itself.
 
 use crate::{
     apart::Apart,
@@ -22,6 +25,7 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::{
     any::Any,
+    cell::Cell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
@@ -34,6 +38,32 @@ pub const MAX_THREADS: u16 = 1024;
 const SPINS: u32 = if crate::sync::MODEL { 1 } else { 4096 };
 
 type Work = dyn Fn(u16) + Sync;
+
+thread_local! {
+    /// How many runs, one inside the other, this thread takes part in.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A thread's part in a run (rule 6).
+struct Inside;
+
+impl Inside {
+    fn enter() -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Inside
+    }
+
+    /// Whether the calling thread is in a run. A model's threads share one of the system, and do not nest.
+    fn is_inside() -> bool {
+        !crate::sync::MODEL && DEPTH.get() > 0
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
 
 /// One run, as the workers see it.
 #[derive(Clone)]
@@ -127,7 +157,10 @@ impl Pool {
     }
 
     /// Calls `work(0)` here and `work(w)` on every worker, and returns when all have returned.
-    /// Concurrent calls take turns; a call from inside `work` would wait for itself.
+    ///
+    /// Concurrent calls take turns. A call from inside `work`, of this pool or another, does not wait for
+    /// one: if the pool is in use, it calls `work(0)` alone. What it cannot see is a `work` that waits for
+    /// another thread that waits for its turn: that waits forever.
     ///
     /// # Errors
     /// The panic of the lowest worker that panicked. The pool stays usable.
@@ -140,12 +173,22 @@ impl Pool {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_on(&self, width: u16, work: &(dyn Fn(u16) + Sync)) -> Result<(), WorkerPanic> {
+        let alone = || {
+            let done = catch_unwind(AssertUnwindSafe(|| work(0)));
+            done.map_err(|payload| WorkerPanic { worker: 0, payload })
+        };
         let width = width.clamp(1, self.threads());
         if width == 1 {
-            return catch_unwind(AssertUnwindSafe(|| work(0)))
-                .map_err(|payload| WorkerPanic { worker: 0, payload });
+            return alone();
         }
-        let _turn = self.turn.lock();
+        let _turn = match Inside::is_inside() {
+            false => self.turn.lock(),
+            true => match self.turn.try_lock() {
+                Some(turn) => turn,
+                None => return alone(),
+            },
+        };
+        let _inside = Inside::enter();
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes. Rules 2 and 3: no worker uses the pointer after this
         // function returns, and it cannot unwind before that, since `work(0)` is caught.
@@ -205,9 +248,11 @@ impl Shared {
             let Some(job) = job.filter(|job| job.epoch == epoch && id < job.width) else { continue };
             // SAFETY: rule 3; `left` still counts this worker.
             let work = unsafe { &*job.work };
+            let inside = Inside::enter();
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(id))) {
                 self.panics.lock().push(WorkerPanic { worker: id, payload });
             }
+            drop(inside);
             // Release: the caller sees all that the work wrote. Acquire: keeps the chain of decrements.
             let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
             if last && self.caller.must_wake() {

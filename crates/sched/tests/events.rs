@@ -1,7 +1,7 @@
 //! What a schedule tells while it runs: final prefixes to the sink, waits and aborts to the probe.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_core::{Block, Control, Effects, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
+use braid_core::{Block, Control, Effects, Event, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
 use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
@@ -228,29 +228,98 @@ fn a_probe_that_is_off_is_free() {
     const { assert!(!<() as Probe<u64>>::ON) };
 }
 
-/// Whether an execution stopped at an estimate in blocks of up to 10,000 seeds: its transaction waits, and
-/// then starts again without having been thrown away.
-fn stops_at_estimates() -> bool {
-    let pool = Arc::new(Pool::new(4));
-    (1..=10_000).any(|seed| {
-        let mut waits = [false; 40];
-        events(&BlockStm::new(pool.clone()).chaos(seed)).into_iter().any(|(_, event)| match event {
-            OwnedEvent::Wait(tx, ..) => {
-                waits[tx as usize] = true;
-                false
-            }
-            OwnedEvent::Start(tx, _) => std::mem::take(&mut waits[tx as usize]),
-            OwnedEvent::Abort(tx, ..) | OwnedEvent::Finish(tx, _) | OwnedEvent::Commit(tx) => {
-                waits[tx as usize] = false;
-                false
-            }
-        })
-    })
+/// A chain of three transactions, scripted so that the second one's write is an estimate when the third
+/// one reads it: 0 writes location 1 after 1 has settled (with two threads, that is when 2 starts); 1,
+/// which copies location 1 to 2, runs again only once 2 has stopped there; 2 reads location 2 as soon as
+/// 1 runs again.
+#[derive(Default)]
+struct Script {
+    copied: AtomicBool,
+    runs_again: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Script {
+    /// Until the flag is set. Gives up after a while, so that a schedule without stops ends too.
+    fn wait(flag: &AtomicBool, patience: Duration) {
+        let start = Instant::now();
+        // Relaxed, here and in the probe: flags that order nothing.
+        while !flag.load(Ordering::Relaxed) && start.elapsed() < patience {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Probe<u64> for Script {
+    fn event(&self, _worker: u16, event: Event<'_, u64>) {
+        match event {
+            Event::Start { tx: 2, .. } => self.copied.store(true, Ordering::Relaxed),
+            Event::Start { tx: 1, incarnation: 1.. } => self.runs_again.store(true, Ordering::Relaxed),
+            Event::Wait { tx: 2, key: 2, on: 1 } => self.stopped.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+}
+
+impl Vm for &Script {
+    type Tx = u64;
+    type Key = u64;
+    type Value = Num;
+    type Output = Option<Num>;
+    type Error = ToyError;
+    type Worker = ();
+
+    fn worker(&self) {}
+
+    fn execute(
+        &self,
+        (): &mut (),
+        tx: &u64,
+        view: &mut dyn View<u64, Num>,
+        effects: &mut Effects<Self>,
+    ) -> Result<(), Stop<ToyError>> {
+        match tx {
+            0 => Script::wait(&self.copied, PATIENCE),
+            1 if self.runs_again.load(Ordering::Relaxed) => Script::wait(&self.stopped, STOP_PATIENCE),
+            2 => Script::wait(&self.runs_again, PATIENCE),
+            _ => {}
+        }
+        let seen = if *tx == 0 { Some(Num(7)) } else { view.read(tx)?.value };
+        effects.writes.push((tx + 1, Write::Put(seen.unwrap_or(Num(0)))));
+        effects.output = Some(seen);
+        Ok(())
+    }
+}
+
+/// How long the writer of an estimate waits for its reader.
+const STOP_PATIENCE: Duration = Duration::from_secs(if cfg!(feature = "mutants") { 1 } else { 20 });
+
+#[derive(Default)]
+struct Copies(Vec<Option<Num>>);
+
+impl Sink<&Script> for Copies {
+    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<&Script>) {
+        self.0.push(effects.output.take().flatten());
+    }
+}
+
+/// Whether the third transaction of the script stopped at the estimate of the second one.
+fn stops_at_estimates(waits: Waits) -> bool {
+    let script = Script::default();
+    let (txs, state) = ([0, 1, 2], ToyState::default());
+    let block = Block { vm: &&script, txs: &txs, state: &state };
+    let mut sink = Copies::default();
+    let scheduler = BlockStm::new(Arc::new(Pool::new(2))).waits(waits);
+    scheduler.run(&block, &mut sink, &script, &Control::default()).expect("valid");
+    assert_eq!(sink.0, [Some(Num(7)); 3], "as in order");
+    script.stopped.load(Ordering::Relaxed)
 }
 
 #[test]
 fn executions_stop_at_estimates() {
-    assert!(stops_at_estimates());
+    for waits in [Waits::Retry, Waits::Resume] {
+        assert!(stops_at_estimates(waits), "{waits:?}");
+    }
 }
 
 /// The suite notices when nothing is ever marked as an estimate.
@@ -260,7 +329,7 @@ fn executions_stop_at_estimates() {
 fn executions_do_not_stop_without_estimates() {
     use braid_sched::mutants::{Mutant, set};
     set(Some(Mutant::Estimate));
-    let stops = stops_at_estimates();
+    let stops = stops_at_estimates(Waits::Retry);
     set(None);
     assert!(!stops);
 }

@@ -26,15 +26,29 @@ pub fn check<S: Scheduler>(scheduler: &S, case: Case) -> Result<(), String> {
 /// What differs, in words.
 pub fn check_within<S: Scheduler>(scheduler: &S, case: Case, limit: Duration) -> Result<(), String> {
     let (txs, state, budget) = case.block();
+    check_block(scheduler, &txs, &state, budget, limit)
+}
+
+/// As [`check_within`], for a block spelled out: transactions, the state before them, the sink's budget.
+///
+/// # Errors
+/// What differs, in words.
+pub fn check_block<S: Scheduler>(
+    scheduler: &S,
+    txs: &[ToyTx],
+    state: &ToyState,
+    budget: Option<u64>,
+    limit: Duration,
+) -> Result<(), String> {
     let ranged = txs.iter().flat_map(|tx| &tx.ops).any(|op| matches!(op, crate::Op::Scan(..)));
     if ranged {
-        check_block::<true, S>(scheduler, &txs, &state, budget, limit)
+        check_on::<true, S>(scheduler, txs, state, budget, limit)
     } else {
-        check_block::<false, S>(scheduler, &txs, &state, budget, limit)
+        check_on::<false, S>(scheduler, txs, state, budget, limit)
     }
 }
 
-fn check_block<const RANGES: bool, S: Scheduler>(
+fn check_on<const RANGES: bool, S: Scheduler>(
     scheduler: &S,
     txs: &[ToyTx],
     state: &ToyState,

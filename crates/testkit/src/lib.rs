@@ -13,7 +13,7 @@ mod state;
 pub mod suite;
 mod toy;
 
-pub use compare::{STALL, check, check_events, check_within};
+pub use compare::{STALL, check, check_block, check_events, check_within};
 pub use data::data;
 pub use generate::{Case, Family, Rng};
 pub use oracle::Oracle;

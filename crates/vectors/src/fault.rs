@@ -221,7 +221,7 @@ fn one(field: Field, form: Form, left: &mut &[u8]) -> Result<(), TxFault> {
             20 => {}
             0 if creates => {}
             0 => return fault(Flaw::Creates),
-            ..20 => return fault(Flaw::TooShort),
+            1..20 => return fault(Flaw::TooShort),
             _ => return fault(Flaw::TooLong),
         },
         Form::AccessList => {

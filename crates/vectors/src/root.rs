@@ -29,9 +29,21 @@ impl Base {
         Ok(Base { alloc, pre, accounts })
     }
 
-    /// State root before.
+    /// State root.
     pub fn root(&self) -> B256 {
-        trie::state_root(self.accounts.iter().map(|(address, account)| (*address, *account)))
+        trie::state_root(self.accounts.clone())
+    }
+
+    /// State root if nothing happens but that `address` is touched: it begins to exist if it does not, or,
+    /// if it is empty and the fork `clears_empty` accounts (EIP-161), it is gone.
+    pub fn root_touched(&self, address: Address, clears_empty: bool) -> B256 {
+        let mut accounts = self.accounts.clone();
+        let account = accounts.entry(address).or_default();
+        let empty = account.nonce == 0 && account.balance.is_zero() && account.code_hash == KECCAK256_EMPTY;
+        if empty && clears_empty {
+            accounts.remove(&address);
+        }
+        trie::state_root(accounts)
     }
 
     /// State root after `block`, which was executed on this state.

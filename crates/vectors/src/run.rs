@@ -1,11 +1,13 @@
 //! Runs a case on every engine and holds what comes out against what the case demands.
 
 use crate::{
-    Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, VectorError, Verdict, chain,
+    Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, TransactionCase, TransactionExpect,
+    VectorError, Verdict, chain,
     compare::{difference, groups},
     exception::{Reason, tx},
     logs_hash, skips,
     state::block_hashes,
+    transaction::Prepared,
 };
 use alloy_primitives::{B256, U256, keccak256};
 use braid_core::Control;
@@ -71,7 +73,38 @@ impl<'a> Runner<'a> {
         match &case.kind {
             CaseKind::State(state) => self.state(case, state),
             CaseKind::Chain(chain) => chain::run(chain, &case.file, &mut self.seats, &self.options),
+            CaseKind::Transaction(transaction) => self.transaction(case, transaction),
+            CaseKind::Plain(plain) => Verdict::checked(plain.check()),
         }
+    }
+
+    /// For one case, from here on.
+    fn control(&self) -> Control<'a> {
+        let deadline = Instant::now() + self.options.deadline;
+        Control { cancel: self.options.cancel, deadline: Some(deadline) }
+    }
+
+    fn transaction(&mut self, case: &Case, transaction: &TransactionCase) -> Verdict {
+        let exception = match &transaction.expect {
+            TransactionExpect::Exception(exception) => Some(exception.as_str()),
+            TransactionExpect::Valid { .. } => None,
+        };
+        let Prepared { base, input } = match transaction.prepare(&case.file) {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(fault)) => {
+                return Verdict::checked(rejected(exception, Reason::Fault(fault), &fault.to_string()));
+            }
+            Err(reason) => return Verdict::checked(Err(reason)),
+        };
+        let results = self.seats.execute(&input, &base.pre, &self.control());
+        judge(&self.seats, &results, transaction.fork >= Fork::Amsterdam, |ran| match (ran, exception) {
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(exception)) => Err(accepted(exception)),
+            (Err(error @ ExecError::Invalid { kind, .. }), _) => {
+                rejected(exception, Reason::Kind(kind), &error.to_string())
+            }
+            (Err(error), _) => Err(error.to_string()),
+        })
     }
 
     fn state(&mut self, case: &Case, state: &StateCase) -> Verdict {
@@ -99,9 +132,7 @@ impl<'a> Runner<'a> {
             rites: Rites { after: Some(after), ..Rites::default() },
             rules,
         };
-        let control =
-            Control { cancel: self.options.cancel, deadline: Some(Instant::now() + self.options.deadline) };
-        let results = self.seats.execute(&input, &base.pre, &control);
+        let results = self.seats.execute(&input, &base.pre, &self.control());
         let demand = |ran: &Ran| demanded(state, &base, ran);
         judge(&self.seats, &results, state.fork >= Fork::Amsterdam, demand)
     }
@@ -168,6 +199,10 @@ pub fn judge(
     verdict
 }
 
+fn accepted(exception: &str) -> String {
+    format!("accepted, but must be rejected: {exception}")
+}
+
 /// Whether a rejection for this reason is what is demanded.
 ///
 /// # Errors
@@ -181,9 +216,11 @@ pub(crate) fn rejected(demanded: Option<&str>, reason: Reason<'_>, words: &str) 
     }
 }
 
-/// Where nothing may have happened, the root must be that of the state before.
+/// Where nothing may have happened, the root must be that of the state before with the beneficiary touched.
 fn untouched(state: &StateCase, base: &Base) -> Result<(), String> {
-    equal("state root", base.root(), state.expect.root)
+    let clears_empty = state.fork >= Fork::SpuriousDragon;
+    let root = base.root_touched(state.env.beneficiary, clears_empty);
+    equal("state root of a rejected transaction", root, state.expect.root)
 }
 
 fn demanded(state: &StateCase, base: &Base, ran: &Ran) -> Result<(), String> {
@@ -191,7 +228,7 @@ fn demanded(state: &StateCase, base: &Base, ran: &Ran) -> Result<(), String> {
     match ran {
         Ok(block) => {
             if let Some(exception) = &expect.exception {
-                return Err(format!("accepted, but must be rejected: {exception}"));
+                return Err(accepted(exception));
             }
             equal("state root", base.root_after(block), expect.root)?;
             equal("logs", logs_hash(block.results.iter().flat_map(|result| &result.logs)), expect.logs)

@@ -55,6 +55,8 @@ pub(crate) struct Source<'a> {
     pub(crate) codes: &'a CodeCache,
     /// Hashes for BLOCKHASH.
     pub(crate) block_hashes: &'a BTreeMap<u64, B256>,
+    /// Whether one that is not among them is missing, instead of zero.
+    pub(crate) listed_hashes_only: bool,
 }
 
 /// What revm may ask of the state besides the journal. Only BLOCKHASH does; the rest is there because
@@ -94,7 +96,14 @@ impl Database for Source<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Stopped> {
-        Ok(self.block_hashes.get(&number).copied().unwrap_or_default())
+        match self.block_hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None if self.listed_hashes_only => {
+                let (what, item) = ("block hash", number.to_string());
+                Err(Stopped(Halt::Store(StoreError::Missing { what, item })))
+            }
+            None => Ok(B256::ZERO),
+        }
     }
 }
 

@@ -92,6 +92,6 @@ impl Database for StockSource<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Stopped> {
-        Ok(self.source.block_hashes.get(&number).copied().unwrap_or_default())
+        self.source.block_hash(number)
     }
 }

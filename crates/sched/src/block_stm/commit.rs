@@ -47,6 +47,7 @@ where
         // Owned by this worker until it is committed; nobody pushes to it any more (rule 13).
         slot.status = Status::Executing;
         drop(slot);
+        self.crowd.release(attempt.as_ref().map_or(0, |attempt| attempt.log.reads.len()));
         if self.brake().interrupted::<M::Error>().is_some() {
             self.interrupt(None);
             return false;
@@ -163,6 +164,7 @@ where
         }
         drop(slot);
         self.event(me.hand.id, Event::Start { tx, incarnation });
+        self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
         let (vm, txs) = (self.block.vm, self.block.txs);
         if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
             return None;

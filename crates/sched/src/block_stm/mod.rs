@@ -11,7 +11,8 @@
 //! 3. `Blocked`: waits in the waiter list of one lower transaction, which makes it `Ready`.
 //! 4. `Ready`: in the heap of transactions to run again; who pops it, or the holder of the baton at the
 //!    cursor, makes it `Executing`. A popped index that is not `Ready` any more is dropped.
-//! 5. A worker takes the lowest transaction of the heap, else the next fresh index.
+//! 5. A worker takes the lowest transaction of the heap, else the next fresh index, as far as the crowd
+//!    lets it (`crowd.rs`).
 //!
 //! Reads.
 //! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section, unless
@@ -76,6 +77,7 @@ use crate::{
     brake::Brake,
     cells::Loc,
     commit::{Arena, Ledger, changes_of},
+    crowd::Crowd,
     pool::Pool,
     sync::{
         Baton, Mutex,
@@ -217,6 +219,7 @@ struct Run<'a, M: Vm, S, K, P> {
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
+    crowd: Crowd,
     chaos: Option<u64>,
 }
 
@@ -261,6 +264,7 @@ impl Scheduler for BlockStm {
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,
+            crowd: Crowd::new(self.pool.threads(), self.chaos),
             chaos: self.chaos,
         };
         if count > 0 {

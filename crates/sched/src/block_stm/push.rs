@@ -141,6 +141,7 @@ where
                     return false;
                 }
                 let Some(mut attempt) = slot.attempt.take() else { return false };
+                self.crowd.release(attempt.log.reads.len());
                 self.event(me.hand.id, Event::Abort { tx, key, by: Some(by) });
                 me.hand.stats.retries += 1;
                 self.mark_estimates(tx, &attempt);

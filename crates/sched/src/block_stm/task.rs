@@ -43,11 +43,14 @@ where
             Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
             Err(_) => return,
         };
-        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id));
+        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
         let mut idle = Backoff::default();
         let mut settled = 0;
         while !self.brake().stopped() {
             me.hand.chaos.point();
+            if settled == 0 {
+                self.crowd.rest(id, || self.brake().stopped());
+            }
             let Some((tx, mut incarnation)) = self.draw() else {
                 if settled > 0 {
                     settled = 0;
@@ -78,6 +81,7 @@ where
                 self.commit(&mut me);
             }
         }
+        self.crowd.dismiss();
         me.finish(&self.arena.buffers, &self.stats);
     }
 
@@ -96,7 +100,9 @@ where
             }
         }
         let count = self.slots.len() as u32;
-        if self.next.load(Ordering::Relaxed) >= count {
+        let next = self.next.load(Ordering::Relaxed);
+        // Acquire: what is committed has been released.
+        if next >= count || !self.crowd.may_draw(next, || self.cursor.load(Ordering::Acquire)) {
             return None;
         }
         let tx = self.next.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +112,7 @@ where
     /// Executes `tx` once.
     fn attempt(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, incarnation: u32) -> Next {
         self.event(me.hand.id, Event::Start { tx, incarnation });
+        self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
         let mut attempt = me.take(&self.arena.buffers);
         // Acquire: all lower transactions are folded if this says so (rule 15).
         if self.cursor.load(Ordering::Acquire) == tx {
@@ -214,6 +221,7 @@ where
             if !slot.dirty {
                 self.event(me.hand.id, Event::Finish { tx, incarnation });
                 attempt.recheck = slot.recheck;
+                self.crowd.hold(attempt.log.reads.len());
                 slot.attempt = Some(attempt);
                 slot.status = Status::Executed;
                 let waiters = std::mem::take(&mut slot.waiters);

@@ -118,7 +118,11 @@ fn expand(folder: &Path, depth: usize, found: &mut Vec<Source>) -> Result<(), Wo
     let io = |error: std::io::Error| WorkError::Io { file: folder.into(), reason: error.to_string() };
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
-        entries.push(entry.map_err(io)?.path());
+        let entry = entry.map_err(io)?;
+        // Hidden: such as a case that is still being written.
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            entries.push(entry.path());
+        }
     }
     entries.sort_by_cached_key(|path| numeric_order(path));
     for entry in entries {

@@ -1,6 +1,6 @@
 //! From a description to a case.
 
-use super::{Kind, Workload, rng::Rng, token};
+use super::{Kind, Workload, hostile, rng::Rng, token};
 use crate::{Case, Expect, PreState, WorkError, load::fork};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, Rites};
@@ -11,22 +11,33 @@ use revm::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
+/// The changing parts of a generated block.
+pub(super) struct Generated {
+    pub(super) spec: SpecId,
+    pub(super) beneficiary: Address,
+    pub(super) pre: PreState,
+    pub(super) txs: Vec<TxEnv>,
+}
+
 const GWEI: u64 = 1_000_000_000;
 /// A block of mainnet under Osaka rules.
 const NUMBER: u64 = 24_000_000;
 const TIMESTAMP: u64 = 1_766_000_000;
-const BASE_FEE: u64 = GWEI;
-const TIP: u64 = GWEI;
+pub(super) const BASE_FEE: u64 = GWEI;
+pub(super) const TIP: u64 = GWEI;
 const TRANSFER_GAS: u64 = 21_000;
 /// Above what any call of the token costs.
 const TOKEN_CALL_GAS: u64 = 100_000;
 /// Wei that each account has: enough for any number of its transactions.
-const BALANCE: u128 = 1 << 100;
+pub(super) const BALANCE: u128 = 1 << 100;
 /// Units of each token that each holder has.
 const TOKEN_BALANCE: u128 = 1 << 90;
 
 /// Generates the case of a workload that is within limits.
 pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
+    if let Kind::Hostile(kind) = workload.kind {
+        return Ok(assemble(workload, hostile::block(kind, workload.txs, workload.seed)));
+    }
     let mut rng = Rng::new(workload.seed);
     let mut pre = PreState::default();
     let accounts: Vec<Address> = (0..workload.accounts).map(|index| address("account", index)).collect();
@@ -34,19 +45,24 @@ pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
         put_account(&mut pre, *account, U256::from(BALANCE), 0, KECCAK256_EMPTY, false);
     }
     let mut senders = Senders { accounts: &accounts, nonces: BTreeMap::new() };
-    let txs = match workload.kind {
-        Kind::Transfers => transfers(workload, &mut rng, &mut senders),
-        Kind::Erc20 { tokens } => {
-            let tokens: Vec<Address> = (0..tokens).map(|index| address("token", index)).collect();
-            put_tokens(&mut pre, &tokens, &accounts)?;
-            erc20(workload, &mut rng, &mut senders, &tokens, &mut pre)
-        }
+    let txs = if let Kind::Erc20 { tokens } = workload.kind {
+        let tokens: Vec<Address> = (0..tokens).map(|index| address("token", index)).collect();
+        put_tokens(&mut pre, &tokens, &accounts)?;
+        erc20(workload, &mut rng, &mut senders, &tokens, &mut pre)
+    } else {
+        transfers(workload, &mut rng, &mut senders)
     };
+    let beneficiary = address("beneficiary", 0);
+    Ok(assemble(workload, Generated { spec: SpecId::OSAKA, beneficiary, pre, txs }))
+}
+
+fn assemble(workload: &Workload, block: Generated) -> Case {
+    let Generated { spec, beneficiary, pre, txs } = block;
     let gas_limit = txs.iter().map(|tx| tx.gas_limit).sum();
-    let blob = fork::blob_params_at(fork::MAINNET, SpecId::OSAKA, TIMESTAMP);
+    let blob = fork::blob_params_at(fork::MAINNET, spec, TIMESTAMP);
     let env = BlockEnv {
         number: U256::from(NUMBER),
-        beneficiary: address("beneficiary", 0),
+        beneficiary,
         timestamp: U256::from(TIMESTAMP),
         gas_limit,
         basefee: BASE_FEE,
@@ -59,7 +75,7 @@ pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
     };
     let input = BlockInput {
         chain_id: fork::MAINNET,
-        spec: SpecId::OSAKA,
+        spec,
         env,
         txs,
         block_hashes: BTreeMap::new(),
@@ -67,7 +83,7 @@ pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
         rites: Rites::default(),
         rules: braid_evm::EvmRules::default(),
     };
-    Ok(Case {
+    Case {
         name: workload.to_string(),
         path: None,
         input,
@@ -75,7 +91,7 @@ pub(super) fn case(workload: &Workload) -> Result<Case, WorkError> {
         pre: Some(Arc::new(pre)),
         header: None,
         expect: Expect::default(),
-    })
+    }
 }
 
 struct Senders<'a> {
@@ -165,7 +181,7 @@ fn put_tokens(pre: &mut PreState, tokens: &[Address], holders: &[Address]) -> Re
     Ok(())
 }
 
-fn put_account(
+pub(super) fn put_account(
     pre: &mut PreState,
     address: Address,
     balance: U256,
@@ -177,11 +193,11 @@ fn put_account(
     pre.store.set(EvmKey::Account(address), Some(EvmValue::Account(account)));
 }
 
-fn put_slot(pre: &mut PreState, address: Address, slot: U256, value: U256) {
+pub(super) fn put_slot(pre: &mut PreState, address: Address, slot: U256, value: U256) {
     pre.store.set(EvmKey::Slot { address, generation: 0, slot }, Some(EvmValue::Slot(value)));
 }
 
 /// Addresses that look like any others.
-fn address(role: &str, index: u64) -> Address {
+pub(super) fn address(role: &str, index: u64) -> Address {
     Address::from_word(keccak256([role.as_bytes(), &index.to_be_bytes()].concat()))
 }

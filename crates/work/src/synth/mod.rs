@@ -1,10 +1,15 @@
 //! Generated workloads, described by a short text: `erc20?txs=1000&holders=500&seed=7`.
 //!
-//! The same text gives the same case everywhere. Blocks are under Osaka rules, without signatures.
+//! The same text gives the same case everywhere. Blocks are under Osaka rules (some hostile ones, which say
+//! so, under Shanghai's), without signatures.
 
 mod generate;
+mod hostile;
 mod rng;
 mod token;
+
+pub use hostile::{Hostile, MAX_HOSTILE_TXS};
+pub use rng::Rng;
 
 use crate::{Case, Source, SourceKind, WorkError};
 use std::{fmt, ops::RangeInclusive, str::FromStr};
@@ -28,6 +33,8 @@ pub enum Kind {
         /// Number of token contracts.
         tokens: u64,
     },
+    /// What breaks parallel engines. It brings its own accounts.
+    Hostile(Hostile),
 }
 
 /// A description of a generated block.
@@ -37,9 +44,10 @@ pub struct Workload {
     pub kind: Kind,
     /// Number of transactions.
     pub txs: u64,
-    /// Number of accounts (holders, for tokens) that send and receive. The fewer, the more conflicts.
+    /// Number of accounts (holders, for tokens) that send and receive. The fewer, the more conflicts. Not
+    /// used by hostile ones.
     pub accounts: u64,
-    /// How many transactions in a hundred pay one and the same account.
+    /// How many transactions in a hundred pay one and the same account. Not used by hostile ones.
     pub hot: u64,
     /// Seed of all choices.
     pub seed: u64,
@@ -69,6 +77,7 @@ impl Workload {
         let (accounts, tokens) = match self.kind {
             Kind::Transfers => ("accounts", 1),
             Kind::Erc20 { tokens } => ("holders", tokens),
+            Kind::Hostile(_) => return within("txs", self.txs, 1..=MAX_HOSTILE_TXS),
         };
         within("txs", self.txs, 1..=MAX_TXS)?;
         within(accounts, self.accounts, 2..=MAX_ACCOUNTS)?;
@@ -86,6 +95,7 @@ impl fmt::Display for Workload {
             Kind::Erc20 { tokens } => {
                 write!(f, "erc20?txs={txs}&holders={accounts}&tokens={tokens}&hot={hot}&seed={seed}")
             }
+            Kind::Hostile(kind) => write!(f, "hostile?kind={kind}&txs={txs}&seed={seed}"),
         }
     }
 }
@@ -104,12 +114,20 @@ fn parse(text: &str) -> Result<Workload, String> {
     let (name, parameters) = text.split_once('?').unwrap_or((text, ""));
     let mut workload = Workload { kind: Kind::Transfers, txs: 1000, accounts: 1000, hot: 0, seed: 0 };
     let accounts_key = match name {
-        "transfers" => "accounts",
+        "transfers" => Some("accounts"),
         "erc20" => {
             workload.kind = Kind::Erc20 { tokens: 1 };
-            "holders"
+            Some("holders")
         }
-        other => return Err(format!("unknown workload `{other:.40}` (there are: transfers, erc20)")),
+        "hostile" => {
+            let kind = parameters.split('&').find_map(|parameter| parameter.strip_prefix("kind="));
+            let kind: Hostile = kind.unwrap_or_default().parse()?;
+            (workload.kind, workload.txs) = (Kind::Hostile(kind), kind.usual_txs());
+            None
+        }
+        other => {
+            return Err(format!("unknown workload `{other:.40}` (there are: transfers, erc20, hostile)"));
+        }
     };
     let mut seen: Vec<&str> = Vec::new();
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -119,16 +137,19 @@ fn parse(text: &str) -> Result<Workload, String> {
         if seen.contains(&key) {
             return Err(format!("`{key:.40}` is given twice"));
         }
+        seen.push(key);
+        if key == "kind" && accounts_key.is_none() {
+            continue;
+        }
         let number: u64 = value.parse().map_err(|error| format!("`{key:.40}` is `{value:.40}`: {error}"))?;
         match (key, &mut workload.kind) {
             ("txs", _) => workload.txs = number,
-            ("hot", _) => workload.hot = number,
             ("seed", _) => workload.seed = number,
             ("tokens", Kind::Erc20 { tokens }) => *tokens = number,
-            (key, _) if key == accounts_key => workload.accounts = number,
+            ("hot", Kind::Transfers | Kind::Erc20 { .. }) => workload.hot = number,
+            (key, _) if accounts_key == Some(key) => workload.accounts = number,
             (key, _) => return Err(format!("`{name}` has no parameter `{key:.40}`")),
         }
-        seen.push(key);
     }
     workload.check()?;
     Ok(workload)
@@ -156,6 +177,12 @@ mod tests {
             let workload: Workload = text.parse().expect(text);
             assert_eq!(workload.to_string().parse(), Ok(workload), "{text}");
         }
+        for kind in Hostile::ALL {
+            let text = format!("hostile?seed=3&kind={kind}");
+            let workload: Workload = text.parse().expect(&text);
+            assert_eq!(workload.txs, kind.usual_txs());
+            assert_eq!(workload.to_string().parse(), Ok(workload), "{text}");
+        }
     }
 
     #[test]
@@ -173,6 +200,12 @@ mod tests {
             ("erc20?seed=1&seed=2", "`seed` is given twice"),
             ("erc20?hot=101", "`hot` is 101"),
             ("erc20?holders=1000000&tokens=10", "`holders times tokens` is 10000000"),
+            ("hostile?txs=5", "unknown kind ``"),
+            ("hostile?kind=kind", "unknown kind `kind`"),
+            ("hostile?kind=hot&kind=tiny", "`kind` is given twice"),
+            ("hostile?kind=hot&hot=5", "no parameter `hot`"),
+            ("hostile?kind=hot&txs=100001", "`txs` is 100001"),
+            ("erc20?kind=hot", "`kind` is `hot`"),
         ];
         for (text, reason) in cases {
             let error = text.parse::<Workload>().expect_err(text).to_string();
@@ -187,6 +220,13 @@ mod tests {
             let (one, two) = (generate(&format!("{name}&seed=1")), generate(&format!("{name}&seed=1")));
             assert_eq!(one.input.txs, two.input.txs);
             assert_ne!(one.input.txs, generate(&format!("{name}&seed=2")).input.txs);
+        }
+        for kind in Hostile::ALL {
+            let [one, two, other] =
+                [1, 1, 2].map(|seed| generate(&format!("hostile?kind={kind}&txs=40&seed={seed}")));
+            assert_eq!(one.input.txs.len(), 40);
+            assert_eq!(one.input.txs, two.input.txs);
+            assert_ne!(one.input.txs, other.input.txs, "{kind}");
         }
     }
 }

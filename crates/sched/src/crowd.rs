@@ -1,0 +1,254 @@
+//! How many workers take part in a block, and how far they run ahead of what is committed.
+//!
+//! Speculation that is thrown away costs processor time, and what waits for its commit costs memory. A block
+//! may be made to cost much of both, so both are bounded:
+//! 1. Worker `w` takes part while `w < width`; one that holds a transaction brings it to its end first.
+//!    Worker 0 always takes part, so the block makes progress whatever else is decided here.
+//! 2. *Waste.* Each worker looks back at its last executions. If too many were thrown away or had to wait,
+//!    half of the workers rest; if nearly all, all but one.
+//! 3. *Grain.* A transaction that takes less than what it costs to hand its locations from core to core is
+//!    not worth sharing. If transactions are that small, worker 0 goes on alone for a few of them, and stays
+//!    alone if that is hardly slower.
+//! 4. After some transactions twice as many workers take part again. If that was wrong, they rest for twice
+//!    as long next time; so a block of one chain wastes little more than a serial run of it.
+//! 5. *Run-ahead.* No fresh transaction is drawn far beyond the first that is not committed, nor while
+//!    executions with many reads wait for their commits. Whoever is at the cursor is never held back.
+//! 6. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
+//!
+//! Nothing here can change a result: only who draws a transaction next, and when.
+
+use crate::sync::{
+    MODEL, Mutex,
+    atomic::{AtomicU16, AtomicU32, Ordering},
+};
+use braid_core::{Stats, TxIndex};
+use crossbeam_utils::CachePadded;
+use std::{
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+/// Executions of all workers between two looks of each, and of one worker at least.
+const WINDOW: u32 = 64;
+const WINDOW_EACH: u32 = 12;
+/// Of one hundred executions, how many may be thrown away or made to wait before half of the workers rest,
+/// and before all but one do.
+const WASTE_PERCENT: u64 = 40;
+const MUCH_WASTE_PERCENT: u64 = 80;
+/// Processor time of a transaction that may be too small to share.
+const FINE: Duration = Duration::from_micros(5);
+/// Transactions of worker 0 before more workers take part again, at first and at most.
+const HOLD: u32 = 64;
+const MAX_HOLD: u32 = 4096;
+/// A width that is never narrowed again.
+const OVER: u16 = u16::MAX;
+/// As long rests a worker that nobody wakes.
+const REST: Duration = Duration::from_millis(1);
+/// Transactions that may be drawn ahead of the cursor: so many, and so many more for each worker.
+const AHEAD: u32 = 128;
+const AHEAD_EACH: u32 = 16;
+/// Executions with at least so many reads are counted while they wait for their commit.
+const HEAVY: usize = 48;
+/// Reads of such executions that may wait.
+const HELD: u32 = 4096;
+
+/// What is decided for one block.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    threads: u16,
+    /// Looks are taken after so many executions; `u32::MAX`: never.
+    window: u32,
+    /// Rule 1.
+    width: CachePadded<AtomicU16>,
+    /// Reads of heavy executions that wait for their commit.
+    held: CachePadded<AtomicU32>,
+    plan: CachePadded<Mutex<Plan>>,
+    resting: CachePadded<Mutex<Vec<(u16, Thread)>>>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    /// Transactions of worker 0 until more take part again.
+    hold: u32,
+    /// The next `hold`.
+    next_hold: u32,
+    /// Rule 3: what a transaction took all of them together, while worker 0 shows what it takes alone.
+    together: Option<Duration>,
+    /// Looks of worker 0 until rule 3 may be tried again.
+    tried: u32,
+}
+
+/// What one worker did since its last look.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    settled: u32,
+    before: Stats,
+    since: Instant,
+    cpu: Duration,
+    width: u16,
+}
+
+impl Crowd {
+    /// All of `threads` take part at first. Under `chaos`, half of the seeds look very often, the others never.
+    pub(crate) fn new(threads: u16, chaos: Option<u64>) -> Self {
+        let window = match chaos.filter(|_| cfg!(debug_assertions)) {
+            _ if threads == 1 || MODEL || cfg!(feature = "mutants") => u32::MAX,
+            None => (WINDOW / u32::from(threads)).max(WINDOW_EACH),
+            Some(seed) if seed % 2 == 0 => u32::MAX,
+            Some(_) => 4,
+        };
+        Crowd {
+            threads,
+            window,
+            width: CachePadded::new(AtomicU16::new(threads)),
+            held: CachePadded::new(AtomicU32::new(0)),
+            plan: CachePadded::new(Mutex::new(Plan { hold: 0, next_hold: HOLD, together: None, tried: 0 })),
+            resting: CachePadded::new(Mutex::new(Vec::new())),
+        }
+    }
+
+    /// A worker's pace, from here on.
+    pub(crate) fn pace(&self) -> Pace {
+        let (since, cpu) =
+            (Instant::now(), if self.window == u32::MAX { Duration::ZERO } else { cpu_time() });
+        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads }
+    }
+
+    fn width(&self) -> u16 {
+        // Relaxed: it carries no data; a late look only delays a rest.
+        self.width.load(Ordering::Relaxed)
+    }
+
+    /// Rule 1: rests while `worker` is not to take part, or until `stopped`.
+    pub(crate) fn rest(&self, worker: u16, stopped: impl Fn() -> bool) {
+        if worker < self.width() || stopped() {
+            return;
+        }
+        self.resting.lock().push((worker, std::thread::current()));
+        while worker >= self.width() && !stopped() {
+            std::thread::park_timeout(REST);
+        }
+        self.resting.lock().retain(|(resting, _)| *resting != worker);
+    }
+
+    /// Wakes who rests, and lets nobody rest again: the block ends. Every worker says so when it leaves, worker
+    /// 0 too, which is the only one that sets a width without looking at the present one. So none rests in
+    /// a block that has ended.
+    pub(crate) fn dismiss(&self) {
+        self.widen(OVER);
+    }
+
+    fn widen(&self, width: u16) {
+        // Relaxed: as in `width`.
+        self.width.store(width, Ordering::Relaxed);
+        for (worker, thread) in self.resting.lock().iter() {
+            if *worker < width {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// Rules 2 to 4, when `worker` has executed once more.
+    pub(crate) fn look(&self, worker: u16, pace: &mut Pace, stats: &Stats) {
+        pace.settled += 1;
+        if pace.settled < self.window {
+            return;
+        }
+        let width = self.width();
+        if width == OVER {
+            return;
+        }
+        let (now, cpu) = (Instant::now(), cpu_time());
+        let each = (now - pace.since) / pace.settled;
+        let grain = cpu.saturating_sub(pace.cpu) / pace.settled;
+        let executions = stats.executions - pace.before.executions;
+        let wasted = stats.retries - pace.before.retries + stats.waits - pace.before.waits;
+        // What was seen while the width was another one says nothing about this one.
+        let steady = pace.width == width;
+        let settled = pace.settled;
+        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width };
+        let mut plan = self.plan.lock();
+        if width > 1 && steady && wasted * 100 > executions * WASTE_PERCENT {
+            // Relaxed: as in `width`. Of two who decide at once one does.
+            let fewer = if wasted * 100 > executions * MUCH_WASTE_PERCENT { 1 } else { width / 2 };
+            if self.width.compare_exchange(width, fewer, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                plan.rest();
+            }
+            return;
+        }
+        if worker != 0 || !steady {
+            return;
+        }
+        if let Some(together) = plan.together {
+            plan.together = None;
+            plan.tried = MAX_HOLD / self.window;
+            if each > together + together / 4 {
+                drop(plan);
+                self.widen(self.threads);
+            } else {
+                plan.hold = MAX_HOLD / 2;
+            }
+        } else if width < self.threads {
+            plan.hold = plan.hold.saturating_sub(settled);
+            if plan.hold == 0 {
+                drop(plan);
+                self.widen((width * 2).min(self.threads));
+            }
+        } else if plan.tried > 0 {
+            plan.tried -= 1;
+        } else if grain < FINE {
+            plan.together = Some(each / u32::from(width));
+            // Relaxed: as in `width`.
+            self.width.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Rule 5: whether a fresh transaction may be drawn, where `next` is the first that nobody has drawn.
+    pub(crate) fn may_draw(&self, next: TxIndex, cursor: impl FnOnce() -> TxIndex) -> bool {
+        // Relaxed: an old number only draws one too many, or one later.
+        let heavy = self.held.load(Ordering::Relaxed) > HELD;
+        if !heavy && next < AHEAD {
+            return true;
+        }
+        let cursor = cursor();
+        let ahead = AHEAD + AHEAD_EACH * u32::from(self.threads);
+        next <= cursor || (!heavy && next - cursor < ahead)
+    }
+
+    /// An execution with so many reads begins to wait for its commit.
+    pub(crate) fn hold(&self, reads: usize) {
+        if reads >= HEAVY {
+            // Relaxed, here and below: a count that orders nothing.
+            self.held.fetch_add(reads as u32, Ordering::Relaxed);
+        }
+    }
+
+    /// It does not wait any more.
+    pub(crate) fn release(&self, reads: usize) {
+        if reads >= HEAVY {
+            self.held.fetch_sub(reads as u32, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Plan {
+    /// Rule 4.
+    fn rest(&mut self) {
+        self.hold = self.next_hold;
+        self.next_hold = (self.next_hold * 2).min(MAX_HOLD);
+    }
+}
+
+/// Processor time of this thread.
+#[cfg(target_os = "linux")]
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Processor time of this thread: not known on this platform, so nothing counts as small.
+#[cfg(not(target_os = "linux"))]
+fn cpu_time() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}

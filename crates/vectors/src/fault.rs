@@ -174,7 +174,11 @@ fn find(raw: &[u8]) -> Result<(), TxFault> {
     let Some(first) = raw.first() else { return Err(whole(Flaw::Empty)) };
     let (ty, mut rest) = match first {
         0xc0.. => (0, raw),
-        0x80..=0xbf => return Err(whole(Flaw::String)),
+        0x80..=0xbf => {
+            let mut rest = raw;
+            string(Field::Envelope, &mut rest)?;
+            return Err(whole(Flaw::String));
+        }
         ty => (*ty, &raw[1..]),
     };
     let fields = fields(ty).ok_or(whole(Flaw::Type))?;
@@ -297,5 +301,84 @@ fn flaw(error: RlpError) -> Flaw {
         RlpError::UnexpectedList => Flaw::List,
         RlpError::UnexpectedString => Flaw::String,
         _ => Flaw::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::hex;
+
+    /// A valid legacy transaction, item by item.
+    fn items() -> Vec<Vec<u8>> {
+        let to = [vec![0x94], vec![7; 20]].concat();
+        [
+            vec![0x01],
+            vec![0x02],
+            hex!("825208").to_vec(),
+            to,
+            vec![0x03],
+            vec![0x80],
+            vec![0x1b],
+            vec![0x04],
+            vec![0x05],
+        ]
+        .into()
+    }
+
+    fn encoded(items: &[Vec<u8>]) -> Vec<u8> {
+        let payload = items.concat();
+        let mut out = Vec::new();
+        Header { list: true, payload_length: payload.len() }.encode(&mut out);
+        out.extend(payload);
+        out
+    }
+
+    fn changed(index: usize, item: &[u8]) -> TxFault {
+        let mut items = items();
+        items[index] = item.to_vec();
+        TxFault::of(&encoded(&items))
+    }
+
+    #[test]
+    fn the_field_and_what_is_wrong_with_it_are_found() {
+        assert_eq!(find(&encoded(&items())), Ok(()));
+        let wide = |length: usize| [vec![0x80 + length as u8], vec![1; length]].concat();
+        for (index, item, field, flaw) in [
+            (0, wide(9), Field::Nonce, Flaw::Overflow),
+            (0, hex!("820001").to_vec(), Field::Nonce, Flaw::LeadingZeros),
+            (0, hex!("8101").to_vec(), Field::Nonce, Flaw::SizeEncoding),
+            (1, wide(17), Field::GasPrice, Flaw::Unpayable),
+            (1, wide(33), Field::GasPrice, Flaw::Overflow),
+            (2, vec![0xc0], Field::GasLimit, Flaw::List),
+            (3, wide(21), Field::To, Flaw::TooLong),
+            (3, wide(19), Field::To, Flaw::TooShort),
+            (4, wide(33), Field::Value, Flaw::Overflow),
+            (5, vec![0xc0], Field::Data, Flaw::List),
+            (6, vec![0x1d], Field::V, Flaw::Signature),
+            (6, vec![0x80], Field::V, Flaw::Signature),
+        ] {
+            assert_eq!(changed(index, &item), TxFault::new(field, flaw), "{index} {item:?}");
+        }
+        let whole = |raw: &[u8]| TxFault::of(raw).flaw;
+        let legacy = encoded(&items());
+        assert_eq!(whole(&[]), Flaw::Empty);
+        assert_eq!(whole(&legacy[..legacy.len() - 1]), Flaw::Eof);
+        assert_eq!(whole(&[&legacy[..], &[0]].concat()), Flaw::Size);
+        assert_eq!(whole(&encoded(&items()[..8])), Flaw::TooFew);
+        assert_eq!(whole(&encoded(&[items(), vec![vec![0x01]]].concat())), Flaw::TooMany);
+        assert_eq!(whole(&[5, 0xc0]), Flaw::Type);
+        assert_eq!(whole(&[0x83, 1, 2, 3]), Flaw::String);
+    }
+
+    #[test]
+    fn a_blob_transaction_as_it_is_gossiped_is_told_apart() {
+        let inner = encoded(&[]);
+        let wrapped = encoded(&[inner.clone(), inner.clone(), inner.clone(), inner]);
+        assert_eq!(TxFault::of(&[&[3], &wrapped[..]].concat()).flaw, Flaw::WithBlobs);
+        let creates = [vec![vec![0x01]; 5], vec![vec![0x80]; 2], vec![vec![0x80]], vec![vec![0xc0]]].concat();
+        let more = [creates, vec![vec![0x01]], vec![vec![0xc0]], vec![vec![0x01]; 3]].concat();
+        let fault = TxFault::of(&[&[3], &encoded(&more)[..]].concat());
+        assert_eq!(fault, TxFault::new(Field::To, Flaw::Creates));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Base, Case, CaseKind, Class, Failure, Outcome, Ran, Seats, StateCase, TransactionCase, TransactionExpect,
-    VectorError, Verdict, chain,
+    TxFault, VectorError, Verdict, chain,
     compare::{difference, groups},
     exception::{Reason, tx},
     logs_hash, skips,
@@ -91,8 +91,12 @@ impl<'a> Runner<'a> {
         };
         let Prepared { base, input } = match transaction.prepare(&case.file) {
             Ok(Ok(prepared)) => prepared,
-            Ok(Err(fault)) => {
-                return Verdict::checked(rejected(exception, Reason::Fault(fault), &fault.to_string()));
+            Ok(Err(faults)) => {
+                // It is rejected for all of them; which a client names is its own choice.
+                let of = |fault: &TxFault| rejected(exception, Reason::Fault(*fault), &fault.to_string());
+                let results: Vec<_> = faults.iter().map(of).collect();
+                let result = results.iter().find(|result| result.is_ok()).or(results.first()).cloned();
+                return Verdict::checked(result.unwrap_or(Ok(())));
             }
             Err(reason) => return Verdict::checked(Err(reason)),
         };
@@ -211,7 +215,7 @@ pub(crate) fn rejected(demanded: Option<&str>, reason: Reason<'_>, words: &str) 
     let Some(classes) = demanded else { return Err(format!("rejected: {words}")) };
     match tx::allows(classes, reason) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(format!("rejected for another reason ({reason}: {words}) than {classes}")),
+        Ok(false) => Err(format!("rejected for another reason than {classes}: {words}")),
         Err(unknown) => Err(unknown.to_string()),
     }
 }

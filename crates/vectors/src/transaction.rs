@@ -58,14 +58,15 @@ pub(crate) struct Prepared {
 }
 
 impl TransactionCase {
-    /// The transaction, if it is one of the fork's, with the state and the block in which to try it.
+    /// The transaction, if it is one of the fork's, with the state and the block in which to try it; or all
+    /// that is wrong with it.
     ///
     /// # Errors
-    /// Why it is none.
-    pub(crate) fn prepare(&self, file: &str) -> Result<Result<Prepared, TxFault>, String> {
+    /// If it is not what is expected.
+    pub(crate) fn prepare(&self, file: &str) -> Result<Result<Prepared, Vec<TxFault>>, String> {
         let (tx, sender) = match self.decode() {
             Ok(decoded) => decoded,
-            Err(fault) => return Ok(Err(fault)),
+            Err(faults) => return Ok(Err(faults)),
         };
         let mut env = tx_env(&tx, sender);
         let (spec, rules) = ChainSpec::evm(self.fork);
@@ -85,6 +86,39 @@ impl TransactionCase {
         let alloc = Arc::new(Alloc([(sender, account)].into()));
         let base = Base::new(alloc, BTreeMap::new(), file).map_err(|error| error.to_string())?;
         Ok(Ok(Prepared { base, input }))
+    }
+}
+
+impl TransactionCase {
+    fn decode(&self) -> Result<(SignedTx, Address), Vec<TxFault>> {
+        let (spec, _) = ChainSpec::evm(self.fork);
+        let first_with = match self.raw.first() {
+            Some(1) => SpecId::BERLIN,
+            Some(2) => SpecId::LONDON,
+            Some(3) => SpecId::CANCUN,
+            Some(4) => SpecId::PRAGUE,
+            _ => SpecId::FRONTIER,
+        };
+        let too_new = !spec.is_enabled_in(first_with);
+        let mut faults = Vec::from_iter(too_new.then_some(TxFault::new(Field::Envelope, Flaw::Type)));
+        match self.decode_of_any_fork() {
+            Ok(decoded) if faults.is_empty() => return Ok(decoded),
+            Ok(_) => {}
+            Err(fault) => faults.push(fault),
+        }
+        Err(faults)
+    }
+
+    fn decode_of_any_fork(&self) -> Result<(SignedTx, Address), TxFault> {
+        let tx = decode::tx(&self.raw).map_err(|_| TxFault::of(&self.raw))?;
+        match tx.chain_id() {
+            // EIP-155: before it, a signature with a chain id is none.
+            Some(_) if tx.is_legacy() && self.fork < Fork::SpuriousDragon => {
+                Err(TxFault::new(Field::V, Flaw::Signature))
+            }
+            Some(id) if id != CHAIN_ID => Err(TxFault::new(Field::ChainId, Flaw::OtherChain)),
+            _ => sender(&tx, self.fork).map(|sender| (tx, sender)),
+        }
     }
 }
 

@@ -74,10 +74,12 @@ fn of_state(name: &str) -> Option<Allowed> {
         "NONCE_MISMATCH_TOO_HIGH" => (&["nonce_too_high"], &[]),
         "GAS_ALLOWANCE_EXCEEDED" => (&["caller_gas_limit_more_than_block", "block_gas_limit"], &[]),
         "GAS_LIMIT_EXCEEDS_MAXIMUM" => (&["gas_limit_greater_than_cap"], &[]),
-        "INVALID_CHAINID" => {
-            (&["invalid_chain_id", "missing_chain_id"], &[(ChainId, OtherChain), (V, Signature)])
-        }
-        "TYPE_NOT_SUPPORTED" => (&PRE_FORK, &[(Envelope, Type)]),
+        "INVALID_CHAINID" => (
+            &["invalid_chain_id", "missing_chain_id"],
+            &[(ChainId, OtherChain), (V, Signature), (V, Overflow)],
+        ),
+        // A first byte that begins a string is no type.
+        "TYPE_NOT_SUPPORTED" => (&PRE_FORK, &[(Envelope, Type), (Envelope, String)]),
         "TYPE_1_TX_PRE_FORK" => (&["eip2930_not_supported"], &[]),
         "TYPE_2_TX_PRE_FORK" => (&["eip1559_not_supported"], &[]),
         "TYPE_3_TX_PRE_FORK" => (&["eip4844_not_supported"], &[]),

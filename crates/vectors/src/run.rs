@@ -221,9 +221,13 @@ pub(crate) fn rejected(demanded: Option<&str>, reason: Reason<'_>, words: &str) 
     }
 }
 
-/// Where nothing may have happened, the root must be that of the state before with the beneficiary touched.
+/// Where nothing may have happened, the root must be that of the state before, with the beneficiary touched
+/// or not: before EIP-161 that differs, and fillers of state tests did the one or the other.
 fn untouched(state: &StateCase, base: &Base) -> Result<(), String> {
     let clears_empty = state.fork >= Fork::SpuriousDragon;
+    if !clears_empty && base.root() == state.expect.root {
+        return Ok(());
+    }
     let root = base.root_touched(state.env.beneficiary, clears_empty);
     equal("state root of a rejected transaction", root, state.expect.root)
 }

@@ -88,6 +88,31 @@ impl TransactionCase {
     }
 }
 
+impl TransactionCase {
+    fn decode(&self) -> Result<(SignedTx, Address), TxFault> {
+        let (spec, _) = ChainSpec::evm(self.fork);
+        let first_with = match self.raw.first() {
+            Some(1) => SpecId::BERLIN,
+            Some(2) => SpecId::LONDON,
+            Some(3) => SpecId::CANCUN,
+            Some(4) => SpecId::PRAGUE,
+            _ => SpecId::FRONTIER,
+        };
+        if !spec.is_enabled_in(first_with) {
+            return Err(TxFault::new(Field::Envelope, Flaw::Type));
+        }
+        let tx = decode::tx(&self.raw).map_err(|_| TxFault::of(&self.raw))?;
+        match tx.chain_id() {
+            // EIP-155: before it, a signature with a chain id is none.
+            Some(_) if tx.is_legacy() && self.fork < Fork::SpuriousDragon => {
+                Err(TxFault::new(Field::V, Flaw::Signature))
+            }
+            Some(id) if id != CHAIN_ID => Err(TxFault::new(Field::ChainId, Flaw::OtherChain)),
+            _ => sender(&tx, self.fork).map(|sender| (tx, sender)),
+        }
+    }
+}
+
 fn block(spec: SpecId, rules: EvmRules, tx: TxEnv) -> BlockInput {
     let env = BlockEnv {
         number: U256::ONE,

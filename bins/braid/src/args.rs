@@ -13,6 +13,7 @@ Exit codes:
   2    wrong command line
   3    a parallel engine alone was wrong: its result is not that of the serial one
   4    nothing selected
+  100  test vectors failed
   130  interrupted";
 
 /// Run the transactions of a block in parallel, with exactly the result of running them one by one.
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write blocks of a node as cases, checked as they arrive.
     Fetch(crate::fetch::FetchArgs),
+    /// Run official test vectors on every profile.
+    Test(TestArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
     /// Carry a state over one block, as `evm t8n` does.
@@ -127,6 +130,43 @@ pub(crate) struct CompareArgs {
     /// Names the files of diverging blocks and seeds the bootstrap of the intervals.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    /// Archives (`.tar.zst`, `.tar`), folders or JSON files in the forms of ethereum/tests, legacytests
+    /// and EEST.
+    #[arg(required = true)]
+    pub(crate) path: Vec<PathBuf>,
+    /// A profile, or all of them. The yardstick `lean` always takes part.
+    #[arg(long, value_name = "NAME|all", default_value = "all")]
+    pub(crate) profile: String,
+    /// Numbers of threads, comma separated, at most 256 each; 0: one per physical core.
+    #[arg(long, short = 'j', value_name = "N,..", value_delimiter = ',', default_values_t = [1u16, 2, 8], value_parser = threads())]
+    pub(crate) threads: Vec<u16>,
+    /// Only cases whose `file::name` this regular expression matches.
+    #[arg(long, value_name = "RE")]
+    pub(crate) filter: Option<String>,
+    /// All cases, not a sample.
+    #[arg(long, conflicts_with = "sample")]
+    pub(crate) full: bool,
+    /// Cases to take of each archive.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sample: u32,
+    /// Blocks to pack out of the state tests of each archive, many transactions each; with `--full` as many as
+    /// all of them give, otherwise none, unless this says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) packed: Option<u32>,
+    /// Decides which cases a sample has, and shuffles schedules in builds with debug assertions; chosen
+    /// at random if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON document.
+    #[arg(long, conflicts_with = "jsonl")]
+    pub(crate) json: bool,
+    /// Print one JSON document for each case, then the one that `--json` prints.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
 }
 
 #[derive(Args, Debug)]

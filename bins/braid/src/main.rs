@@ -20,6 +20,7 @@ mod render;
 mod run;
 mod selection;
 mod t8n;
+mod test;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -52,6 +53,8 @@ pub(crate) enum Exit {
     Nothing,
     /// An input is invalid or unreadable, or a check failed.
     Failure,
+    /// Test vectors failed.
+    Tests,
     /// A parallel engine alone was wrong.
     Diverged,
     /// The command line is wrong.
@@ -77,6 +80,7 @@ impl Exit {
             Exit::Diverged => 3,
             Exit::Nothing => 4,
             Exit::Tool(code) => code,
+            Exit::Tests => 100,
             Exit::Interrupted => 130,
         }
     }
@@ -143,6 +147,7 @@ pub(crate) fn command(
         Command::Run(args) => run::run(args, world, &session, ui),
         Command::Compare(args) => compare::compare(args, world, &session, ui),
         Command::Fetch(args) => fetch::fetch(args, &session, ui),
+        Command::Test(args) => test::test(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }

@@ -66,6 +66,13 @@ impl<'a> Ui<'a> {
         }
     }
 
+    /// Something about what is to come.
+    pub(crate) fn note(&mut self, note: impl Display) {
+        if !self.quiet {
+            self.line(note);
+        }
+    }
+
     /// A line on stderr that is wanted even if quiet.
     pub(crate) fn line(&mut self, line: impl Display) {
         let err = &mut *self.err;

@@ -1,7 +1,10 @@
 //! Results for people: aligned tables. Not an interface; programs use `--json`.
 
-use crate::json::{CompareRow, ProfileEntry, RunResult, Status};
-use std::{collections::BTreeMap, fmt::Write};
+use crate::{
+    json::{CompareRow, ProfileEntry, RunResult, Status},
+    test::report::ArchiveEntry,
+};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 /// Columns of text, aligned.
 struct Table {
@@ -82,6 +85,20 @@ pub(crate) fn run(results: &[RunResult], color: bool) -> String {
     let mut text = table.render();
     let _ = writeln!(text, "{ok} of {} ok", results.len());
     text
+}
+
+/// The table of `test`.
+pub(crate) fn test(archives: &[ArchiveEntry], color: bool) -> String {
+    let heads = ["<archive", "cases", "passed", "failed", "skipped", "executions", "time"];
+    let mut table = Table::new(&heads, color);
+    for one in archives {
+        let numbers = [one.passed + one.failed + one.skipped, one.passed, one.failed, one.skipped];
+        let mut cells = vec![short(&one.path)];
+        cells.extend(numbers.iter().chain([&one.executions]).map(u64::to_string));
+        cells.push(format!("{:.1}s", Duration::from_millis(one.elapsed_ms).as_secs_f64()));
+        table.row(cells);
+    }
+    table.render()
 }
 
 fn status(status: Status, color: bool) -> String {

@@ -1,5 +1,7 @@
 //! The commands against made-up inputs and engines: right ones, wrong ones, broken ones.
 
+mod vectors;
+
 use crate::{
     Exit, command,
     json::Problem,

@@ -109,7 +109,7 @@ const RUN_KEYS: [&str; 13] = [
     "txs",
 ];
 
-const COMPARE_KEYS: [&str; 18] = [
+const COMPARE_KEYS: [&str; 19] = [
     "block",
     "ci95",
     "cpu_ns",

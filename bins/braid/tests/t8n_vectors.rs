@@ -92,6 +92,8 @@ fn draw(archive: &str, seed: u64, mut each: impl FnMut(&str, &Value)) -> Option<
         path.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     };
     let mut names = archive::list(&path).unwrap();
+    // Four billion rounds of a hash are a minute on every engine, and show nothing of transitions.
+    names.retain(|name| !name.contains("MaxRounds"));
     names.sort_by_cached_key(|name| rank(name));
     names.truncate(FILES * many);
     let mut read = |member: archive::Member| {
@@ -112,7 +114,7 @@ fn text(value: &Value) -> &str {
 
 /// What a t8n caller would make of one choice of a state test; `None` if the form cannot say it: system
 /// contracts that a block would call, numbers that no transaction holds.
-fn of_state_test(unit: &Value, network: &str, post: &Value) -> Option<(Inputs, Rules)> {
+fn of_state_test(what: &str, unit: &Value, network: &str, post: &Value) -> Option<(Inputs, Rules)> {
     let chain = ChainSpec::of_network(network, 1).ok()?;
     let fork = chain.fork_at(1, 1, U256::ZERO);
     let alloc = parse_alloc("pre", unit["pre"].to_string().as_bytes()).ok()?;
@@ -143,7 +145,9 @@ fn of_state_test(unit: &Value, network: &str, post: &Value) -> Option<(Inputs, R
     let env = parse_env("env", env.to_string().as_bytes()).ok()?;
     let txs =
         parse_txs("txs", json!([tx_of(&unit["transaction"], &post["indexes"])?]).to_string().as_bytes());
-    let rules = Rules { fork: network.into(), chain_id: 1, reward: Some(0) };
+    // EEST fills without a reward; the older fillers with one of nothing, which touches the beneficiary.
+    let reward = (!what.starts_with("eest_")).then_some(0);
+    let rules = Rules { fork: network.into(), chain_id: 1, reward };
     Some((Inputs { alloc, env, txs: txs.ok()? }, rules))
 }
 
@@ -188,7 +192,7 @@ fn state_tests_come_out_as_they_demand() {
                 posts.as_array().into_iter().flatten().map(move |post| (network, post))
             });
             for (network, post) in posts.take(CASES) {
-                let Some((inputs, rules)) = of_state_test(unit, network, post) else { continue };
+                let Some((inputs, rules)) = of_state_test(what, unit, network, post) else { continue };
                 let what = format!("{what}/{network}/{}", post["indexes"]);
                 let done = bench.run(&inputs, &rules, &what);
                 let exception = !post["expectException"].is_null();

@@ -7,7 +7,7 @@
 
 use crate::{
     After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue, EvmVm,
-    ExecutedBlock, Rites, StockOutput, SystemTx, TraceOptions, TxResult,
+    ExecutedBlock, Rites, StockOutput, SystemTx, TraceOptions, TxResult, deposit,
 };
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip6110::DEPOSIT_REQUEST_TYPE,
@@ -15,7 +15,6 @@ use alloy_eips::{
     eip7002::WITHDRAWAL_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_TYPE,
 };
-use alloy_evm::eth::eip6110::accumulate_deposits_from_logs;
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use braid_core::{
     Block, BlockError, Cause, Control, Effects, Outcome, Probe, Scheduler, Sink, State, Stats, StoreError,
@@ -296,10 +295,8 @@ impl<'a, 'd> InOrder<'a, 'd> {
         if !self.input.rites.after.as_ref().is_some_and(|after| after.requests) {
             return Ok(Vec::new());
         }
-        let mut deposits = Vec::new();
         let logs = self.results.iter().flat_map(|result| &result.logs);
-        accumulate_deposits_from_logs(deposit_contract(self.input.chain_id), logs, &mut deposits)
-            .map_err(|error| error.to_string())?;
+        let deposits = deposit::deposits(deposit_contract(self.input.chain_id), logs)?;
         let kinds = [DEPOSIT_REQUEST_TYPE, WITHDRAWAL_REQUEST_TYPE, CONSOLIDATION_REQUEST_TYPE];
         let bodies = std::iter::once(Bytes::from(deposits)).chain(std::mem::take(&mut self.queues));
         let requests = kinds.into_iter().zip(bodies).filter(|(_, body)| !body.is_empty());

@@ -5,6 +5,7 @@ mod account;
 mod block;
 mod code;
 mod ctx;
+mod deposit;
 mod diff;
 mod eip1283;
 mod error;

@@ -52,7 +52,7 @@ fn traced(
 ) {
     // Now and then with an empty cache of codes, so that they are read.
     let fresh = EvmShared::default();
-    let shared = if result.gas_used % 4 == 0 { &fresh } else { shared };
+    let shared = if result.gas_used.is_multiple_of(4) { &fresh } else { shared };
     let vm = EvmVm::new(shared, input).with_trace(TraceOptions::default());
     let (effects, _) = execute(&vm, &mut vm.worker(), &EvmTx::User(0), before, true);
     let effects = effects.unwrap_or_else(|stop| panic!("{at} traced: {stop:?}"));

@@ -5,7 +5,7 @@ use crate::{
     origin::{Recorder, Touched},
 };
 use braid_core::{Cause, Control};
-use braid_evm::{BlockInput, EvmShared, ExecutedBlock, execute_block};
+use braid_evm::{BlockInput, EvmShared, ExecutedBlock, Place, execute_block};
 use braid_profiles::lean;
 use braid_sched::Serial;
 use std::{collections::BTreeMap, sync::atomic::AtomicBool};
@@ -50,24 +50,18 @@ pub(crate) fn discover(
                 if failure.cause == Cause::Cancelled {
                     return Err(FetchError::Cancelled);
                 }
-                // It may have failed for a block hash that was not there.
-                if learn_hashes(number, input, recorder, number.saturating_sub(HASHES))? {
+                if relearned(number, input, recorder)? {
                     continue;
                 }
-                return Err(failed(format!("{:?}: {}", failure.place, cause(&failure.cause))));
+                return Err(failed(format!("{}: {}", place(failure.place), cause(&failure.cause))));
             }
         };
         let touched = recorder.touched()?;
         let pre = touched.pre_state(number, input.block_hashes.clone())?;
-        let oracle = lean::run(input, &pre);
-        let oracle = match oracle {
+        let oracle = match lean::run(input, &pre) {
             Ok(oracle) => oracle,
-            Err(error) => {
-                if learn_hashes(number, input, recorder, number.saturating_sub(HASHES))? {
-                    continue;
-                }
-                return Err(failed(error.to_string()));
-            }
+            Err(_) if relearned(number, input, recorder)? => continue,
+            Err(error) => return Err(failed(error.to_string())),
         };
         if !complete(number, input, recorder, &oracle)? {
             let done = output.into_block(&pre).map_err(|error| failed(error.to_string()))?;
@@ -75,6 +69,23 @@ pub(crate) fn discover(
         }
     }
     Err(failed(format!("still asks for more state after {ROUNDS} executions")))
+}
+
+/// After a failed execution: it may have failed for a block hash that was not there. Whether there are
+/// any now that there were not. If there are none to be had, the failure stands as it is.
+fn relearned(number: u64, input: &mut BlockInput, recorder: &Recorder<'_>) -> Result<bool, FetchError> {
+    match learn_hashes(number, input, recorder, number.saturating_sub(HASHES)) {
+        Err(FetchError::Cancelled) => Err(FetchError::Cancelled),
+        other => Ok(other.unwrap_or(false)),
+    }
+}
+
+fn place(place: Place) -> String {
+    match place {
+        Place::Before => "before the first transaction".into(),
+        Place::Tx(tx) => format!("transaction {tx}"),
+        Place::After => "after the last transaction".into(),
+    }
 }
 
 fn cause(cause: &Cause<braid_evm::EvmError>) -> String {

@@ -113,3 +113,57 @@ impl Origin for WitnessOrigin<'_, '_> {
         self.ancestors.hashes(self.client, first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Endpoint, discover::discover, origin::Recorder, rpc::Manners};
+    use braid_core::Control;
+    use braid_evm::EvmValue;
+    use braid_profiles::{Engine, LeanEngine};
+    use std::{sync::atomic::AtomicBool, time::Duration};
+
+    /// The real witnesses come without their parents' headers, so that the root is taken from the case.
+    #[test]
+    fn real_witnesses_lead_to_the_real_roots() {
+        let Some(data) = braid_testkit::data() else { return };
+        let cancel = AtomicBool::new(false);
+        // Nobody is there: a witness with all codes needs no other answers.
+        let endpoint = Endpoint::new("http://127.0.0.1:1", &[]).expect("an endpoint");
+        let manners = Manners { rate: None, retries: 0, timeout: Duration::from_secs(1), max_bytes: 1 };
+        let mut client = Client::new(endpoint, manners, &cancel);
+        let mut roots = 0;
+        let folders = ["ethereum/mainnet", "ethereum/holesky"].map(|name| data.join(name));
+        for source in folders.iter().flat_map(|folder| braid_work::load(folder).expect("cases")) {
+            let mut case = source.load().expect("a case");
+            let Some(witness) = case.expect.witness.clone() else { continue };
+            let number = u64::try_from(case.input.env.number).expect("a number");
+            let pre = case.state().expect("a state").clone();
+            let code = |(_, value): (_, &EvmValue)| match value {
+                EvmValue::Code(code) => Some((code.hash_slow(), code.original_bytes())),
+                _ => None,
+            };
+            let origin = WitnessOrigin {
+                client: &mut client,
+                number,
+                ancestors: Ancestors::new(number, B256::ZERO),
+                root: witness.pre_state_root,
+                nodes: witness.nodes.iter().cloned().collect(),
+                codes: pre.store.iter().filter_map(code).collect(),
+                storage_roots: BTreeMap::new(),
+            };
+            let recorder = Recorder::new(number, Box::new(origin));
+            let mut input = case.input.clone();
+            let found =
+                discover(number, &mut input, &recorder, &cancel).unwrap_or_else(|error| panic!("{error}"));
+            let pre = found.touched.pre_state(number, input.block_hashes.clone()).expect("a state");
+            let ran = LeanEngine.execute(&input, &pre, &Control::default());
+            let done = ran.unwrap_or_else(|error| panic!("{number}: {error}")).into_block(&pre);
+            case.pre = Some(std::sync::Arc::new(pre));
+            let checks = braid_work::verify(&case, &done);
+            assert!(checks.passed() && checks.state_root == Some(true), "{number}: {checks}");
+            roots += 1;
+        }
+        assert!(roots >= 12, "only {roots} witnesses");
+    }
+}

@@ -13,23 +13,38 @@ pub const MAX_BLOCK_SIZE: usize = (10 - 2) << 20;
 /// # Errors
 /// The first rule that it breaks.
 pub fn check(chain: &ChainSpec, fork: Fork, block: &Block) -> Result<(), RuleError> {
-    let header = &block.header;
-    if fork >= Fork::Osaka && block.size > MAX_BLOCK_SIZE {
-        return Err(RuleError::BlockSize { got: block.size, limit: MAX_BLOCK_SIZE });
+    violations(chain, fork, block).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// As [`check`]: all rules that it breaks.
+pub fn violations(chain: &ChainSpec, fork: Fork, block: &Block) -> Vec<RuleError> {
+    let types = block.txs.iter().enumerate().try_for_each(|(tx, signed)| types(fork, tx, signed));
+    let checks = [
+        size(fork, block),
+        types,
+        transactions_root(block),
+        ommers_hash(block),
+        withdrawals(fork, block),
+        blob_gas(chain, fork, block),
+    ];
+    checks.into_iter().filter_map(Result::err).collect()
+}
+
+fn size(fork: Fork, block: &Block) -> Result<(), RuleError> {
+    match fork >= Fork::Osaka && block.size > MAX_BLOCK_SIZE {
+        true => Err(RuleError::BlockSize { got: block.size, limit: MAX_BLOCK_SIZE }),
+        false => Ok(()),
     }
-    for (tx, signed) in block.txs.iter().enumerate() {
-        types(fork, tx, signed)?;
-    }
-    let got = proofs::calculate_transaction_root(&block.txs);
-    if got != header.transactions_root {
-        return Err(RuleError::TransactionsRoot { got, header: header.transactions_root });
-    }
-    let got = proofs::calculate_ommers_root(&block.ommers);
-    if got != header.ommers_hash {
-        return Err(RuleError::OmmersHash { got, header: header.ommers_hash });
-    }
-    withdrawals(fork, block)?;
-    blob_gas(chain, fork, block)
+}
+
+fn transactions_root(block: &Block) -> Result<(), RuleError> {
+    let (got, header) = (proofs::calculate_transaction_root(&block.txs), block.header.transactions_root);
+    if got == header { Ok(()) } else { Err(RuleError::TransactionsRoot { got, header }) }
+}
+
+fn ommers_hash(block: &Block) -> Result<(), RuleError> {
+    let (got, header) = (proofs::calculate_ommers_root(&block.ommers), block.header.ommers_hash);
+    if got == header { Ok(()) } else { Err(RuleError::OmmersHash { got, header }) }
 }
 
 /// Whether the fork knows the type of a transaction, and the form of its signature.

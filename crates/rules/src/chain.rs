@@ -112,12 +112,12 @@ impl ChainSpec {
     pub fn of_network(name: &str, chain_id: u64) -> Result<Self, UnknownNetwork> {
         let unknown = || UnknownNetwork(name.chars().take(80).collect());
         let Some((first, rest)) = name.split_once("To") else {
-            let fork = fork_named(name).ok_or_else(unknown)?;
+            let fork = Self::fork_named(name).ok_or_else(unknown)?;
             return Ok(Self::new(chain_id, up_to(fork)));
         };
         let (second, when) = rest.split_once("At").ok_or_else(unknown)?;
         let (first, second) =
-            (fork_named(first).ok_or_else(unknown)?, fork_named(second).ok_or_else(unknown)?);
+            (Self::fork_named(first).ok_or_else(unknown)?, Self::fork_named(second).ok_or_else(unknown)?);
         let when = activation(second, when).ok_or_else(unknown)?;
         let mut forks = up_to(first);
         forks.extend(
@@ -134,6 +134,11 @@ impl ChainSpec {
             ),
         );
         Ok(Self::new(chain_id, forks))
+    }
+
+    /// The fork that test vectors call by this name.
+    pub fn fork_named(name: &str) -> Option<Fork> {
+        NAMES.iter().find(|(one, _)| *one == name).map(|(_, fork)| *fork)
     }
 
     /// With other blob parameters from `fork` on.
@@ -187,10 +192,6 @@ impl ChainSpec {
         };
         (spec, EvmRules { eip1283: fork == Fork::Constantinople, ..EvmRules::default() })
     }
-}
-
-fn fork_named(name: &str) -> Option<Fork> {
-    NAMES.iter().find(|(one, _)| *one == name).map(|(_, fork)| *fork)
 }
 
 /// All forks up to `last`, from the genesis on.

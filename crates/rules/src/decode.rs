@@ -1,6 +1,6 @@
 //! Blocks from their consensus encoding.
 
-use crate::{RuleError, SignedTx};
+use crate::{Item, RuleError, SignedTx};
 use alloy_consensus::{Header, TxType, Typed2718};
 use alloy_eips::{
     eip2718::{Decodable2718, Encodable2718},
@@ -39,20 +39,20 @@ impl Block {
     /// [`RuleError::Rlp`], which names the item.
     pub fn decode(rlp: &[u8]) -> Result<Block, RuleError> {
         let mut rest = rlp;
-        let mut fields = list(&mut rest).map_err(|reason| bad("block", reason))?;
+        let mut fields = list(&mut rest).map_err(|reason| bad(Item::Block, reason))?;
         if !rest.is_empty() {
-            return Err(bad("block", "bytes after its end"));
+            return Err(bad(Item::Block, "bytes after its end"));
         }
-        let header_rlp = item(&mut fields).map_err(|reason| bad("header", reason))?;
-        let header = header(header_rlp).map_err(|reason| bad("header", reason))?;
-        let txs = each(&mut fields, "transaction", transaction)?;
-        let ommers = each(&mut fields, "ommer", self::header)?;
+        let header_rlp = item(&mut fields).map_err(|reason| bad(Item::Header, reason))?;
+        let header = header(header_rlp).map_err(|reason| bad(Item::Header, reason))?;
+        let txs = each(&mut fields, Item::Transactions, Item::Transaction, transaction)?;
+        let ommers = each(&mut fields, Item::Ommers, Item::Ommer, self::header)?;
         let withdrawals = match fields.is_empty() {
             true => None,
-            false => Some(each(&mut fields, "withdrawal", exact::<Withdrawal>)?),
+            false => Some(each(&mut fields, Item::Withdrawals, Item::Withdrawal, exact::<Withdrawal>)?),
         };
         if !fields.is_empty() {
-            return Err(bad("block", "more than header, transactions, ommers, withdrawals"));
+            return Err(bad(Item::Block, "more than header, transactions, ommers, withdrawals"));
         }
         Ok(Block { header, hash: keccak256(header_rlp), txs, ommers, withdrawals, size: rlp.len() })
     }
@@ -74,8 +74,23 @@ pub fn tx(bytes: &[u8]) -> Result<SignedTx, String> {
     Ok(tx)
 }
 
-fn bad(item: impl Into<String>, reason: impl Into<String>) -> RuleError {
-    RuleError::Rlp { item: item.into(), reason: reason.into() }
+/// The EIP-2718 form of the transaction at `index` in the RLP of a block, whether or not it decodes.
+pub fn tx_bytes(block: &[u8], index: usize) -> Option<&[u8]> {
+    let mut fields = list(&mut &*block).ok()?;
+    item(&mut fields).ok()?;
+    let mut txs = list(&mut fields).ok()?;
+    for _ in 0..index {
+        item(&mut txs).ok()?;
+    }
+    let tx = item(&mut txs).ok()?;
+    match tx.first()? {
+        first if *first >= alloy_rlp::EMPTY_LIST_CODE => Some(tx),
+        _ => alloy_rlp::Header::decode_bytes(&mut &*tx, false).ok(),
+    }
+}
+
+fn bad(item: Item, reason: impl Into<String>) -> RuleError {
+    RuleError::Rlp { item, reason: reason.into() }
 }
 
 /// Takes a list from the front of `rlp`: its payload.
@@ -96,16 +111,15 @@ fn item<'a>(rlp: &mut &'a [u8]) -> Result<&'a [u8], String> {
 /// Takes a list from the front of `rlp` and decodes each item of it.
 fn each<T>(
     rlp: &mut &[u8],
-    name: &str,
+    all: Item,
+    of: impl Fn(usize) -> Item,
     decode: impl Fn(&[u8]) -> Result<T, String>,
 ) -> Result<Vec<T>, RuleError> {
-    let mut items = list(rlp).map_err(|reason| bad(format!("{name}s"), reason))?;
+    let mut items = list(rlp).map_err(|reason| bad(all, reason))?;
     let mut decoded = Vec::new();
     while !items.is_empty() {
-        let of = |reason: String| bad(format!("{name} {}", decoded.len()), reason);
-        let one = item(&mut items).map_err(of)?;
-        let one = decode(one).map_err(of)?;
-        decoded.push(one);
+        let one = item(&mut items).and_then(&decode);
+        decoded.push(one.map_err(|reason| bad(of(decoded.len()), reason))?);
     }
     Ok(decoded)
 }

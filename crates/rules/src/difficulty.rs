@@ -45,8 +45,8 @@ pub fn next(
             parent_difficulty.saturating_sub(step.saturating_mul(U256::from(steps)))
         }
     };
-    let bombed = adjusted.max(U256::from(MIN_DIFFICULTY)).saturating_add(bomb(fork, number));
-    bombed.max(U256::from(MIN_DIFFICULTY))
+    // The bomb counts towards the minimum (execution specs; some clients apply it before).
+    adjusted.saturating_add(bomb(fork, number)).max(U256::from(MIN_DIFFICULTY))
 }
 
 /// The part that grows exponentially with the number of the block (Yellow Paper, 4.4.4: epsilon).

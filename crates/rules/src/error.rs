@@ -40,6 +40,42 @@ impl fmt::Display for Field {
     }
 }
 
+/// A part of the encoding of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// The block as a whole.
+    Block,
+    /// Its header.
+    Header,
+    /// The list of its transactions.
+    Transactions,
+    /// The transaction at this index.
+    Transaction(usize),
+    /// The list of its ommers.
+    Ommers,
+    /// The ommer at this index.
+    Ommer(usize),
+    /// The list of its withdrawals.
+    Withdrawals,
+    /// The withdrawal at this index.
+    Withdrawal(usize),
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Block => f.write_str("block"),
+            Item::Header => f.write_str("header"),
+            Item::Transactions => f.write_str("list of transactions"),
+            Item::Transaction(index) => write!(f, "transaction {index}"),
+            Item::Ommers => f.write_str("list of ommers"),
+            Item::Ommer(index) => write!(f, "ommer {index}"),
+            Item::Withdrawals => f.write_str("list of withdrawals"),
+            Item::Withdrawal(index) => write!(f, "withdrawal {index}"),
+        }
+    }
+}
+
 /// Why a block may not follow its parent. One variant a rule; section numbers are those of the Yellow
 /// Paper (Shanghai version).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +83,8 @@ pub enum RuleError {
     /// The block, or an item of it, is not the RLP of what it should be (Appendix B, EIP-2718).
     #[error("{item} does not decode: {reason}")]
     Rlp {
-        /// The item: `header`, `transaction 3`, ...
-        item: String,
+        /// The item.
+        item: Item,
         /// What is wrong with it.
         reason: String,
     },

@@ -2,6 +2,7 @@
 
 use crate::{ChainSpec, Field, Fork, ForkCondition, RuleError, blob, difficulty};
 use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::U256;
 
 /// Least gas limit of a block (Yellow Paper, 4.4.4).
@@ -33,30 +34,50 @@ pub fn check(
     parent: &Header,
     total_difficulty: U256,
 ) -> Result<(), RuleError> {
+    violations(chain, header, parent, total_difficulty).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// As [`check`]: all rules that it breaks.
+pub fn violations(
+    chain: &ChainSpec,
+    header: &Header,
+    parent: &Header,
+    total_difficulty: U256,
+) -> Vec<RuleError> {
     let fork = chain.fork_at(header.number, header.timestamp, total_difficulty);
-    let parent_is = |earliest: Fork| {
-        // The parent's own difficulty is part of the total; before the Merge only forks by number matter.
-        let before = total_difficulty.saturating_sub(parent.difficulty);
-        chain.fork_at(parent.number, parent.timestamp, before) >= earliest
-    };
-    if parent.number.checked_add(1) != Some(header.number) {
-        return Err(RuleError::Number { got: header.number, parent: parent.number });
+    // The parent's own difficulty is part of the total; before the Merge only forks by number matter.
+    let before = total_difficulty.saturating_sub(parent.difficulty);
+    let begins =
+        fork >= Fork::London && chain.fork_at(parent.number, parent.timestamp, before) < Fork::London;
+    let limit = if begins { parent.gas_limit.saturating_mul(ELASTICITY) } else { parent.gas_limit };
+    let checks = [
+        number(header, parent),
+        timestamp(header, parent),
+        fields(fork, header),
+        extra_data(header),
+        dao_extra_data(chain, header),
+        gas_limit(header, limit),
+        gas_used(header),
+        seal(fork, header, parent),
+        base_fee(header, parent, begins),
+        excess_blob_gas(chain, fork, header, parent),
+        blob_gas_used(chain, fork, header),
+    ];
+    checks.into_iter().filter_map(Result::err).collect()
+}
+
+fn number(header: &Header, parent: &Header) -> Result<(), RuleError> {
+    match parent.number.checked_add(1) == Some(header.number) {
+        true => Ok(()),
+        false => Err(RuleError::Number { got: header.number, parent: parent.number }),
     }
-    if header.timestamp <= parent.timestamp {
-        return Err(RuleError::Timestamp { got: header.timestamp, parent: parent.timestamp });
+}
+
+fn timestamp(header: &Header, parent: &Header) -> Result<(), RuleError> {
+    match header.timestamp > parent.timestamp {
+        true => Ok(()),
+        false => Err(RuleError::Timestamp { got: header.timestamp, parent: parent.timestamp }),
     }
-    fields(fork, header)?;
-    extra_data(chain, header)?;
-    let doubled = fork >= Fork::London && !parent_is(Fork::London);
-    gas(header, if doubled { parent.gas_limit.saturating_mul(ELASTICITY) } else { parent.gas_limit })?;
-    seal(fork, header, parent)?;
-    if let Some(got) = header.base_fee_per_gas {
-        let expected = if doubled { INITIAL_BASE_FEE } else { next_base_fee(parent) };
-        if got != expected {
-            return Err(RuleError::BaseFee { got, expected });
-        }
-    }
-    blobs(chain, fork, header, parent)
 }
 
 /// Fields that the header must have, and may have, under `fork`.
@@ -80,35 +101,38 @@ fn fields(fork: Fork, header: &Header) -> Result<(), RuleError> {
     Ok(())
 }
 
-fn extra_data(chain: &ChainSpec, header: &Header) -> Result<(), RuleError> {
-    if header.extra_data.len() > MAX_EXTRA_DATA {
-        let got = header.extra_data.len();
-        return Err(RuleError::ExtraDataTooLong { got, limit: MAX_EXTRA_DATA });
+fn extra_data(header: &Header) -> Result<(), RuleError> {
+    match header.extra_data.len() {
+        0..=MAX_EXTRA_DATA => Ok(()),
+        got => Err(RuleError::ExtraDataTooLong { got, limit: MAX_EXTRA_DATA }),
     }
-    if let ForkCondition::Block(first) = chain.condition(Fork::Dao)
-        && header.number.checked_sub(first).is_some_and(|since| since < DAO_EXTRA_DATA_BLOCKS)
-        && *header.extra_data != *DAO_EXTRA_DATA
-    {
-        return Err(RuleError::DaoExtraData { number: header.number });
-    }
-    Ok(())
 }
 
-fn gas(header: &Header, parent_limit: u64) -> Result<(), RuleError> {
-    let got = header.gas_limit;
-    if got > MAX_GAS_LIMIT {
-        return Err(RuleError::GasLimitTooBig { got, most: MAX_GAS_LIMIT });
+fn dao_extra_data(chain: &ChainSpec, header: &Header) -> Result<(), RuleError> {
+    let ForkCondition::Block(first) = chain.condition(Fork::Dao) else { return Ok(()) };
+    let marked = header.number.checked_sub(first).is_some_and(|since| since < DAO_EXTRA_DATA_BLOCKS);
+    match marked && *header.extra_data != *DAO_EXTRA_DATA {
+        true => Err(RuleError::DaoExtraData { number: header.number }),
+        false => Ok(()),
     }
-    if header.gas_used > got {
-        return Err(RuleError::GasUsedOverLimit { got: header.gas_used, limit: got });
+}
+
+fn gas_limit(header: &Header, parent: u64) -> Result<(), RuleError> {
+    match header.gas_limit {
+        got if got > MAX_GAS_LIMIT => Err(RuleError::GasLimitTooBig { got, most: MAX_GAS_LIMIT }),
+        got if got.abs_diff(parent) >= parent / GAS_LIMIT_BOUND_DIVISOR => {
+            Err(RuleError::GasLimitChange { got, parent })
+        }
+        got if got < MIN_GAS_LIMIT => Err(RuleError::GasLimitTooSmall { got, least: MIN_GAS_LIMIT }),
+        _ => Ok(()),
     }
-    if got.abs_diff(parent_limit) >= parent_limit / GAS_LIMIT_BOUND_DIVISOR {
-        return Err(RuleError::GasLimitChange { got, parent: parent_limit });
+}
+
+fn gas_used(header: &Header) -> Result<(), RuleError> {
+    match header.gas_used > header.gas_limit {
+        true => Err(RuleError::GasUsedOverLimit { got: header.gas_used, limit: header.gas_limit }),
+        false => Ok(()),
     }
-    if got < MIN_GAS_LIMIT {
-        return Err(RuleError::GasLimitTooSmall { got, least: MIN_GAS_LIMIT });
-    }
-    Ok(())
 }
 
 /// Difficulty before the Merge; the constants of EIP-3675 from then on.
@@ -132,6 +156,12 @@ fn seal(fork: Fork, header: &Header, parent: &Header) -> Result<(), RuleError> {
     Ok(())
 }
 
+fn base_fee(header: &Header, parent: &Header, begins: bool) -> Result<(), RuleError> {
+    let Some(got) = header.base_fee_per_gas else { return Ok(()) };
+    let expected = if begins { INITIAL_BASE_FEE } else { next_base_fee(parent) };
+    if got == expected { Ok(()) } else { Err(RuleError::BaseFee { got, expected }) }
+}
+
 /// Base fee in wei of the block after `parent` (EIP-1559); the initial one if `parent` has none.
 pub fn next_base_fee(parent: &Header) -> u64 {
     let Some(base_fee) = parent.base_fee_per_gas else { return INITIAL_BASE_FEE };
@@ -153,16 +183,15 @@ pub fn next_excess_blob_gas(chain: &ChainSpec, fork: Fork, parent: &Header) -> O
     Some(blob::next_excess(&params, excess, used, parent.base_fee_per_gas.unwrap_or(0)))
 }
 
-fn blobs(chain: &ChainSpec, fork: Fork, header: &Header, parent: &Header) -> Result<(), RuleError> {
-    let (Some(params), Some(got)) = (chain.blob_params(fork), header.excess_blob_gas) else {
-        return Ok(());
-    };
-    if let Some(expected) = next_excess_blob_gas(chain, fork, parent).filter(|expected| got != *expected) {
-        return Err(RuleError::ExcessBlobGas { got, expected });
-    }
-    let limit = params.max_blob_count.saturating_mul(alloy_eips::eip4844::DATA_GAS_PER_BLOB);
-    match header.blob_gas_used {
-        Some(got) if got > limit => Err(RuleError::BlobGasOverLimit { got, limit }),
+fn excess_blob_gas(chain: &ChainSpec, fork: Fork, header: &Header, parent: &Header) -> Result<(), RuleError> {
+    match (header.excess_blob_gas, next_excess_blob_gas(chain, fork, parent)) {
+        (Some(got), Some(expected)) if got != expected => Err(RuleError::ExcessBlobGas { got, expected }),
         _ => Ok(()),
     }
+}
+
+fn blob_gas_used(chain: &ChainSpec, fork: Fork, header: &Header) -> Result<(), RuleError> {
+    let (Some(params), Some(got)) = (chain.blob_params(fork), header.blob_gas_used) else { return Ok(()) };
+    let limit = params.max_blob_count.saturating_mul(DATA_GAS_PER_BLOB);
+    if got > limit { Err(RuleError::BlobGasOverLimit { got, limit }) } else { Ok(()) }
 }

@@ -18,7 +18,7 @@ pub mod outcome;
 pub use alloy_hardforks::{EthereumHardfork as Fork, ForkCondition};
 pub use chain::{ChainSpec, UnknownNetwork, id};
 pub use decode::Block;
-pub use error::{Field, RuleError};
+pub use error::{Field, Item, RuleError};
 pub use input::{Parts, block_input};
 
 /// A signed transaction, as blocks carry it (blobs by hash only).

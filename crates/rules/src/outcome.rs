@@ -75,29 +75,35 @@ pub fn check(
     block: &ExecutedBlock,
     state_root: B256,
 ) -> Result<(), RuleError> {
-    let landed = landed(types, block);
-    let got = landed.last().map_or(0, |last| last.cumulative_gas_used);
-    if got != header.gas_used {
-        return Err(RuleError::GasUsed { got, header: header.gas_used });
+    violations(fork, header, types, block, state_root).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// As [`check`]: all rules that it breaks.
+pub fn violations(
+    fork: Fork,
+    header: &Header,
+    types: impl IntoIterator<Item = u8>,
+    block: &ExecutedBlock,
+    state_root: B256,
+) -> Vec<RuleError> {
+    let (gas_used, receipts) = (block.gas_used, receipts(landed(types, block)));
+    let mut broken = Vec::new();
+    if gas_used != header.gas_used {
+        broken.push(RuleError::GasUsed { got: gas_used, header: header.gas_used });
     }
-    let receipts = receipts(landed);
     if logs_bloom(&receipts) != header.logs_bloom {
-        return Err(RuleError::LogsBloom);
+        broken.push(RuleError::LogsBloom);
     }
-    if fork >= Fork::Byzantium {
-        let got = receipts_root(&receipts);
-        if got != header.receipts_root {
-            return Err(RuleError::ReceiptsRoot { got, header: header.receipts_root });
-        }
+    let root = receipts_root(&receipts);
+    if fork >= Fork::Byzantium && root != header.receipts_root {
+        broken.push(RuleError::ReceiptsRoot { got: root, header: header.receipts_root });
     }
-    if let Some(header) = header.requests_hash {
-        let got = requests_hash(&block.requests);
-        if got != header {
-            return Err(RuleError::RequestsHash { got, header });
-        }
+    let hash = requests_hash(&block.requests);
+    if let Some(header) = header.requests_hash.filter(|header| *header != hash) {
+        broken.push(RuleError::RequestsHash { got: hash, header });
     }
     if state_root != header.state_root {
-        return Err(RuleError::StateRoot { got: state_root, header: header.state_root });
+        broken.push(RuleError::StateRoot { got: state_root, header: header.state_root });
     }
-    Ok(())
+    broken
 }

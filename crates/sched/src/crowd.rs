@@ -40,6 +40,8 @@ const FINE: Duration = Duration::from_micros(5);
 /// Transactions of worker 0 before more workers take part again, at first and at most.
 const HOLD: u32 = 64;
 const MAX_HOLD: u32 = 4096;
+/// A width that is never narrowed again.
+const OVER: u16 = u16::MAX;
 /// As long rests a worker that nobody wakes.
 const REST: Duration = Duration::from_millis(1);
 /// Transactions that may be drawn ahead of the cursor: so many, and so many more for each worker.
@@ -129,11 +131,11 @@ impl Crowd {
         self.resting.lock().retain(|(resting, _)| *resting != worker);
     }
 
-    /// Lets all take part, and wakes who rests: the block ends.
+    /// Wakes who rests, and lets nobody rest again: the block ends. Every worker says so when it leaves, worker
+    /// 0 too, which is the only one that sets a width without looking at the present one. So none rests in
+    /// a block that has ended.
     pub(crate) fn dismiss(&self) {
-        if self.width() < self.threads {
-            self.widen(self.threads);
-        }
+        self.widen(OVER);
     }
 
     fn widen(&self, width: u16) {
@@ -153,6 +155,9 @@ impl Crowd {
             return;
         }
         let width = self.width();
+        if width == OVER {
+            return;
+        }
         let (now, cpu) = (Instant::now(), cpu_time());
         let each = (now - pace.since) / pace.settled;
         let grain = cpu.saturating_sub(pace.cpu) / pace.settled;

@@ -1,6 +1,6 @@
 //! What a case is, and what can come of it.
 
-use crate::TxFault;
+use crate::{PlainCase, TransactionCase, TxFault, chain::ChainCase};
 use alloy_primitives::{B256, Bytes};
 use braid_rules::{ChainSpec, Fork};
 use braid_work::Alloc;
@@ -23,6 +23,12 @@ pub struct Case {
 pub enum CaseKind {
     /// A state test.
     State(Box<StateCase>),
+    /// A blockchain test.
+    Chain(Box<ChainCase>),
+    /// A transaction test.
+    Transaction(Box<TransactionCase>),
+    /// A test of something that needs no engine.
+    Plain(Box<PlainCase>),
 }
 
 /// One transaction on one state, and what must come of it.

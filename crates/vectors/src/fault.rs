@@ -182,6 +182,14 @@ fn find(raw: &[u8]) -> Result<(), TxFault> {
     if !rest.is_empty() {
         return Err(whole(Flaw::Size));
     }
+    // Where the number of fields is wrong, what stands in them says nothing.
+    let (mut counted, mut count) = (items, 0);
+    while !counted.is_empty() && skip(&mut counted) {
+        count += 1;
+    }
+    if counted.is_empty() && count != fields.len() && !(ty == 3 && count == 4) {
+        return Err(whole(if count < fields.len() { Flaw::TooFew } else { Flaw::TooMany }));
+    }
     let mut left = items;
     if ty == 3 && left.first().is_some_and(|first| *first >= 0xc0) {
         return Err(whole(Flaw::WithBlobs));
@@ -190,12 +198,19 @@ fn find(raw: &[u8]) -> Result<(), TxFault> {
         if left.is_empty() {
             return Err(whole(Flaw::TooFew));
         }
-        one(field, form, &mut left)?;
+        one(field, form, ty == 0, &mut left)?;
     }
     if left.is_empty() { Ok(()) } else { Err(whole(Flaw::TooMany)) }
 }
 
-fn one(field: Field, form: Form, left: &mut &[u8]) -> Result<(), TxFault> {
+/// Passes over an item, if there is one.
+fn skip(rlp: &mut &[u8]) -> bool {
+    let length = Header::decode(rlp).map(|header| header.payload_length);
+    let rest = length.ok().and_then(|length| rlp.get(length..));
+    rest.map(|rest| *rlp = rest).is_some()
+}
+
+fn one(field: Field, form: Form, legacy: bool, left: &mut &[u8]) -> Result<(), TxFault> {
     let fault = |flaw| Err(TxFault::new(field, flaw));
     match form {
         Form::Bytes => drop(string(field, left)?),
@@ -205,6 +220,11 @@ fn one(field: Field, form: Form, left: &mut &[u8]) -> Result<(), TxFault> {
                 // As fillers see it: too large a number, however many zeros lead it.
                 length if length > most && significant(bytes) > most => return fault(Flaw::Overflow),
                 _ if bytes.first() == Some(&0) => return fault(Flaw::LeadingZeros),
+                // 27 and 28, EIP-155, or (typed) parity.
+                _ if field == Field::V && matches!(bytes, [1..=26 | 29..=34]) && legacy => {
+                    return fault(Flaw::Signature);
+                }
+                _ if field == Field::V && bytes.is_empty() && legacy => return fault(Flaw::Signature),
                 _ => {}
             }
         }
@@ -221,7 +241,7 @@ fn one(field: Field, form: Form, left: &mut &[u8]) -> Result<(), TxFault> {
             20 => {}
             0 if creates => {}
             0 => return fault(Flaw::Creates),
-            ..20 => return fault(Flaw::TooShort),
+            1..20 => return fault(Flaw::TooShort),
             _ => return fault(Flaw::TooLong),
         },
         Form::AccessList => {

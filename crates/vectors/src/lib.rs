@@ -7,24 +7,32 @@
 
 pub mod archive;
 mod case;
+pub mod chain;
 pub mod compare;
 mod error;
 pub mod exception;
 mod fault;
 mod json;
 mod load;
+pub mod packed;
+pub mod plain;
 mod root;
 mod run;
 mod seats;
 pub mod skips;
 pub mod state;
+mod suite;
+mod transaction;
 mod tx;
 
 pub use case::{Case, CaseKind, Class, Failure, Outcome, StateCase, StateExpect, Verdict};
 pub use error::VectorError;
 pub use fault::{Field, Flaw, TxFault};
 pub use load::load;
+pub use plain::PlainCase;
 pub use root::{Base, logs_hash};
 pub use run::{Options, Runner, YARDSTICK, judge};
 pub use seats::{Ran, Seat, Seats};
-pub use tx::{SignedTx, decode_tx};
+pub use suite::{Done, Event, Plan, Take, Totals, run_archive};
+pub use transaction::{TransactionCase, TransactionExpect};
+pub use tx::decode_tx;

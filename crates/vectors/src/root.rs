@@ -29,6 +29,11 @@ impl Base {
         Ok(Base { alloc, pre, accounts })
     }
 
+    /// State root.
+    pub fn root(&self) -> B256 {
+        trie::state_root(self.accounts.clone())
+    }
+
     /// State root if nothing happens but that `address` is touched: it begins to exist if it does not, or,
     /// if it is empty and the fork `clears_empty` accounts (EIP-161), it is gone.
     pub fn root_touched(&self, address: Address, clears_empty: bool) -> B256 {

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// One engine: a profile at a number of threads.
 pub struct Seat {
     /// The profile.
-    pub profile: &'static Profile,
+    pub profile: Profile,
     /// Its threads.
     pub threads: usize,
     engine: Box<dyn Engine>,
@@ -35,12 +35,12 @@ impl Seats {
     ///
     /// # Errors
     /// If an engine cannot be built.
-    pub fn new(profiles: &[&'static Profile], threads: &[usize]) -> Result<Self, ProfileError> {
+    pub fn new(profiles: &[&Profile], threads: &[usize]) -> Result<Self, ProfileError> {
         let mut seats = Vec::new();
         for profile in profiles {
             let threads = if profile.parallel { threads } else { &threads[..threads.len().min(1)] };
             for &threads in threads {
-                seats.push(Seat { profile, threads, engine: (profile.build)(threads)? });
+                seats.push(Seat { profile: **profile, threads, engine: (profile.build)(threads)? });
             }
         }
         Ok(Seats { seats })

@@ -8,11 +8,11 @@
 use crate::{
     Case, CaseKind, Field, Flaw, StateCase, StateExpect, TxFault, VectorError,
     json::{self, Num},
-    tx::{Indexes, JsonTransaction, NoTx, decode_tx, env_of},
+    tx::{Indexes, JsonTransaction, NoTx, decode_tx},
 };
-use alloy_eips::eip7840::BlobParams;
+use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7840::BlobParams};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use braid_rules::{ChainSpec, Fork};
+use braid_rules::{ChainSpec, Fork, blob, input::tx_env};
 use braid_work::Alloc;
 use revm::{
     context::{BlockEnv, TxEnv},
@@ -21,9 +21,6 @@ use revm::{
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Largest exponent of e in a price of blobs; above, computing it costs ever more and no one pays it.
-const MAX_BLOB_PRICE_EXPONENT: u64 = 50;
 
 /// Base fee of an environment from London on that names none, as fillers had it.
 const DEFAULT_BASE_FEE: u64 = 10;
@@ -125,9 +122,6 @@ fn chain(network: &str, config: Option<&JsonConfig>, env: &JsonEnv) -> Result<(C
     let mut chain = named(network)?;
     for (name, blobs) in config.iter().flat_map(|config| &config.blob_schedule) {
         let fork = named(name)?.fork_at(0, 0, U256::ZERO);
-        if blobs.base_fee_update_fraction.0 == 0 {
-            return Err(format!("blob schedule of {name}: the update fraction is zero"));
-        }
         let params = BlobParams {
             target_blob_count: blobs.target.0,
             max_blob_count: blobs.max.0,
@@ -167,18 +161,13 @@ fn block_env(env: &JsonEnv, chain: &ChainSpec, fork: Fork) -> Result<(BlockEnv, 
         return Ok((block, None));
     };
     let parent = |field: Option<Num<u64>>| field.map_or(0, |amount| amount.0);
-    let after_parent = || {
-        let target = params.target_blob_gas_per_block();
-        let sum = parent(env.parent_excess_blob_gas).saturating_add(parent(env.parent_blob_gas_used));
-        sum.saturating_sub(target)
-    };
+    let (before, used) = (parent(env.parent_excess_blob_gas), parent(env.parent_blob_gas_used));
+    let after_parent = || blob::next_excess(&params, before, used, block.basefee);
     let excess = env.current_excess_blob_gas.map_or_else(after_parent, |excess| excess.0);
-    let fraction = u64::try_from(params.update_fraction).unwrap_or(u64::MAX);
-    if excess / fraction >= MAX_BLOB_PRICE_EXPONENT {
-        return Err(format!("excess blob gas {excess} is more than {MAX_BLOB_PRICE_EXPONENT} x {fraction}"));
-    }
-    block.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice::new(excess, fraction));
-    Ok((block, Some(params.max_blob_count.saturating_mul(alloy_eips::eip4844::DATA_GAS_PER_BLOB))))
+    let price = blob::price(&params, excess);
+    let blob_gasprice = price.ok_or_else(|| format!("excess blob gas {excess} is beyond any price"))?;
+    block.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas: excess, blob_gasprice });
+    Ok((block, Some(params.max_blob_count.saturating_mul(DATA_GAS_PER_BLOB))))
 }
 
 /// The transaction, by its encoding if the vector has it. The fields then say the sender only.
@@ -189,7 +178,7 @@ fn transaction(
     chain_id: u64,
 ) -> Result<Result<TxEnv, TxFault>, String> {
     let decoded = match post.txbytes.as_ref().filter(|raw| !raw.is_empty()) {
-        Some(raw) => decode_tx(raw, fork).map(|tx| env_of(tx.inner(), tx.signer())),
+        Some(raw) => decode_tx(raw, fork).map(|tx| tx_env(tx.inner(), tx.signer())),
         None => match json.env(post.indexes, chain_id) {
             Ok(tx) => Ok(tx),
             Err(NoTx::Fault(fault)) => Err(fault),

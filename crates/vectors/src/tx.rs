@@ -4,66 +4,32 @@ use crate::{
     Field, Flaw, TxFault,
     json::{BadNumber, number},
 };
-use alloy_consensus::{
-    EthereumTxEnvelope, Transaction, TxEip4844,
-    transaction::{Recovered, SignerRecoverable},
-};
+use alloy_consensus::transaction::{Recovered, SignerRecoverable};
 use alloy_eips::{
-    Decodable2718,
     eip2930::{AccessList, AccessListItem},
     eip7702::{Authorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use braid_rules::Fork;
-use revm::{
-    context::{TxEnv, either::Either},
-    context_interface::transaction::{RecoveredAuthority, RecoveredAuthorization},
-};
+use braid_rules::{Fork, SignedTx, decode, input::authorization};
+use revm::context::TxEnv;
 use serde::Deserialize;
 
-/// A signed transaction, as blocks carry it.
-pub type SignedTx = EthereumTxEnvelope<TxEip4844>;
-
-/// The transaction that `raw` encodes, with its sender, by the rules of `fork` on signatures (EIP-2: low
-/// `s` from Homestead on). That the fork has such transactions at all is not checked.
+/// The transaction that `raw` encodes, with its sender, by the rules of `fork` on signatures. That the fork
+/// has such transactions at all is not checked.
 ///
 /// # Errors
 /// What is wrong with which field.
 pub fn decode_tx(raw: &[u8], fork: Fork) -> Result<Recovered<SignedTx>, TxFault> {
-    let signed = SignedTx::decode_2718_exact(raw).map_err(|_| TxFault::of(raw))?;
-    let sender =
-        if fork >= Fork::Homestead { signed.recover_signer() } else { signed.recover_signer_unchecked() };
-    let sender = sender.map_err(|_| TxFault::new(Field::S, Flaw::Signature))?;
+    let signed = decode::tx(raw).map_err(|_| TxFault::of(raw))?;
+    let sender = sender(&signed, fork)?;
     Ok(Recovered::new_unchecked(signed, sender))
 }
 
-/// What the EVM takes, from a signed transaction and its sender.
-pub(crate) fn env_of(tx: &SignedTx, sender: Address) -> TxEnv {
-    TxEnv {
-        tx_type: tx.tx_type() as u8,
-        caller: sender,
-        gas_limit: tx.gas_limit(),
-        gas_price: tx.max_fee_per_gas(),
-        kind: tx.kind(),
-        value: tx.value(),
-        data: tx.input().clone(),
-        nonce: tx.nonce(),
-        chain_id: tx.chain_id(),
-        access_list: tx.access_list().cloned().unwrap_or_default(),
-        gas_priority_fee: tx.is_dynamic_fee().then(|| tx.max_priority_fee_per_gas()).flatten(),
-        blob_hashes: tx.blob_versioned_hashes().unwrap_or_default().to_vec(),
-        max_fee_per_blob_gas: tx.max_fee_per_blob_gas().unwrap_or_default(),
-        authorization_list: tx.authorization_list().unwrap_or_default().iter().map(recovered).collect(),
-    }
-}
-
-/// EIP-7702: an authority that cannot be recovered makes its authorization void, not the transaction.
-fn recovered(signed: &SignedAuthorization) -> Either<SignedAuthorization, RecoveredAuthorization> {
-    let authority = match signed.recover_authority() {
-        Ok(authority) => RecoveredAuthority::Valid(authority),
-        Err(_) => RecoveredAuthority::Invalid,
-    };
-    Either::Right(RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority))
+/// The sender, by the rules of `fork` (EIP-2: low `s` from Homestead on).
+pub(crate) fn sender(signed: &SignedTx, fork: Fork) -> Result<Address, TxFault> {
+    let sender =
+        if fork >= Fork::Homestead { signed.recover_signer() } else { signed.recover_signer_unchecked() };
+    sender.map_err(|_| TxFault::new(Field::S, Flaw::Signature))
 }
 
 /// The transactions of a state test: a choice of data (with its access list), gas limits, values.
@@ -163,7 +129,7 @@ impl JsonTransaction {
             gas_priority_fee: priority.transpose()?,
             blob_hashes: self.blob_versioned_hashes.clone().unwrap_or_default(),
             max_fee_per_blob_gas: fee(Field::BlobFee, &self.max_fee_per_blob_gas)?,
-            authorization_list: self.authorizations()?.iter().map(recovered).collect(),
+            authorization_list: self.authorizations()?.iter().map(authorization).collect(),
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A name that is not listed is an error, and a rejection for another reason is a failure.
 
+pub mod block;
 pub mod tx;
 
 use crate::TxFault;

@@ -74,7 +74,9 @@ fn of_state(name: &str) -> Option<Allowed> {
         "NONCE_MISMATCH_TOO_HIGH" => (&["nonce_too_high"], &[]),
         "GAS_ALLOWANCE_EXCEEDED" => (&["caller_gas_limit_more_than_block", "block_gas_limit"], &[]),
         "GAS_LIMIT_EXCEEDS_MAXIMUM" => (&["gas_limit_greater_than_cap"], &[]),
-        "INVALID_CHAINID" => (&["invalid_chain_id", "missing_chain_id"], &[(ChainId, OtherChain)]),
+        "INVALID_CHAINID" => {
+            (&["invalid_chain_id", "missing_chain_id"], &[(ChainId, OtherChain), (V, Signature)])
+        }
         "TYPE_NOT_SUPPORTED" => (&PRE_FORK, &[(Envelope, Type)]),
         "TYPE_1_TX_PRE_FORK" => (&["eip2930_not_supported"], &[]),
         "TYPE_2_TX_PRE_FORK" => (&["eip1559_not_supported"], &[]),
@@ -103,7 +105,8 @@ fn of_encoding(name: &str) -> Option<Allowed> {
         "ADDRESS_TOO_LONG" => &[(To, TooLong)],
         "ADDRESS_TOO_SHORT" => &[(To, TooShort)],
         "NONCE_OVERFLOW" => &[(Nonce, Overflow)],
-        "GASLIMIT_OVERFLOW" => &[(GasLimit, Overflow)],
+        // A number may be too long only for its zeros.
+        "GASLIMIT_OVERFLOW" => &[(GasLimit, Overflow), (GasLimit, LeadingZeros)],
         "GASPRICE_OVERFLOW" => &[(GasPrice, Overflow), (MaxFee, Overflow)],
         "PRIORITY_OVERFLOW" => &[(PriorityFee, Overflow)],
         "VALUE_OVERFLOW" | "RLP_INVALID_VALUE" => &[(Value, Overflow)],

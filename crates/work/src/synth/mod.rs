@@ -9,6 +9,7 @@ mod rng;
 mod token;
 
 pub use hostile::{Hostile, MAX_HOSTILE_TXS};
+pub use rng::Rng;
 
 use crate::{Case, Source, SourceKind, WorkError};
 use std::{fmt, ops::RangeInclusive, str::FromStr};

@@ -153,6 +153,10 @@ pub(crate) struct TestArgs {
     /// Cases to take of each archive.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) sample: u32,
+    /// Blocks to pack out of the state tests of each archive, many transactions each; with `--full` as many as
+    /// all of them give, otherwise none, unless this says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) packed: Option<u32>,
     /// Decides which cases a sample has, and shuffles schedules in builds with debug assertions; chosen
     /// at random if not given.
     #[arg(long, value_name = "N")]

@@ -1,5 +1,6 @@
 //! `braid test`: official test vectors on every engine.
 
+pub(crate) mod packed;
 pub(crate) mod report;
 
 use crate::{
@@ -11,7 +12,9 @@ use crate::{
     world::World,
 };
 use braid_profiles::{Profile, find};
-use braid_vectors::{Case, Done, Event, Options, Plan, Runner, Seats, Take, Totals, run_archive};
+use braid_vectors::{
+    Case, Done, Event, Options, Plan, Runner, Seats, Take, Totals, packed::Packed, run_archive,
+};
 use regex::Regex;
 use report::{CaseEntry, TestDocument};
 use std::{
@@ -72,6 +75,9 @@ pub(crate) fn test(args: &TestArgs, world: &World<'_>, session: &Session<'_>, ui
         let ended = run_archive(path, &plan, &mut runners, &mut |event| course.event(event, &mut totals, ui));
         if let Err(error) = ended {
             course.unreadable(error.to_string(), ui);
+        }
+        if let (Some(take), Some(runner)) = (packed::wanted(args), runners.first_mut()) {
+            course.packed(path, take, &plan, runner.seats(), ui);
         }
         if session.cancel.load(Ordering::Relaxed) {
             ui.finish();
@@ -184,6 +190,9 @@ impl Course<'_> {
                 "{cases} cases: {passed} passed, {failed} failed, {skipped} skipped; {executions} executions, \
                  seed {seed}\n"
             ));
+            if document.packed.blocks > 0 {
+                text.push_str(&told_packed(&document.packed));
+            }
             for (class, entry) in &document.reported {
                 let (passed, failed) = (entry.passed, entry.failed);
                 text.push_str(&format!("reported {class}: {passed} passed, {failed} failed"));
@@ -200,4 +209,14 @@ impl Course<'_> {
         }
         self.exit
     }
+}
+
+/// One line about packed blocks.
+fn told_packed(packed: &Packed) -> String {
+    let Packed { blocks, transactions, refused, failed, left_out, .. } = packed;
+    let percent = packed.dependent_percent();
+    format!(
+        "packed blocks: {blocks} with {transactions} transactions, {percent:.1} % of which need an earlier one; \
+         {refused} with a refused one; {failed} failed; {left_out} cases left out\n"
+    )
 }

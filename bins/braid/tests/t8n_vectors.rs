@@ -92,6 +92,8 @@ fn draw(archive: &str, seed: u64, mut each: impl FnMut(&str, &Value)) -> Option<
         path.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     };
     let mut names = archive::list(&path).unwrap();
+    // Four billion rounds of a hash are a minute on every engine, and show nothing of transitions.
+    names.retain(|name| !name.contains("MaxRounds"));
     names.sort_by_cached_key(|name| rank(name));
     names.truncate(FILES * many);
     let mut read = |member: archive::Member| {

@@ -71,6 +71,25 @@ fn files() {
             .concat(),
     );
     put("zst_file", "zeros", zstd::encode_all(vec![b' '; 1 << 20].as_slice(), 19).expect("compression"));
+    let prestate: serde_json::Value =
+        serde_json::from_slice(&fixture("50000/pre_state.json")).expect("a state");
+    let traced = format!(r#"[{{"txHash":{},"result":{prestate}}}]"#, json["transactions"][0]["hash"]);
+    put(
+        "rpc_answers",
+        "prestate",
+        format!(
+            r#"{{"eth_chainId":"0x1","eth_blockNumber":"0xc351","eth_getBlockByNumber":{json},"debug_traceBlockByNumber":{traced},"eth_getBalance":"0x0","eth_getTransactionCount":"0x0","eth_getCode":"0x","eth_getStorageAt":"0x0"}}"#
+        ),
+    );
+    put(
+        "rpc_answers",
+        "witness",
+        format!(
+            r#"{{"eth_chainId":"0x1","eth_getBlockByNumber":{json},"debug_executionWitness":{{"state":["0x80","0xc22001"],"codes":[],"headers":["0xc0"]}},"eth_getBlockReceipts":null}}"#
+        ),
+    );
+    put("rpc_answers", "busy", r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"later"}}"#);
+    put("rpc_answers", "page", "<html>no such page</html>");
     put("case_meta", "meta", fixture("50000/meta.json"));
     put(
         "case_meta",

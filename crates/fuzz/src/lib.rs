@@ -12,6 +12,7 @@ mod code;
 mod files;
 mod mutate;
 mod rlp;
+mod rpc;
 mod schedules;
 mod text;
 mod tools;
@@ -59,6 +60,7 @@ pub static TARGETS: &[Target] = &[
     target("block_rlp", "a block in its consensus encoding", rlp::block, 400),
     target("tx_rlp", "a transaction in its consensus encoding", rlp::tx, 400),
     target("t8n", "the standard input of a transition", tools::t8n, 60),
+    target("rpc_answers", "what a node answers", rpc::answers, 20),
     target("vectors", "a file of test vectors", tools::vectors, 60),
     target("archive", "an archive of test vectors", tools::archive, 60),
     target("witness_nodes", "nodes of a trie that may be none", tries::nodes, 400),

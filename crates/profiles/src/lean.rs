@@ -97,6 +97,7 @@ fn after(input: &BlockInput, evm: &mut Evm<'_>, done: &mut LeanBlock) -> Result<
     if after.requests {
         let contract = forks::deposit_contract(input.chain_id);
         let (mut deposits, logs) = (vec![0], done.results.iter().flat_map(ExecutionResult::logs));
+        forks::laid_out(contract, logs.clone())?;
         accumulate_deposits_from_logs(contract, logs, &mut deposits)
             .map_err(|error| LeanError::SystemCall("eip6110", error.to_string()))?;
         done.requests.extend((deposits.len() > 1).then(|| deposits.into()));

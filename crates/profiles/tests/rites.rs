@@ -95,7 +95,14 @@ fn deposits_come_in_the_order_of_their_logs() {
     assert_eq!(block.requests, [Bytes::from(expected), count(1, 19), count(2, 0)]);
 
     // A deposit that is none makes the block invalid, whoever runs it.
-    world.tx(account(20), 0, TxKind::Call(MAINNET_DEPOSIT_CONTRACT_ADDRESS), 0, Bytes::from(vec![1; 40]));
+    let none = Bytes::from(vec![1; 40]);
+    let last = world.tx(account(20), 0, TxKind::Call(MAINNET_DEPOSIT_CONTRACT_ADDRESS), 0, none);
+    assert_eq!(refused(&world), "eip6110");
+
+    // So does one that an ABI decoder would take, but that has not the layout of EIP-6110.
+    let (mut longer, _) = deposit([1; 5]);
+    longer.extend([0; 32]);
+    world.input.txs[last].data = Bytes::from(longer);
     assert_eq!(refused(&world), "eip6110");
 }
 

@@ -6,7 +6,6 @@ mod common;
 use alloy_consensus::{Header, SignableTransaction, TxLegacy, proofs};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{B256, Bloom, Bytes, Log, Signature, U256};
-use alloy_rlp::Encodable;
 use braid_evm::{ExecutedBlock, Status, TxResult};
 use braid_rules::{Block, Fork, Item, Parts, RuleError, SignedTx, block_input, body, decode, outcome};
 use common::*;
@@ -138,7 +137,7 @@ fn what_does_not_decode_is_named() {
         (with(0, short_header.clone()), Item::Header),
         (with(1, string(b"txs")), Item::Transactions),
         (with(1, list(&[encoded(&block.txs[0]), string(&typed[..30])])), Item::Transaction(1)),
-        (with(1, list(&[typed.clone()])), Item::Transaction(0)),
+        (with(1, list(std::slice::from_ref(&typed))), Item::Transaction(0)),
         (with(1, list(&[string(&block.txs[0].encoded_2718())])), Item::Transaction(0)),
         (with(1, list(&[string(&[&typed[..], &[0]].concat())])), Item::Transaction(0)),
         (with(1, list(&[string(&[5, 0xc0])])), Item::Transaction(0)),

@@ -62,7 +62,7 @@ fn an_ommer_is_new_valid_and_one_of_two() {
     assert_eq!(check(&blocks, &[], &[one.clone(), other.clone()]), Ok(()));
     assert_eq!(check(&blocks, &[], &[one.clone(), other.clone(), third]), Err("too_many_ommers"));
     assert_eq!(check(&blocks, &[], &[one.clone(), one.clone()]), Err("ommer_included"));
-    assert_eq!(check(&blocks, &[(1, other.hash_slow())], &[one.clone()]), Ok(()));
+    assert_eq!(check(&blocks, &[(1, other.hash_slow())], std::slice::from_ref(&one)), Ok(()));
     assert_eq!(check(&blocks, &[(1, other.hash_slow())], &[other]), Err("ommer_included"));
     assert_eq!(check(&blocks, &[], &[blocks[2].clone()]), Err("ommer_is_ancestor"));
     // A header that breaks a rule: the rule is named.

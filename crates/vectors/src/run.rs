@@ -56,6 +56,11 @@ impl<'a> Runner<'a> {
         Runner { seats, options, base: None }
     }
 
+    /// The engines.
+    pub fn seats(&mut self) -> &mut Seats {
+        &mut self.seats
+    }
+
     /// Number of engines.
     pub fn engines(&self) -> usize {
         self.seats.len()

@@ -1,7 +1,10 @@
 //! The documents that `test --json` and `--jsonl` print. Public, as are those of [`crate::json`].
 
 use crate::json::SCHEMA;
-use braid_vectors::{Class, Done, Outcome, Totals};
+use braid_vectors::{
+    Class, Done, Outcome, Totals, Verdict,
+    packed::{Packed, PackedBlock},
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -27,6 +30,29 @@ pub(crate) struct TestDocument {
     /// Files and archives that could not be read.
     pub(crate) unreadable: Vec<String>,
     pub(crate) archives: Vec<ArchiveEntry>,
+    /// Blocks packed out of state tests.
+    #[serde(serialize_with = "packed_entry")]
+    pub(crate) packed: Packed,
+}
+
+/// Counts of packed blocks.
+#[derive(Serialize)]
+struct PackedEntry {
+    blocks: u64,
+    transactions: u64,
+    /// Transactions that need an earlier one of their block.
+    dependent: u64,
+    /// Blocks with a transaction that must be refused.
+    refused: u64,
+    /// Blocks on which an engine was not as the yardstick.
+    failed: u64,
+    /// Cases under rules that the yardstick does not know.
+    left_out: u64,
+}
+
+fn packed_entry<S: serde::Serializer>(packed: &Packed, serializer: S) -> Result<S::Ok, S::Error> {
+    let Packed { blocks, transactions, dependent, refused, failed, left_out } = *packed;
+    PackedEntry { blocks, transactions, dependent, refused, failed, left_out }.serialize(serializer)
 }
 
 /// One seat on which a case was not as demanded.
@@ -111,7 +137,21 @@ impl TestDocument {
             reported: BTreeMap::new(),
             unreadable: Vec::new(),
             archives: Vec::new(),
+            packed: Packed::default(),
         }
+    }
+
+    /// Lists the failures of a packed block.
+    pub(crate) fn add_packed(&mut self, block: &PackedBlock, verdict: &Verdict) {
+        let room = MAX_FAILURES - self.failures.len();
+        let entry = |failure: &braid_vectors::Failure| FailureEntry {
+            file: block.files.iter().map(|file| &**file).collect::<Vec<&str>>().join(", "),
+            case: block.name(),
+            profile: failure.profile,
+            threads: failure.threads,
+            reason: failure.reason.clone(),
+        };
+        self.failures.extend(verdict.failures.iter().map(entry).take(room));
     }
 
     /// Takes in what came of a case.

@@ -3,7 +3,7 @@
 
 use super::{Evm, LeanBlock, LeanError, commit};
 use alloy_eips::eip6110;
-use alloy_primitives::{Address, Bytes, address};
+use alloy_primitives::{Address, B256, Bytes, Log, U256, address, b256};
 use braid_evm::BlockInput;
 use braid_work::{DbError, PreState};
 use revm::{
@@ -33,6 +33,28 @@ const DEPOSITS: [(u64, Address); 3] = [
 pub(super) fn deposit_contract(chain_id: u64) -> Address {
     let own = DEPOSITS.iter().find(|(chain, _)| *chain == chain_id);
     own.map_or(eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS, |(_, contract)| *contract)
+}
+
+/// Keccak-256 of `DepositEvent(bytes,bytes,bytes,bytes,bytes)`.
+const DEPOSIT_EVENT: B256 = b256!("0x649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
+
+/// Checks that deposit events are laid out as EIP-6110 wants them; an ABI decoder takes other layouts too.
+pub(super) fn laid_out<'a>(
+    contract: Address,
+    mut logs: impl Iterator<Item = &'a Log>,
+) -> Result<(), LeanError> {
+    let bad = |log: &Log| {
+        let word = |at: usize| log.data.data.get(at..at + 32).map(U256::from_be_slice);
+        let is = |at, value: u64| word(at) == Some(U256::from(value));
+        let heads = is(0, 160) && is(32, 256) && is(64, 320) && is(96, 384) && is(128, 512);
+        let lengths = is(160, 48) && is(256, 32) && is(320, 8) && is(384, 96) && is(512, 8);
+        let deposit = log.address == contract && log.topics().first() == Some(&DEPOSIT_EVENT);
+        deposit && !(log.data.data.len() == 576 && heads && lengths)
+    };
+    if logs.any(bad) {
+        return Err(LeanError::SystemCall("eip6110", "a deposit event of another layout".into()));
+    }
+    Ok(())
 }
 
 /// What a block has left of its gas. EIP-8037 counts regular and state gas apart, each up to the block's

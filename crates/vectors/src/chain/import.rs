@@ -22,6 +22,10 @@ use std::{
 /// Hashes that BLOCKHASH can see.
 const BLOCK_HASHES: usize = 256;
 
+/// Most accounts and slots that the states of all blocks of a case may have together: some gigabyte. The
+/// largest official case has less than a tenth of that.
+const MAX_KEPT: usize = 5_000_000;
+
 /// A valid block, with what its children need of it.
 #[derive(Clone, Debug)]
 pub(super) struct Imported {
@@ -119,6 +123,8 @@ pub(super) struct Ready {
 pub(super) struct Tree {
     chain: Arc<ChainSpec>,
     blocks: HashMap<B256, Arc<Imported>>,
+    /// Accounts and slots in all states that are kept.
+    kept: usize,
 }
 
 impl Tree {
@@ -129,7 +135,8 @@ impl Tree {
             total_difficulty: genesis.difficulty,
             state,
         };
-        Tree { chain, blocks: HashMap::from([(genesis.hash_slow(), Arc::new(imported))]) }
+        let kept = size(&imported.state);
+        Tree { chain, blocks: HashMap::from([(genesis.hash_slow(), Arc::new(imported))]), kept }
     }
 
     pub(super) fn get(&self, hash: B256) -> Option<&Imported> {
@@ -137,7 +144,14 @@ impl Tree {
     }
 
     /// Enters a block that was accepted, with the state after it.
-    pub(super) fn accept(&mut self, ready: Ready, state: Alloc) {
+    ///
+    /// # Errors
+    /// If the states of the case are more than can be kept.
+    pub(super) fn accept(&mut self, ready: Ready, state: Alloc) -> Result<(), String> {
+        self.kept = self.kept.saturating_add(size(&state));
+        if self.kept > MAX_KEPT {
+            return Err(format!("its states have {} accounts and slots, limit {MAX_KEPT}", self.kept));
+        }
         let imported = Imported {
             ommers: ready.block.ommers.iter().map(Header::hash_slow).collect(),
             total_difficulty: ready.parent.total_difficulty.saturating_add(ready.block.header.difficulty),
@@ -145,6 +159,7 @@ impl Tree {
             state: Arc::new(state),
         };
         self.blocks.insert(ready.block.hash, Arc::new(imported));
+        Ok(())
     }
 
     /// Checks all of a block that needs no execution.
@@ -217,6 +232,11 @@ impl Tree {
         };
         std::iter::successors(first, parent).take(most)
     }
+}
+
+/// Accounts and slots of a state.
+fn size(state: &Alloc) -> usize {
+    state.0.values().map(|account| 1 + account.storage.len()).sum()
 }
 
 /// What is wrong with the transaction that `error` names.

@@ -137,7 +137,7 @@ impl Running<'_> {
         if let Some(Ok(done)) = accepted {
             let mut state = Alloc::clone(&ready.parent.state);
             state.apply(done);
-            self.tree.accept(ready, state);
+            self.tree.accept(ready, state)?;
         }
         Ok(())
     }

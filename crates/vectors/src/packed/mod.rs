@@ -8,9 +8,11 @@
 //! What a block is made of follows from the seed, its number, and the cases before it, so the same cases
 //! in the same order give the same blocks.
 
+mod archive;
 mod build;
 mod pool;
 
+pub use archive::run_archive;
 pub use pool::{Packer, blocks};
 
 use crate::{Failure, Outcome, Ran, Seats, VectorError, Verdict, compare::difference};

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 /// Cases under the same rules that wait to be packed.
 const POOL: usize = 24;
 /// Blocks that are made when a pool is full.
-const BLOCKS_EACH: u64 = 14;
+const BLOCKS_EACH: u64 = 8;
 /// Cases that then make room for others.
 const TURNOVER: usize = 12;
 
@@ -56,7 +56,6 @@ impl Packer {
 
     /// Takes a case, and gives the blocks that it completes.
     pub fn push(&mut self, case: &Case) -> Vec<PackedBlock> {
-        #[allow(irrefutable_let_patterns, reason = "cases of other forms come")]
         let CaseKind::State(state) = &case.kind else { return Vec::new() };
         // What plain revm has no rules for, it is no yardstick of.
         if state.fork == Fork::Constantinople || state.fork >= Fork::Amsterdam {

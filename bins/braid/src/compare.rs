@@ -285,10 +285,15 @@ impl<'a> Bench<'a> {
         let stats = done.map(|(done, _)| done.stats).unwrap_or_default();
         // An engine of its own, so that what it keeps from block to block counts as well.
         let control = self.control;
-        let (_, peak_bytes) = memory::peak(|| {
+        let (input, pre) = (block.case.input(), block.case.pre());
+        let run = || {
             let mut fresh = build(profile, threads).ok()?;
-            let done = fresh.execute(block.case.input(), block.case.pre(), &control);
-            done.map(drop).ok()
+            fresh.execute(input, pre, &control).map(drop).ok()
+        };
+        // On a thread of its own, too: this one's has stacks from earlier runs.
+        let (_, peak_bytes) = std::thread::scope(|scope| {
+            let measured = scope.spawn(|| memory::peak(run)).join();
+            measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         Ok(Some(Ready { profile, threads, stats, peak_bytes }))
     }
@@ -369,8 +374,9 @@ impl<'a> Bench<'a> {
         let seed = self.seed.wrapping_add(index as u64);
         let point = Estimate { value: 1.0, low: 1.0, high: 1.0 };
         let floor = paired_speedup(&reference, &measured.again.elapsed(), seed).unwrap_or(point);
-        let (reference_cpu, least) =
-            (measured.reference.cpu(), ready.first().map_or(1, |one| one.peak_bytes));
+        let reference_cpu = measured.reference.cpu();
+        let (_, state_bytes) = memory::peak(|| (block.case.input().clone(), block.case.pre().clone()));
+        let least = ready.first().map_or(1, |one| state_bytes + one.peak_bytes);
         for (place, one) in ready.iter().enumerate() {
             // The reference's own row shows its second run, paired like any other.
             let series: &Series = if place == 0 { &measured.again } else { &measured.contestants[place] };
@@ -397,7 +403,7 @@ impl<'a> Bench<'a> {
                 cpu_ns: median(&series.cpu()).unwrap_or(0.0) as u64,
                 cpu_ratio: paired_speedup(&series.cpu(), &reference_cpu, seed).map(|ratio| ratio.value),
                 peak_bytes: one.peak_bytes,
-                memory_ratio: one.peak_bytes as f64 / least.max(1) as f64,
+                memory_ratio: (state_bytes + one.peak_bytes) as f64 / least.max(1) as f64,
                 executions: one.stats.executions,
                 retries: one.stats.retries,
                 fallbacks: one.stats.fallbacks,

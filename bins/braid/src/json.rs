@@ -108,7 +108,7 @@ pub(crate) struct CompareRow {
     pub(crate) cpu_ratio: Option<f64>,
     /// Most heap in use above the start, of building the engine and executing the block once.
     pub(crate) peak_bytes: u64,
-    /// `peak_bytes` over the reference's.
+    /// `peak_bytes` with the block and the state before it, over the same of the reference.
     pub(crate) memory_ratio: f64,
     /// Counted in one execution off the clock, as are the next two.
     pub(crate) executions: u64,

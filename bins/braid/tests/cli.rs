@@ -109,10 +109,11 @@ const RUN_KEYS: [&str; 13] = [
     "txs",
 ];
 
-const COMPARE_KEYS: [&str; 19] = [
+const COMPARE_KEYS: [&str; 20] = [
     "block",
     "ci95",
     "cpu_ns",
+    "cpu_ratio",
     "end_to_end_ns",
     "executions",
     "fallbacks",

@@ -13,12 +13,14 @@
 //!    as long next time; so a block of one chain wastes little more than a serial run of it.
 //! 5. *Run-ahead.* No fresh transaction is drawn far beyond the first that is not committed, nor while
 //!    executions with many reads wait for their commits. Whoever is at the cursor is never held back.
-//! 6. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
+//! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
+//! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
+//! 8. Who waits inside an execution for others to end theirs waits about as long as executions take.
 //!
 //! Nothing here can change a result: only who draws a transaction next, and when.
 
 use crate::sync::{
-    MODEL, Mutex,
+    Backoff, MODEL, Mutex,
     atomic::{AtomicU16, AtomicU32, Ordering},
 };
 use braid_core::{Stats, TxIndex};
@@ -30,7 +32,7 @@ use std::{
 
 /// Executions of all workers between two looks of each, and of one worker at least.
 const WINDOW: u32 = 64;
-const WINDOW_EACH: u32 = 12;
+const WINDOW_EACH: u32 = 8;
 /// Of one hundred executions, how many may be thrown away or made to wait before half of the workers rest,
 /// and before all but one do.
 const WASTE_PERCENT: u64 = 40;
@@ -42,8 +44,15 @@ const HOLD: u32 = 64;
 const MAX_HOLD: u32 = 4096;
 /// A width that is never narrowed again.
 const OVER: u16 = u16::MAX;
-/// As long rests a worker that nobody wakes.
+/// As often an idle worker looks again before it rests.
+const IDLE_ROUNDS: u32 = 192;
+/// How long an execution waits for others before it is known how long they take, and how many times as long
+/// when it is.
+const PATIENCE: Duration = Duration::from_micros(4);
+const PATIENT_FOR: u32 = 4;
+/// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
+const NAP: Duration = Duration::from_micros(100);
 /// Transactions that may be drawn ahead of the cursor: so many, and so many more for each worker.
 const AHEAD: u32 = 128;
 const AHEAD_EACH: u32 = 16;
@@ -63,6 +72,8 @@ pub(crate) struct Crowd {
     /// Reads of heavy executions that wait for their commit.
     held: CachePadded<AtomicU32>,
     plan: CachePadded<Mutex<Plan>>,
+    /// Length of `resting`, so that the usual look at an empty one takes no lock.
+    asleep: CachePadded<AtomicU16>,
     resting: CachePadded<Mutex<Vec<(u16, Thread)>>>,
 }
 
@@ -86,6 +97,8 @@ pub(crate) struct Pace {
     since: Instant,
     cpu: Duration,
     width: u16,
+    /// Rule 8.
+    pub(crate) patience: Duration,
 }
 
 impl Crowd {
@@ -103,6 +116,7 @@ impl Crowd {
             width: CachePadded::new(AtomicU16::new(threads)),
             held: CachePadded::new(AtomicU32::new(0)),
             plan: CachePadded::new(Mutex::new(Plan { hold: 0, next_hold: HOLD, together: None, tried: 0 })),
+            asleep: CachePadded::new(AtomicU16::new(0)),
             resting: CachePadded::new(Mutex::new(Vec::new())),
         }
     }
@@ -111,7 +125,7 @@ impl Crowd {
     pub(crate) fn pace(&self) -> Pace {
         let (since, cpu) =
             (Instant::now(), if self.window == u32::MAX { Duration::ZERO } else { cpu_time() });
-        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads }
+        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience: PATIENCE }
     }
 
     fn width(&self) -> u16 {
@@ -124,11 +138,44 @@ impl Crowd {
         if worker < self.width() || stopped() {
             return;
         }
-        self.resting.lock().push((worker, std::thread::current()));
-        while worker >= self.width() && !stopped() {
-            std::thread::park_timeout(REST);
+        self.sleep(worker, REST, || worker >= self.width() && !stopped());
+    }
+
+    /// Rule 6: what an idle worker does that has been idle for a while already.
+    pub(crate) fn idle(&self, worker: u16, backoff: &mut Backoff, stopped: impl Fn() -> bool) {
+        if self.window == u32::MAX || backoff.rounds() < IDLE_ROUNDS {
+            return backoff.wait();
         }
-        self.resting.lock().retain(|(resting, _)| *resting != worker);
+        let mut once = true;
+        self.sleep(worker, NAP, || std::mem::take(&mut once) && !stopped());
+    }
+
+    /// Sleeps while `on`, which is asked after the worker can be seen to sleep.
+    fn sleep(&self, worker: u16, time: Duration, mut on: impl FnMut() -> bool) {
+        {
+            let mut resting = self.resting.lock();
+            resting.push((worker, std::thread::current()));
+            // Relaxed: a hint where to look; the list has its lock. Who misses it costs a rest (rule 7).
+            self.asleep.store(resting.len() as u16, Ordering::Relaxed);
+        }
+        while on() {
+            std::thread::park_timeout(time);
+        }
+        let mut resting = self.resting.lock();
+        resting.retain(|(resting, _)| *resting != worker);
+        self.asleep.store(resting.len() as u16, Ordering::Relaxed);
+    }
+
+    /// Wakes one of those who sleep for want of work: there is some.
+    pub(crate) fn wake_one(&self) {
+        // Relaxed: as in `sleep`.
+        if self.asleep.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let width = self.width();
+        if let Some((_, thread)) = self.resting.lock().iter().find(|(worker, _)| *worker < width) {
+            thread.unpark();
+        }
     }
 
     /// Wakes who rests, and lets nobody rest again: the block ends. Every worker says so when it leaves, worker
@@ -166,7 +213,7 @@ impl Crowd {
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
-        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width };
+        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience: grain * PATIENT_FOR };
         let mut plan = self.plan.lock();
         if width > 1 && steady && wasted * 100 > executions * WASTE_PERCENT {
             // Relaxed: as in `width`. Of two who decide at once one does.

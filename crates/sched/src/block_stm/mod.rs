@@ -319,5 +319,7 @@ where
         heap.push(Reverse(tx));
         // Relaxed: a hint where to look; the heap has its lock. A worker that misses it looks again.
         self.ready.store(heap.len() as u32, Ordering::Relaxed);
+        drop(heap);
+        self.crowd.wake_one();
     }
 }

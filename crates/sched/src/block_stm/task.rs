@@ -60,7 +60,7 @@ where
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
                 }
-                idle.wait();
+                self.crowd.idle(id, &mut idle, || self.brake().stopped());
                 continue;
             };
             idle.reset();
@@ -176,6 +176,7 @@ where
             assumed: &mut log.assumed,
             halted: None,
             last: None,
+            patience: me.pace.patience,
         };
         let halted = |view: &mut StmView<'_, '_, M, S, K, P, _>| view.halted.take();
         execute(self.block.vm, &mut me.scratch, &self.block.txs[tx as usize], &mut view, halted, effects)

@@ -6,10 +6,13 @@ use crate::{
     brake::Brake,
     cells::{Loc, Registered, Resolved},
     commit::{Hand, scan},
-    sync::{Backoff, atomic::Ordering},
+    sync::{Backoff, MODEL, atomic::Ordering},
 };
 use braid_core::{Event, Halt, Probe, Read, ReadId, Reader, Sink, State, TxIndex, Value, View, Vm};
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 type Seen<M> = <<M as Vm>::Value as Value>::Seen;
 
@@ -25,6 +28,8 @@ pub(super) struct StmView<'v, 'a, M: Vm, S, K, P, R> {
     pub(super) halted: Option<Halt>,
     /// The location read last: the one that an assumption is usually about.
     pub(super) last: Option<(M::Key, Loc)>,
+    /// How long to wait for lower executions.
+    pub(super) patience: Duration,
 }
 
 impl<M, S, K, P, R> StmView<'_, '_, M, S, K, P, R>
@@ -82,13 +87,15 @@ where
 
     /// Waits until nobody executes a lower transaction, for a bounded time (rule 7).
     fn let_lower_end(&mut self, key: &M::Key) -> Result<(), Halt> {
-        let mut patience = Backoff::default();
+        let (mut patience, since) = (Backoff::default(), Instant::now());
+        // A model knows no time.
+        let patient = |rounds| if MODEL { rounds < Self::PATIENCE } else { since.elapsed() < self.patience };
         // Relaxed: a late look waits a little too long, or reads too early and is pushed.
         let lower = || {
             let running = self.run.running.iter().map(|tx| tx.load(Ordering::Relaxed));
             running.filter(|tx| *tx < self.tx).max()
         };
-        while let Some(on) = lower().filter(|_| patience.rounds() < Self::PATIENCE) {
+        while let Some(on) = lower().filter(|_| patience.rounds() == 0 || patient(patience.rounds())) {
             if patience.rounds() == 0 {
                 self.hand.stats.waits += 1;
                 self.run.event(self.hand.id, Event::Wait { tx: self.tx, key, on });

@@ -3,7 +3,9 @@
 //! Speculation that is thrown away costs processor time, and what waits for its commit costs memory. A block
 //! may be made to cost much of both, so both are bounded:
 //! 1. Worker `w` takes part while `w < width`; one that holds a transaction brings it to its end first.
-//!    Worker 0 always takes part, so the block makes progress whatever else is decided here.
+//!    Worker 0 always takes part, so the block makes progress whatever else is decided here. Never do more
+//!    take part than there are processors: one that is displaced in the middle of a transaction holds up
+//!    all that come after it. (Builds with debug assertions let them, for the sake of odd schedules.)
 //! 2. *Waste.* Each worker looks back at its last executions. If too many were thrown away or had to wait,
 //!    half of the workers rest; if nearly all, all but one.
 //! 3. *Grain.* A transaction that takes less than what it costs to hand its locations from core to core is
@@ -26,6 +28,7 @@ use crate::sync::{
 use braid_core::{Stats, TxIndex};
 use crossbeam_utils::CachePadded;
 use std::{
+    sync::OnceLock,
     thread::Thread,
     time::{Duration, Instant},
 };
@@ -102,7 +105,8 @@ pub(crate) struct Pace {
 }
 
 impl Crowd {
-    /// All of `threads` take part at first. Under `chaos`, half of the seeds look very often, the others never.
+    /// As many of `threads` as rule 1 allows take part at first. Under `chaos`, half of the seeds look very
+    /// often, the others never.
     pub(crate) fn new(threads: u16, chaos: Option<u64>) -> Self {
         let window = match chaos.filter(|_| cfg!(debug_assertions)) {
             _ if threads == 1 || MODEL || cfg!(feature = "mutants") => u32::MAX,
@@ -110,6 +114,7 @@ impl Crowd {
             Some(seed) if seed % 2 == 0 => u32::MAX,
             Some(_) => 4,
         };
+        let threads = if cfg!(debug_assertions) { threads } else { threads.min(processors()) };
         Crowd {
             threads,
             window,
@@ -286,6 +291,14 @@ impl Plan {
     }
 }
 
+/// Processors that this process may use. Asked once: the answer is read from files.
+fn processors() -> u16 {
+    static COUNT: OnceLock<u16> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        std::thread::available_parallelism().map_or(1, |count| u16::try_from(count.get()).unwrap_or(u16::MAX))
+    })
+}
+
 /// Processor time of this thread.
 #[cfg(target_os = "linux")]
 fn cpu_time() -> Duration {
@@ -296,6 +309,6 @@ fn cpu_time() -> Duration {
 /// Processor time of this thread: not known on this platform, so nothing counts as small.
 #[cfg(not(target_os = "linux"))]
 fn cpu_time() -> Duration {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }

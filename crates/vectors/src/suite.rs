@@ -1,6 +1,6 @@
 //! All cases of an archive, or a sample of them, on several workers.
 
-use crate::{Case, Outcome, Runner, VectorError, Verdict, archive, load};
+use crate::{Case, Outcome, Runner, VectorError, Verdict, archive, load, skips};
 use alloy_primitives::keccak256;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use std::{
 pub enum Take {
     /// All of them.
     All,
-    /// At most so many of an archive, from as many of its files as possible.
+    /// At most so many of an archive, from as many of its files as possible; none that is not run anyway.
     Sample(usize),
 }
 
@@ -219,7 +219,8 @@ fn sample(
                 Vec::new()
             }
         };
-        let wanted = cases.into_iter().filter(|case| plan.filter.is_none_or(|wanted| wanted(case)));
+        let wanted = |case: &Case| plan.filter.is_none_or(|wanted| wanted(case));
+        let wanted = cases.into_iter().filter(|case| wanted(case) && skips::skipped(case).is_none());
         let id = |case: &Case| format!("{}::{}", member.path, case.name);
         let mut ranked: Vec<(u64, Case)> = wanted.map(|case| (rank(plan.seed, &id(&case)), case)).collect();
         ranked.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));

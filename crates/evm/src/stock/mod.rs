@@ -66,7 +66,9 @@ pub(crate) type StockContext<'a> = MainnetContext<StockSource<'a>>;
 
 type Machine<'a, I> = MainnetEvm<StockContext<'a>, I>;
 
-/// Runs a user's transaction and leaves what it writes in `writes`.
+/// Runs a user's transaction and leaves what it writes in `writes`. Never inlined: the frame of the first
+/// machine's caller stays small.
+#[inline(never)]
 pub(crate) fn run_user<'a>(
     setting: Setting<'a>,
     tx: &TxEnv,
@@ -89,6 +91,7 @@ pub(crate) fn run_user<'a>(
 }
 
 /// Calls a system contract as a transaction of its own; `None` if there is nothing to call.
+#[inline(never)]
 pub(crate) fn run_system<'a>(
     setting: Setting<'a>,
     to: Address,

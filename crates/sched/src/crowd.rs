@@ -52,6 +52,8 @@ const IDLE_ROUNDS: u32 = 192;
 /// How long an execution waits for others before it is known how long they take, and how many times as long
 /// when it is.
 const PATIENCE: Duration = Duration::from_micros(4);
+/// The same where nobody ever looks how long they take.
+const LONG_PATIENCE: Duration = Duration::from_micros(500);
 const PATIENT_FOR: u32 = 4;
 /// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
@@ -128,9 +130,10 @@ impl Crowd {
 
     /// A worker's pace, from here on.
     pub(crate) fn pace(&self) -> Pace {
-        let (since, cpu) =
-            (Instant::now(), if self.window == u32::MAX { Duration::ZERO } else { cpu_time() });
-        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience: PATIENCE }
+        let blind = self.window == u32::MAX;
+        let (since, cpu) = (Instant::now(), if blind { Duration::ZERO } else { cpu_time() });
+        let patience = if blind { LONG_PATIENCE } else { PATIENCE };
+        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience }
     }
 
     fn width(&self) -> u16 {

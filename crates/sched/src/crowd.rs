@@ -52,8 +52,6 @@ const IDLE_ROUNDS: u32 = 192;
 /// How long an execution waits for others before it is known how long they take, and how many times as long
 /// when it is.
 const PATIENCE: Duration = Duration::from_micros(4);
-/// The same where nobody ever looks how long they take.
-const LONG_PATIENCE: Duration = Duration::from_micros(500);
 const PATIENT_FOR: u32 = 4;
 /// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
@@ -102,8 +100,8 @@ pub(crate) struct Pace {
     since: Instant,
     cpu: Duration,
     width: u16,
-    /// Rule 8.
-    pub(crate) patience: Duration,
+    /// Rule 8; `None` where nobody looks how long executions take.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Crowd {
@@ -132,7 +130,7 @@ impl Crowd {
     pub(crate) fn pace(&self) -> Pace {
         let blind = self.window == u32::MAX;
         let (since, cpu) = (Instant::now(), if blind { Duration::ZERO } else { cpu_time() });
-        let patience = if blind { LONG_PATIENCE } else { PATIENCE };
+        let patience = (!blind).then_some(PATIENCE);
         Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience }
     }
 
@@ -221,7 +219,8 @@ impl Crowd {
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
-        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience: grain * PATIENT_FOR };
+        *pace =
+            Pace { settled: 0, before: *stats, since: now, cpu, width, patience: Some(grain * PATIENT_FOR) };
         let mut plan = self.plan.lock();
         if width > 1 && steady && wasted * 100 > executions * WASTE_PERCENT {
             // Relaxed: as in `width`. Of two who decide at once one does.

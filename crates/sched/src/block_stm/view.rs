@@ -28,8 +28,8 @@ pub(super) struct StmView<'v, 'a, M: Vm, S, K, P, R> {
     pub(super) halted: Option<Halt>,
     /// The location read last: the one that an assumption is usually about.
     pub(super) last: Option<(M::Key, Loc)>,
-    /// How long to wait for lower executions.
-    pub(super) patience: Duration,
+    /// How long to wait for lower executions; so many rounds, if nobody knows.
+    pub(super) patience: Option<Duration>,
 }
 
 impl<M, S, K, P, R> StmView<'_, '_, M, S, K, P, R>
@@ -89,7 +89,10 @@ where
     fn let_lower_end(&mut self, key: &M::Key) -> Result<(), Halt> {
         let (mut patience, since) = (Backoff::default(), Instant::now());
         // A model knows no time.
-        let patient = |rounds| if MODEL { rounds < Self::PATIENCE } else { since.elapsed() < self.patience };
+        let patient = |rounds| match self.patience {
+            Some(patience) if !MODEL => since.elapsed() < patience,
+            _ => rounds < Self::PATIENCE,
+        };
         // Relaxed: a late look waits a little too long, or reads too early and is pushed.
         let lower = || {
             let running = self.run.running.iter().map(|tx| tx.load(Ordering::Relaxed));

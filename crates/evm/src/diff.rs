@@ -56,8 +56,12 @@ impl ExecutedBlock {
         let (mut minimal, mut deployed) = (BTreeMap::new(), HashSet::new());
         for (address, mut entry) in std::mem::take(&mut self.diff) {
             let before = read_account(&mut reader, address)?;
+            // An account that is gone took its storage with it, whatever the engine says of either.
+            let listed = std::mem::take(&mut entry.storage);
+            let listed = if entry.account.is_some() { listed } else { BTreeMap::new() };
+            entry.wiped |= entry.account.is_none();
             let mut kept = BTreeMap::new();
-            for (slot, value) in std::mem::take(&mut entry.storage) {
+            for (slot, value) in listed {
                 let key = EvmKey::Slot { address, generation: 0, slot };
                 let was = if entry.wiped { U256::ZERO } else { slot_value(reader.get(&key)?.as_ref()) };
                 if was != value {

@@ -1,7 +1,7 @@
 //! Whether engines made the same of a block.
 
 use crate::Ran;
-use braid_evm::{AccountDiff, ExecutedBlock};
+use braid_evm::ExecutedBlock;
 use braid_profiles::ExecError;
 use std::fmt::Debug;
 
@@ -52,9 +52,7 @@ fn block_difference(one: &ExecutedBlock, other: &ExecutedBlock) -> Option<String
     }
     for address in one.diff.keys().chain(other.diff.keys()) {
         let (one, other) = (one.diff.get(address), other.diff.get(address));
-        // Of an account that is gone, nothing is left to compare.
-        let gone = |diff: Option<&AccountDiff>| diff.is_some_and(|diff| diff.account.is_none());
-        if one != other && !(gone(one) && gone(other)) {
+        if one != other {
             return shown(format!("account {address}"), &one, &other);
         }
     }
@@ -63,6 +61,9 @@ fn block_difference(one: &ExecutedBlock, other: &ExecutedBlock) -> Option<String
         if one != other {
             return shown(format!("code {hash}"), &one, &other);
         }
+    }
+    if one.gas_used != other.gas_used {
+        return shown("gas of the block".to_owned(), &one.gas_used, &other.gas_used);
     }
     if one.requests != other.requests {
         return shown("requests".to_owned(), &one.requests, &other.requests);

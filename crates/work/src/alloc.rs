@@ -5,7 +5,7 @@ use crate::{
     load::{codes::analyse, json::Q},
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
-use braid_evm::{AccountState, EvmKey, EvmValue, ExecutedBlock};
+use braid_evm::{EvmKey, EvmValue, ExecutedBlock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 use std::{collections::BTreeMap, path::Path};
 
@@ -90,21 +90,8 @@ impl Alloc {
                 let code = analyse(file, code_hash, account.code.clone())?;
                 pre.store.set(EvmKey::Code(code_hash), Some(EvmValue::Code(code)));
             }
-            let mut has_storage = false;
-            for (slot, value) in account.storage.iter().filter(|(_, value)| !value.is_zero()) {
-                has_storage = true;
-                let key = EvmKey::Slot { address: *address, generation: 0, slot: *slot };
-                pre.store.set(key, Some(EvmValue::Slot(*value)));
-            }
-            let record = AccountState {
-                exists: true,
-                balance: account.balance,
-                nonce: account.nonce,
-                code_hash,
-                generation: 0,
-                has_storage,
-            };
-            pre.store.set(EvmKey::Account(*address), Some(EvmValue::Account(record)));
+            let slots = account.storage.iter().map(|(slot, value)| (*slot, *value));
+            pre.put_account(*address, (account.balance, account.nonce, code_hash), slots);
         }
         Ok(pre)
     }

@@ -44,6 +44,22 @@ impl PreState {
         }))
     }
 
+    /// Puts an account into the state, with its slots; zero ones are absent. Code is put in apart.
+    pub(crate) fn put_account(
+        &mut self,
+        address: Address,
+        (balance, nonce, code_hash): (U256, u64, B256),
+        slots: impl Iterator<Item = (U256, U256)>,
+    ) {
+        let mut has_storage = false;
+        for (slot, value) in slots.filter(|(_, value)| !value.is_zero()) {
+            has_storage = true;
+            self.store.set(EvmKey::Slot { address, generation: 0, slot }, Some(EvmValue::Slot(value)));
+        }
+        let account = AccountState { exists: true, balance, nonce, code_hash, generation: 0, has_storage };
+        self.store.set(EvmKey::Account(address), Some(EvmValue::Account(account)));
+    }
+
     fn code(&self, hash: B256) -> Result<&Bytecode, StoreError> {
         match self.store.get(&EvmKey::Code(hash)) {
             Some(EvmValue::Code(code)) => Ok(code),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{PreState, Witness, WorkError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
-use braid_evm::{AccountDiff, AccountInfoDiff, AccountState, EvmKey, EvmValue};
+use braid_evm::{AccountDiff, AccountInfoDiff, EvmKey, EvmValue};
 use std::{collections::BTreeMap, path::Path};
 
 /// Loads the state before a block from `path`, with code from `codes` or inline.
@@ -20,21 +20,8 @@ pub(super) fn pre_state(
     let mut pre = PreState { store: Default::default(), block_hashes };
     for (address, json) in accounts {
         let code_hash = load_code(path, codes, &mut pre, address, &json)?;
-        let mut has_storage = false;
-        for (slot, value) in json.storage.iter().filter(|(_, value)| !value.0.is_zero()) {
-            has_storage = true;
-            let key = EvmKey::Slot { address, generation: 0, slot: slot.0 };
-            pre.store.set(key, Some(EvmValue::Slot(value.0)));
-        }
-        let account = AccountState {
-            exists: true,
-            balance: json.balance.0,
-            nonce: json.nonce.0,
-            code_hash,
-            generation: 0,
-            has_storage,
-        };
-        pre.store.set(EvmKey::Account(address), Some(EvmValue::Account(account)));
+        let slots = json.storage.iter().map(|(slot, value)| (slot.0, value.0));
+        pre.put_account(address, (json.balance.0, json.nonce.0, code_hash), slots);
     }
     Ok(pre)
 }

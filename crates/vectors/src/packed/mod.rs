@@ -79,7 +79,7 @@ pub struct Packed {
     pub refused: u64,
     /// Blocks on which an engine was not as plain revm.
     pub failed: u64,
-    /// Cases under rules that plain revm is known not to have (EIP-1283, the draft after Osaka).
+    /// Cases that are not packed: of Constantinople, and of the draft after Osaka.
     pub left_out: u64,
 }
 

@@ -60,7 +60,7 @@ where
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
                 }
-                self.crowd.idle(id, &mut idle, || self.brake().stopped());
+                self.crowd.held_back(id, &mut idle, || self.brake().stopped());
                 continue;
             };
             idle.reset();

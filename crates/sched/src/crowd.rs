@@ -17,6 +17,7 @@
 //!    executions with many reads wait for their commits. Whoever is at the cursor is never held back. How
 //!    far is far grows while little is wasted, and for who has been held back for a while (something long
 //!    runs at the cursor); it is short again after waste, because all that is ahead is wasted then.
+//!    Small transactions are drawn a few at a time: their neighbours stay in one core's cache.
 //! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
 //! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
 //! 8. Who waits inside an execution for others to end theirs waits about as long as executions take.
@@ -43,7 +44,10 @@ const WINDOW_EACH: u32 = 8;
 const WASTE_PERCENT: u64 = 40;
 const MUCH_WASTE_PERCENT: u64 = 80;
 /// Processor time of a transaction that may be too small to share.
-const FINE: Duration = Duration::from_micros(5);
+const FINE: Duration = Duration::from_micros(2);
+/// Transactions are drawn so many at a time that they take about as long together, at most `CHUNK`.
+const DRAW: Duration = Duration::from_micros(8);
+const CHUNK: u32 = 8;
 /// Transactions of worker 0 before more workers take part again, at first and at most.
 const HOLD: u32 = 64;
 const MAX_HOLD: u32 = 4096;
@@ -59,11 +63,11 @@ const PATIENT_FOR: u32 = 4;
 const REST: Duration = Duration::from_millis(1);
 const NAP: Duration = Duration::from_micros(100);
 /// Transactions that may be drawn ahead of the cursor for each worker: after waste, at first, and at most.
-const AHEAD_WASTED: u32 = 4;
+const AHEAD_WASTED: u32 = 6;
 const AHEAD_FIRST: u32 = 24;
 const AHEAD_MOST: u32 = 96;
 /// As often looks who is held back before it may draw further ahead; then it may at each nap.
-const HELD_BACK: u32 = 128;
+const HELD_BACK: u32 = 24;
 /// Executions with at least so many reads are counted while they wait for their commit.
 const HEAVY: usize = 48;
 /// Reads of such executions that may wait.
@@ -109,6 +113,8 @@ pub(crate) struct Pace {
     width: u16,
     /// Rule 8; `None` where nobody looks how long executions take.
     pub(crate) patience: Option<Duration>,
+    /// Fresh transactions to draw at a time.
+    pub(crate) chunk: u32,
 }
 
 impl Crowd {
@@ -139,7 +145,7 @@ impl Crowd {
         let blind = self.window == u32::MAX;
         let (since, cpu) = (Instant::now(), if blind { Duration::ZERO } else { cpu_time() });
         let patience = (!blind).then_some(PATIENCE);
-        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience }
+        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience, chunk: 1 }
     }
 
     fn width(&self) -> u16 {
@@ -227,8 +233,9 @@ impl Crowd {
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
-        *pace =
-            Pace { settled: 0, before: *stats, since: now, cpu, width, patience: Some(grain * PATIENT_FOR) };
+        let patience = Some(grain * PATIENT_FOR);
+        let chunk = (DRAW.as_nanos() / grain.as_nanos().max(1)).clamp(1, u128::from(CHUNK)) as u32;
+        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience, chunk };
         let mut plan = self.plan.lock();
         if wasted * 100 <= executions * WASTE_PERCENT {
             self.look_further();
@@ -283,7 +290,7 @@ impl Crowd {
 
     /// Rule 5: waits, after `may_draw` has said no.
     pub(crate) fn held_back(&self, worker: u16, backoff: &mut Backoff, stopped: impl Fn() -> bool) {
-        if backoff.rounds() == HELD_BACK || backoff.rounds() >= IDLE_ROUNDS {
+        if backoff.rounds() % HELD_BACK == HELD_BACK - 1 || backoff.rounds() >= IDLE_ROUNDS {
             self.look_further();
         }
         self.idle(worker, backoff, stopped);

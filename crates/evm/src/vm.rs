@@ -21,7 +21,7 @@ use revm::{
     },
     primitives::{TxKind, hardfork::SpecId},
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// A transaction of a block, by reference: cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,6 +238,14 @@ thread_local! {
     static IDLE: RefCell<Vec<Stacks>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Guesses of time, in nanoseconds on a core of about 2025 (medians over the block cases): a transaction
+/// without calldata; one with, before it uses gas; and for a thousand units of the gas that it may use.
+const PLAIN_NS: u64 = 700;
+const CALL_NS: u64 = 1000;
+const KILOGAS_NS: u64 = 150;
+/// Gas that a limit is taken to mean at most: who asks for more than that seldom needs it.
+const MEANT_GAS: u64 = 10_000_000;
+
 /// Scratch of one thread, back to its pools when dropped.
 pub struct EvmWorker<'b> {
     arenas: Option<Box<Arenas>>,
@@ -303,6 +311,16 @@ impl<'b> Vm for EvmVm<'b> {
             }
         }
         Hint { trust: Trust::Guess, access }
+    }
+
+    /// By calldata and gas limit.
+    fn weigh(&self, tx: &EvmTx) -> Option<Duration> {
+        let nanos = match self.user(tx) {
+            None => CALL_NS,
+            Some(tx) if tx.data.is_empty() && tx.kind.is_call() => PLAIN_NS,
+            Some(tx) => CALL_NS + tx.gas_limit.min(MEANT_GAS) * KILOGAS_NS / 1000,
+        };
+        Some(Duration::from_nanos(nanos))
     }
 
     fn execute(

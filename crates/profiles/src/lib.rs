@@ -3,6 +3,7 @@
 
 mod aptos;
 pub mod bench;
+mod braid;
 mod engine;
 pub mod lean;
 mod lean_engine;

@@ -2,10 +2,11 @@
 //!
 //! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
-//! changed. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
+//! changed. [`Adaptive`] chooses between the first and the last for each block. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
 //! tables from block to block.
 #![deny(unsafe_code)]
 
+mod adaptive;
 mod apart;
 mod arena;
 mod attempt;
@@ -25,6 +26,7 @@ mod pool;
 mod serial;
 mod sync;
 
+pub use adaptive::Adaptive;
 pub use block_stm::{BlockStm, Waits};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};

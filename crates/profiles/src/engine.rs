@@ -141,6 +141,10 @@ pub trait Engine: Send {
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}
 
+    /// Keeps at most about `bytes` bytes of analysed code from here on, and forgets what there is of it. For
+    /// whoever has many engines. Nothing to do for an engine that keeps none.
+    fn bound_code(&mut self, _bytes: usize) {}
+
     /// Perturbs the schedules of the blocks to come: the same seed delays the same workers at the same
     /// points. For tests, so it does nothing in builds without debug assertions, nor in engines that have
     /// one schedule only.

@@ -102,6 +102,22 @@ pub enum ExecError {
     },
 }
 
+impl ExecError {
+    /// Whether two engines that give up so refuse a block for the same reason: wording is free. Never true of
+    /// what is no refusal.
+    pub fn same_refusal(&self, other: &ExecError) -> bool {
+        use ExecError as E;
+        match (self, other) {
+            (E::Invalid { tx, kind, .. }, E::Invalid { tx: other, kind: other_kind, .. }) => {
+                (tx, kind) == (other, other_kind)
+            }
+            (E::SystemCall { name, .. }, E::SystemCall { name: other, .. }) => name == other,
+            (E::Store { tx, .. }, E::Store { tx: other, .. }) => tx == other,
+            _ => false,
+        }
+    }
+}
+
 /// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
 /// per-transaction results in order and one merged difference; dropping it is timed too. It may be handed
 /// to another thread: a service executes on one and answers on another.

@@ -413,6 +413,20 @@ mod tests {
         }
     }
 
+    /// What is counted grows with what is loaded, and stays when the next transaction begins.
+    #[test]
+    fn memory_that_is_kept_is_counted() {
+        let mut arenas = Arenas::default();
+        let empty = arenas.bytes();
+        for n in 0..10_000u32 {
+            arenas.push_account(Address::left_padding_from(&n.to_be_bytes()));
+            arenas.push_slot(slot(n, U256::ZERO));
+        }
+        arenas.begin();
+        let grown = 10_000 * (size_of::<AccountEntry>() + size_of::<SlotEntry>());
+        assert!(empty < 1000 && arenas.bytes() > grown, "{empty}, {}", arenas.bytes());
+    }
+
     #[test]
     fn transient_storage_reverts() {
         let mut arenas = Arenas::default();

@@ -13,6 +13,7 @@ mod executor;
 mod handler;
 mod journal;
 mod key;
+mod stacks;
 mod stock;
 mod system;
 mod vm;

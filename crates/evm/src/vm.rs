@@ -6,6 +6,7 @@ use crate::{
     eip1283,
     handler::{Course, Fault, Machine},
     journal::{Arenas, Journal, JournalRules, Source},
+    stacks::Stacks,
     stock::{self, Setting},
     system,
 };
@@ -13,15 +14,12 @@ use alloy_primitives::{B256, Bytes};
 use braid_core::{Effects, Hint, Mode, Stop, Trust, View, Vm};
 use parking_lot::Mutex;
 use revm::{
-    context::{BlockEnv, CfgEnv, FrameStack, LocalContext, TxEnv},
-    handler::{EthFrame, EthPrecompiles, Handler},
-    interpreter::{
-        instructions::{GasTable, gas_table_spec},
-        interpreter::EthInterpreter,
-    },
+    context::{BlockEnv, CfgEnv, TxEnv},
+    handler::{EthPrecompiles, Handler},
+    interpreter::instructions::{GasTable, gas_table_spec},
     primitives::{TxKind, hardfork::SpecId},
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// A transaction of a block, by reference: cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +68,8 @@ impl Default for EvmRules {
 #[derive(Debug)]
 pub struct EvmShared {
     codes: CodeCache,
+    /// Of each worker's own code.
+    local_code_bytes: usize,
     #[expect(clippy::vec_box, reason = "a worker moves its box into every execution")]
     arenas: Mutex<Vec<Box<Arenas>>>,
 }
@@ -77,13 +77,19 @@ pub struct EvmShared {
 /// Most idle arenas kept: more than there are threads in a common machine.
 const IDLE_ARENAS: usize = 256;
 
-/// Most idle frame stacks that a thread keeps.
-const IDLE_STACKS: usize = 2;
+/// Largest arenas kept when a worker is done with a block, in bytes: those of a block that touches some
+/// ten thousand locations in one transaction.
+const KEPT_ARENA: usize = 4 << 20;
 
 impl EvmShared {
-    /// Keeps at most about `code_bytes` bytes of analysed code.
+    /// Keeps at most about `code_bytes` bytes of analysed code, and each worker, besides, at most a
+    /// thirty-second part of that.
     pub fn new(code_bytes: usize) -> Self {
-        EvmShared { codes: CodeCache::new(code_bytes), arenas: Mutex::default() }
+        EvmShared {
+            codes: CodeCache::new(code_bytes),
+            local_code_bytes: code_bytes / 32,
+            arenas: Mutex::default(),
+        }
     }
 
     /// The code cache.
@@ -197,14 +203,16 @@ impl<'b> EvmVm<'b> {
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
         let source = self.source(view);
-        let journal = Journal::begin(source, worker.arenas.take().unwrap_or_default(), self.rules);
-        let stacks = worker.stacks.take().unwrap_or_default();
+        let arenas = worker.arenas.take();
+        let arenas = arenas.unwrap_or_else(|| Box::new(Arenas::new(self.shared.local_code_bytes)));
+        let journal = Journal::begin(source, arenas, self.rules);
+        let Stacks { frames, local, deepest } = worker.stacks.take().unwrap_or_default();
         let mut evm = Machine {
-            ctx: Ctx::new(self.env, tx, &self.cfg, journal, stacks.local),
+            ctx: Ctx::new(self.env, tx, &self.cfg, journal, local),
             inspector: (),
             instruction: Instructions::new(&self.gas, self.eip1283),
             precompiles: self.precompiles.clone(),
-            frame_stack: stacks.frames,
+            frame_stack: frames,
         };
         let result = work(&mut evm);
         let Machine { ctx, frame_stack, .. } = evm;
@@ -216,26 +224,11 @@ impl<'b> EvmVm<'b> {
         if !matches!(result, Err(Fault::Stopped(_))) {
             journal.report();
         }
+        let deepest = deepest.max(journal.arenas.deepest);
         worker.arenas = Some(journal.arenas);
-        worker.stacks = Some(Stacks { frames: frame_stack, local });
+        worker.stacks = Some(Stacks { frames: frame_stack, local, deepest });
         result.map_err(Into::into)
     }
-}
-
-/// revm's reusable stacks. They hold an `Rc`, so they stay with their thread.
-struct Stacks {
-    frames: FrameStack<EthFrame<EthInterpreter>>,
-    local: LocalContext,
-}
-
-impl Default for Stacks {
-    fn default() -> Self {
-        Stacks { frames: FrameStack::new(), local: LocalContext::default() }
-    }
-}
-
-thread_local! {
-    static IDLE: RefCell<Vec<Stacks>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Guesses of time, in nanoseconds on a core of about 2025 (medians over the block cases): a transaction
@@ -246,7 +239,7 @@ const KILOGAS_NS: u64 = 150;
 /// Gas that a limit is taken to mean at most: who asks for more than that seldom needs it.
 const MEANT_GAS: u64 = 10_000_000;
 
-/// Scratch of one thread, back to its pools when dropped.
+/// Scratch of one thread, back to its pools when dropped, unless it has grown large.
 pub struct EvmWorker<'b> {
     arenas: Option<Box<Arenas>>,
     stacks: Option<Stacks>,
@@ -261,20 +254,14 @@ impl fmt::Debug for EvmWorker<'_> {
 
 impl Drop for EvmWorker<'_> {
     fn drop(&mut self) {
-        if let Some(arenas) = self.arenas.take() {
+        if let Some(arenas) = self.arenas.take().filter(|arenas| arenas.bytes() <= KEPT_ARENA) {
             let mut pool = self.shared.arenas.lock();
             if pool.len() < IDLE_ARENAS {
                 pool.push(arenas);
             }
         }
         if let Some(stacks) = self.stacks.take() {
-            // The thread may be ending; then the stacks do too.
-            let _ = IDLE.try_with(|idle| {
-                let mut idle = idle.borrow_mut();
-                if idle.len() < IDLE_STACKS {
-                    idle.push(stacks);
-                }
-            });
+            stacks.keep();
         }
     }
 }
@@ -288,11 +275,7 @@ impl<'b> Vm for EvmVm<'b> {
     type Worker = EvmWorker<'b>;
 
     fn worker(&self) -> EvmWorker<'b> {
-        EvmWorker {
-            arenas: self.shared.arenas.lock().pop(),
-            stacks: IDLE.with(|idle| idle.borrow_mut().pop()),
-            shared: self.shared,
-        }
+        EvmWorker { arenas: self.shared.arenas.lock().pop(), stacks: Stacks::kept(), shared: self.shared }
     }
 
     /// What the transaction itself says: sender, recipient, access list. A guess.

@@ -86,6 +86,10 @@ impl<S: Scheduler> Engine for Ours<S> {
         }))
     }
 
+    fn bound_code(&mut self, bytes: usize) {
+        self.shared = EvmShared::new(bytes);
+    }
+
     fn shuffle(&mut self, seed: u64) {
         self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }

@@ -4,6 +4,7 @@
 mod alloc;
 mod case;
 mod error;
+pub mod fields;
 pub mod load;
 mod prestate;
 pub mod synth;

@@ -1,6 +1,7 @@
 //! Run Ethereum transactions and blocks on a [`View`](braid_core::View): revm behind one crate.
 #![forbid(unsafe_code)]
 
+mod access;
 mod account;
 mod block;
 mod code;
@@ -17,6 +18,7 @@ mod stock;
 mod system;
 mod vm;
 
+pub use access::{AccessEntry, AccessListError, AccessPart, Listing, PrescribedBlock, Touched, Touches};
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
     AccountDiff, AccountInfoDiff, After, BlockInput, EvmChanges, ExecutedBlock, Rites, Status, TxResult,
@@ -24,7 +26,7 @@ pub use block::{
 pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
-    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with, replay_block,
 };
 pub use key::EvmKey;
 pub use stock::{StockOutput, TraceOptions};

@@ -2,7 +2,7 @@
 //!
 //! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
-//! changed. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
+//! changed. [`Prescribed`] runs a block that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
 //! tables from block to block.
 #![deny(unsafe_code)]
 
@@ -22,10 +22,12 @@ mod mutants;
 mod occ;
 #[allow(unsafe_code)]
 mod pool;
+mod prescribed;
 mod serial;
 mod sync;
 
 pub use block_stm::{BlockStm, Waits};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};
+pub use prescribed::Prescribed;
 pub use serial::Serial;

@@ -18,7 +18,10 @@ mod stock;
 mod system;
 mod vm;
 
-pub use access::{AccessEntry, AccessListError, AccessPart, Listing, PrescribedBlock, Touched, Touches};
+pub use access::{
+    AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing, PrescribedBlock, Touched,
+    Touches, access_list_hash, access_list_rlp, compare_access_lists,
+};
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
     AccountDiff, AccountInfoDiff, After, BlockInput, EvmChanges, ExecutedBlock, Rites, Status, TxResult,

@@ -1,9 +1,9 @@
 //! Every profile, once, in the order in which they are listed.
 
-use crate::{Profile, ProfileError, aptos, lean_engine, monad, serial};
+use crate::{Profile, ProfileError, aptos, bal, lean_engine, monad, serial};
 
 /// All profiles.
-pub static PROFILES: &[Profile] = &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE];
+pub static PROFILES: &[Profile] = &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE];
 
 /// The profile called `name`.
 ///

@@ -221,7 +221,7 @@ fn transaction(random: &mut Random, world: &mut World, nonces: &mut [u64; SENDER
 type Seat = (&'static str, usize, Box<dyn Engine>);
 
 fn engines() -> Vec<Seat> {
-    let parallel = THREADS.iter().flat_map(|n| [("monad", *n), ("aptos", *n)]);
+    let parallel = THREADS.iter().flat_map(|n| [("monad", *n), ("aptos", *n), ("bal", *n)]);
     let all = [("serial", 1)].into_iter().chain(parallel);
     all.map(|(name, threads)| (name, threads, engine(name, threads))).collect()
 }

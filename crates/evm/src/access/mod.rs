@@ -15,18 +15,25 @@
 //! 3. What does neither (empty accounts that are in the state, or storage without code, as only test
 //!    vectors have them; forks before EIP-161) cannot be derived: [`AccessListError::Inexpressible`].
 
+mod compare;
 mod decode;
 mod error;
 mod listed;
 mod record;
 
+pub use compare::compare_access_lists;
 pub use error::{AccessEntry, AccessListError, AccessPart, Listing};
 pub use listed::PrescribedBlock;
 pub(crate) use listed::Prescription;
 pub(crate) use record::Recorder;
 
+/// Hash of a list, as headers have it.
+pub use alloy_eips::eip7928::compute_block_access_list_hash as access_list_hash;
+/// A list as its parts: accounts ascending.
+pub use alloy_eips::eip7928::{AccountChanges, BlockAccessList};
+
 use crate::EvmOutput;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, Bytes, U256};
 
 /// What a transaction touched besides what it wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,4 +63,11 @@ pub(crate) enum Wanted {
     Unseen,
     /// All.
     All,
+}
+
+/// A list as it travels with its block: RLP.
+pub fn access_list_rlp(list: &[AccountChanges]) -> Bytes {
+    let mut out = Vec::new();
+    alloy_rlp::encode_list(list, &mut out);
+    out.into()
 }

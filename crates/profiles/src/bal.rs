@@ -8,8 +8,9 @@ use alloy_primitives::Bytes;
 use alloy_rlp::Decodable;
 use braid_core::{Cause, Control};
 use braid_evm::{
-    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions,
-    Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with, replay_block,
+    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared,
+    ExecOptions, Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with,
+    replay_block,
 };
 use braid_sched::{Prescribed, Serial};
 use braid_work::PreState;
@@ -104,7 +105,9 @@ impl Bal {
                 (Err(failure), true) if is_inexpressible(failure) => {
                     fallback(self.serially(true, input, pre, control)?, Some(&kept), input)
                 }
-                (Err(failure), false) if is_of_list(failure) => self.record_and_run(record, input, pre, control),
+                (Err(failure), false) if is_of_list(failure) => {
+                    self.record_and_run(record, input, pre, control)
+                }
                 _ => done,
             };
             if self.kept.is_none() {
@@ -147,7 +150,8 @@ fn fallback(
 ) -> Result<BlockOutput, BlockFailure> {
     output.stats.fallbacks += 1;
     if let (Some(kept), Some(list)) = (kept.filter(|kept| kept.given), &output.access_list) {
-        let fail = |place, error: AccessListError| BlockFailure { place, cause: Cause::Invalid(error.into()) };
+        let fail =
+            |place, error: AccessListError| BlockFailure { place, cause: Cause::Invalid(error.into()) };
         PrescribedBlock::decode(&kept.bytes, input).map_err(|error| fail(Place::Before, error))?;
         let encoding = |reason| fail(Place::Before, AccessListError::Encoding { account: 0, reason });
         let given = BlockAccessList::decode(&mut kept.bytes.as_ref()).map_err(encoding)?;

@@ -1,7 +1,7 @@
 //! What a profile is, and how its engine is driven.
 
-use braid_core::{Control, StoreError};
 use alloy_primitives::Bytes;
+use braid_core::{Control, StoreError};
 use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions};
 use braid_work::PreState;
 

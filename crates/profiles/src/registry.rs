@@ -3,7 +3,8 @@
 use crate::{Profile, ProfileError, aptos, bal, lean_engine, monad, serial};
 
 /// All profiles.
-pub static PROFILES: &[Profile] = &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE];
+pub static PROFILES: &[Profile] =
+    &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE];
 
 /// The profile called `name`.
 ///

@@ -69,9 +69,7 @@ fn slots(address: Address, listed: &AccountChanges, found: &AccountChanges) -> R
         all
     };
     let (listed, found) = (all(listed), all(found));
-    let keys = |slots: &[(U256, Vec<StorageChange>)]| {
-        slots.iter().map(|(slot, _)| *slot).collect::<Vec<_>>()
-    };
+    let keys = |slots: &[(U256, Vec<StorageChange>)]| slots.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
     let (left, right) = (keys(&listed), keys(&found));
     let differ = left.iter().zip(&right).position(|(left, right)| left != right);
     let common = differ.unwrap_or(left.len().min(right.len()));

@@ -7,7 +7,7 @@ use super::{
 use crate::{Base, Class, Options, Outcome, Ran, Seats, Verdict, YARDSTICK, judge};
 use braid_core::Control;
 use braid_evm::{access_list_hash, compare_access_lists};
-use braid_rules::outcome;
+use braid_rules::{RuleError, outcome};
 use braid_work::Alloc;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -117,9 +117,6 @@ impl Running<'_> {
         let mut base = self.base(&ready.parent.state)?;
         base.pre.block_hashes = ready.input.block_hashes.clone();
         let results = seats.execute(&ready.input, &base.pre, control);
-        if self.case.is_draft() && block.valid {
-            self.compare_lists(block, &ready, &base, &results, seats, control);
-        }
         let broken = |ran: &Ran| match ran {
             Ok(done) => {
                 let root = base.root_after(done);
@@ -129,6 +126,14 @@ impl Running<'_> {
             Err(_) => Vec::new(),
         };
         let demand = |ran: &Ran| as_demanded(block, &ready.broken.and(ran, broken(ran)));
+        // What a block that is not as demanded leaves is no state to compare lists on.
+        if self.case.is_draft() && block.valid && self.first_cause.is_none() {
+            let gas =
+                |rule: &RuleError| matches!(rule, RuleError::GasUsed { .. } | RuleError::ReceiptsRoot { .. });
+            if results.iter().all(|ran| ran.is_ok() && !broken(ran).iter().any(gas)) {
+                self.compare_lists(block, &ready, &base, &results, seats, control);
+            }
+        }
         let verdict = judge(seats, &results, self.case.is_draft(), demand);
         self.take(verdict);
         if !block.valid {
@@ -150,8 +155,8 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Holds the access list that an engine records against the block's, if its gas is as demanded: the
-    /// pinned machine is behind the draft in some prices.
+    /// Holds the access list that an engine records against the block's. Only for blocks whose gas, of each
+    /// transaction too, is as demanded: the pinned machine is behind the draft in some prices.
     fn compare_lists(
         &mut self,
         block: &BlockCase,
@@ -162,10 +167,7 @@ impl Running<'_> {
         control: &Control<'_>,
     ) {
         let header = &ready.block.header;
-        let as_demanded = |ran: &Ran| ran.as_ref().is_ok_and(|done| done.gas_used == header.gas_used);
-        let Some(hash) = header.block_access_list_hash.filter(|_| results.iter().all(as_demanded)) else {
-            return;
-        };
+        let Some(hash) = header.block_access_list_hash else { return };
         let Some(found) = seats.record(&ready.input, &base.pre, control) else { return };
         let differs = |reason| Err(format!("access list of {}: {reason}", header.number));
         let compared = match (access_list_hash(&found) == hash, &block.access_list) {
@@ -177,6 +179,15 @@ impl Running<'_> {
             },
             (false, None) => differs("hash".to_owned()),
         };
+        // A transaction that fails at all of its gas has used that, whatever the prices: where it failed
+        // cannot be held against the list.
+        let spends_all = |ran: &Ran| {
+            let results = ran.iter().flat_map(|done| done.results.iter().zip(&ready.input.txs));
+            results.into_iter().any(|(result, tx)| result.gas_used >= tx.gas_limit)
+        };
+        if compared.is_err() && results.iter().any(spends_all) {
+            return;
+        }
         match &mut self.lists {
             Some(Err(_)) => {}
             lists => *lists = Some(compared),

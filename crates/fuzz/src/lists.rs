@@ -135,7 +135,7 @@ fn decode(data: &[u8], input: &BlockInput) {
     let mut rest = data;
     let theirs = BlockAccessList::decode(&mut rest).ok().filter(|_| rest.is_empty());
     let canonical = theirs.is_some_and(|list| {
-        validate_block_access_list(&list, input.txs.len()).is_ok() && access_list_rlp(&list) == data
+        validate_block_access_list(&list, input.txs.len()).is_ok() && access_list_rlp(&list).as_ref() == data
     });
     match decoded {
         Ok(()) => assert!(canonical, "decoded, though not canonical"),

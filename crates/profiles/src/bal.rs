@@ -94,16 +94,16 @@ impl Bal {
     ) -> Result<BlockOutput, BlockFailure> {
         let known = self.kept.take_if(|kept| kept.block == id(input));
         if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
-            let record = record || known.is_some();
-            let output = self.serially(record, input, pre, control)?;
-            return fallback(output, known.as_ref(), input);
+            let given = known.as_ref().is_some_and(|kept| kept.given);
+            let output = self.serially(record || given, input, pre, control)?;
+            return fallback(output, record, known.as_ref(), input);
         }
         if let Some(kept) = known {
             let done = self.by_list(&kept.bytes, record, input, pre, control);
             let given = kept.given;
             let done = match (&done, given) {
                 (Err(failure), true) if is_inexpressible(failure) => {
-                    fallback(self.serially(true, input, pre, control)?, Some(&kept), input)
+                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input)
                 }
                 (Err(failure), false) if is_of_list(failure) => {
                     self.record_and_run(record, input, pre, control)
@@ -131,8 +131,8 @@ impl Bal {
         let bytes = access_list_rlp(&list);
         match self.by_list(&bytes, record, input, pre, control) {
             Err(failure) if is_of_list(&failure) => {
-                output.access_list = record.then_some(list);
-                fallback(output, None, input)
+                output.access_list = Some(list);
+                fallback(output, record, None, input)
             }
             done => {
                 self.kept = Some(Kept { bytes, block: id(input), given: false });
@@ -142,9 +142,10 @@ impl Bal {
     }
 }
 
-/// A block that was run serially, held against the list that came with it.
+/// A block that was run serially, held against the list that came with it; with its own if `record`.
 fn fallback(
     mut output: BlockOutput,
+    record: bool,
     kept: Option<&Kept>,
     input: &BlockInput,
 ) -> Result<BlockOutput, BlockFailure> {
@@ -157,6 +158,7 @@ fn fallback(
         let given = BlockAccessList::decode(&mut kept.bytes.as_ref()).map_err(encoding)?;
         compare_access_lists(&given, list).map_err(|error| fail(Place::After, error))?;
     }
+    output.access_list = output.access_list.filter(|_| record);
     Ok(output)
 }
 

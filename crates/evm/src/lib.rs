@@ -19,8 +19,8 @@ mod system;
 mod vm;
 
 pub use access::{
-    AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing, PrescribedBlock,
-    Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
+    AccessDifference, AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing,
+    PrescribedBlock, Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
 };
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{

@@ -70,6 +70,25 @@ impl fmt::Display for Listing {
     }
 }
 
+/// An entry in which a block differs from its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessDifference {
+    /// The first entry that differs: the first in the block, and in the order of the list where no
+    /// transaction shows it.
+    pub entry: AccessEntry,
+    /// What the list has there.
+    pub listed: Listing,
+    /// What execution gives.
+    pub found: Listing,
+}
+
+impl fmt::Display for AccessDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AccessDifference { entry, listed, found } = self;
+        write!(f, "{entry}: listed is {listed}, execution gives {found}")
+    }
+}
+
 /// Why a block is not what its access list says, or the list is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessListError {
@@ -112,16 +131,8 @@ pub enum AccessListError {
         last: u64,
     },
     /// Execution differs from the list, first at this entry.
-    #[error("access list: {entry}: listed is {listed}, execution gives {found}")]
-    Differs {
-        /// The first entry that differs: the first in the block, and in the order of the list where
-        /// no transaction shows it.
-        entry: AccessEntry,
-        /// What the list has there.
-        listed: Listing,
-        /// What execution gives.
-        found: Listing,
-    },
+    #[error("access list: {0}")]
+    Differs(Box<AccessDifference>),
     /// The account comes into existence, goes, or loses its storage in a way of which no access list
     /// tells, so that this block cannot be run by one; see the notes of the module. Other engines
     /// run it, and may record a list.
@@ -136,6 +147,7 @@ pub enum AccessListError {
 
 impl AccessListError {
     pub(crate) fn differs(address: Address, part: AccessPart, listed: Listing, found: Listing) -> Self {
-        AccessListError::Differs { entry: AccessEntry { address, part }, listed, found }
+        let entry = AccessEntry { address, part };
+        AccessListError::Differs(Box::new(AccessDifference { entry, listed, found }))
     }
 }

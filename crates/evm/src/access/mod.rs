@@ -22,7 +22,7 @@ mod listed;
 mod record;
 
 pub use compare::compare_access_lists;
-pub use error::{AccessEntry, AccessListError, AccessPart, Listing};
+pub use error::{AccessDifference, AccessEntry, AccessListError, AccessPart, Listing};
 pub use listed::PrescribedBlock;
 pub(crate) use listed::Prescription;
 pub(crate) use record::Recorder;

@@ -87,6 +87,10 @@ pub(crate) struct RunArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Record each block's access list (EIP-7928), in an execution of its own, and write it into this folder
+    /// as RLP, under the name of the block.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) access_list: Option<PathBuf>,
     /// Write the record of this run here.
     #[arg(long, value_name = "PATH")]
     pub(crate) record: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The documents that `--json` prints. Public: fields are added, never renamed or removed, within one
 //! [`SCHEMA`].
 
+use alloy_primitives::B256;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -42,6 +43,10 @@ pub(crate) struct RunResult {
     pub(crate) executions: Option<u64>,
     pub(crate) retries: Option<u64>,
     pub(crate) fallbacks: Option<u64>,
+    /// Hash of the block's access list (EIP-7928), if it was asked for.
+    pub(crate) access_list_hash: Option<B256>,
+    /// Bytes of that list as RLP.
+    pub(crate) access_list_bytes: Option<usize>,
     pub(crate) status: Status,
     pub(crate) error: Option<Problem>,
     /// By name; null where the input does not allow the check.

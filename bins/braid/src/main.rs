@@ -1,6 +1,7 @@
 //! `braid`: run blocks in parallel, check the results, compare engines.
 #![deny(unsafe_code)]
 
+mod access_list;
 mod args;
 mod compare;
 mod diverge;

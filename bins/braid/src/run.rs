@@ -1,7 +1,7 @@
 //! `braid run`: execute blocks with one profile, and check the results.
 
 use crate::{
-    Exit, ORACLE, Session,
+    Exit, ORACLE, Session, access_list,
     args::{Check, RunArgs, resolve_threads},
     diverge::{Divergence, quote},
     engines::Engines,
@@ -117,10 +117,31 @@ impl Runner<'_> {
         if done.as_ref().is_err_and(interrupted) {
             return None;
         }
-        let verdict = self.judge(case.as_ref(), &done)?;
+        let mut verdict = self.judge(case.as_ref(), &done)?;
+        let seat = (self.profile, self.threads);
         let block = done.as_ref().ok();
         let gas_used = block.map(|(block, _)| block.results.iter().map(|result| result.gas_used).sum());
         let stats = block.map(|(block, _)| block.stats);
+        let list = match &self.args.access_list {
+            Some(folder) if verdict.status == Status::Ok => {
+                match access_list::write(
+                    &mut self.engines,
+                    seat,
+                    case.as_ref(),
+                    &self.control,
+                    folder,
+                    &source.name(),
+                ) {
+                    Ok(list) => Some(list),
+                    Err(problem) => {
+                        verdict.status = Status::Unreadable;
+                        verdict.error = Some(problem);
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
         let result = RunResult {
             input: source.name(),
             block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),
@@ -132,6 +153,8 @@ impl Runner<'_> {
             executions: stats.map(|stats| stats.executions),
             retries: stats.map(|stats| stats.retries),
             fallbacks: stats.map(|stats| stats.fallbacks),
+            access_list_hash: list.map(|(hash, _)| hash),
+            access_list_bytes: list.map(|(_, bytes)| bytes),
             status: verdict.status,
             error: verdict.error.map(|problem| problem.within(source.file())),
             checks: verdict.checks,
@@ -174,6 +197,8 @@ impl Runner<'_> {
             executions: None,
             retries: None,
             fallbacks: None,
+            access_list_hash: None,
+            access_list_bytes: None,
             status: Status::Unreadable,
             error: Some(problem),
             checks: BTreeMap::new(),

@@ -10,12 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod probe;
+mod replay;
 mod schedule;
 mod state;
 mod view;
 mod vm;
 
 pub use probe::{Event, Probe};
+pub use replay::{Located, Replay, Versions, Written};
 pub use schedule::{Block, BlockError, Cause, Control, Outcome, Scheduler, Sink, Stats};
 pub use state::{Key, Reader, State, StoreError, Value};
 pub use view::{Halt, Read, ReadId, View};

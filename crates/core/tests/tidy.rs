@@ -92,6 +92,9 @@ const WAIST: &[(&str, &str, usize, usize)] = &[
     ("Sink", "schedule.rs", 2, 0),
     ("Scheduler", "schedule.rs", 2, 0),
     ("Probe", "probe.rs", 1, 0),
+    // What a list of versions has to answer, and who runs a block by it.
+    ("Versions", "replay.rs", 10, 0),
+    ("Replay", "replay.rs", 1, 0),
 ];
 
 /// Files that may contain `unsafe`. Each use argues its case where it stands (clippy sees to that).

@@ -1,6 +1,7 @@
 //! What goes into the execution of a block, and what comes out of it.
 
 use crate::{AccountState, EvmKey, EvmRules, EvmValue};
+use alloy_eips::eip7928::BlockAccessList;
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use braid_core::Stats;
 use revm::{
@@ -142,6 +143,8 @@ pub struct ExecutedBlock {
     /// Gas of the block, as its header has it: after Osaka not the sum of what transactions were charged
     /// (EIP-7778, EIP-8037).
     pub gas_used: u64,
+    /// What the block touched and changed, index by index (EIP-7928), if that was asked for.
+    pub access_list: Option<BlockAccessList>,
     /// What the engine counted.
     pub stats: Stats,
 }

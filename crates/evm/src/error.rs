@@ -1,5 +1,6 @@
 //! Why a transaction cannot be in a block.
 
+use crate::AccessListError;
 use alloy_primitives::Address;
 use revm::context::result::{InvalidHeader, InvalidTransaction};
 
@@ -39,9 +40,18 @@ pub enum EvmError {
     /// An index does not name a transaction of the block.
     #[error("the block has no transaction {0}")]
     NoSuchTransaction(u32),
+    /// The block is not what its access list says (EIP-7928).
+    #[error("{0}")]
+    AccessList(Box<AccessListError>),
     /// The EVM reported an error outside its own rules.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<AccessListError> for EvmError {
+    fn from(error: AccessListError) -> Self {
+        EvmError::AccessList(Box::new(error))
+    }
 }
 
 impl EvmError {
@@ -55,6 +65,7 @@ impl EvmError {
             EvmError::BlobGasLimit { .. } => "block_blob_gas_limit",
             EvmError::SystemCall { .. } => "system_call",
             EvmError::NoSuchTransaction(_) => "no_such_transaction",
+            EvmError::AccessList(_) => "block_access_list",
             EvmError::Other(_) => "other",
         }
     }

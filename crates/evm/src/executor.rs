@@ -7,18 +7,20 @@
 
 use crate::{
     After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue, EvmVm,
-    ExecutedBlock, Rites, StockOutput, SystemTx, TraceOptions, TxResult, deposit,
+    ExecutedBlock, PrescribedBlock, Rites, StockOutput, SystemTx, Touched, TraceOptions, TxResult,
+    access::{Prescription, Recorder, Wanted},
+    deposit,
 };
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip6110::DEPOSIT_REQUEST_TYPE,
     eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
     eip7002::WITHDRAWAL_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
-    eip7251::CONSOLIDATION_REQUEST_TYPE,
+    eip7251::CONSOLIDATION_REQUEST_TYPE, eip7928::BlockAccessList,
 };
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use braid_core::{
-    Block, BlockError, Cause, Control, Effects, Outcome, Probe, Scheduler, Sink, State, Stats, StoreError,
-    TxIndex,
+    Block, BlockError, Cause, Control, Effects, Outcome, Probe, Replay, Scheduler, Sink, State, Stats,
+    StoreError, TxIndex,
 };
 use revm::{
     context::CfgEnv,
@@ -43,6 +45,8 @@ pub struct BlockOutput {
     pub blob_gas_used: u64,
     /// Traces of the transactions, in order, one JSON object a line; empty unless asked for.
     pub traces: Vec<Vec<u8>>,
+    /// What the block touched and changed, index by index (EIP-7928), if that was asked for.
+    pub access_list: Option<BlockAccessList>,
     /// What it cost.
     pub stats: Stats,
 }
@@ -57,6 +61,7 @@ impl BlockOutput {
             results: self.results,
             requests: self.requests,
             gas_used: self.gas_used,
+            access_list: self.access_list,
             stats: self.stats,
             ..ExecutedBlock::default()
         };
@@ -109,12 +114,18 @@ pub struct ExecOptions<'a> {
     /// takes long. What was delivered stays true of its transaction, but the block may still fail at a
     /// later one, or at what follows the last.
     pub deliver: Option<&'a mut Deliver<'a>>,
+    /// Record the block's access list (EIP-7928), into [`BlockOutput::access_list`], at any fork.
+    pub access_list: bool,
 }
 
 impl fmt::Debug for ExecOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let deliver = self.deliver.is_some();
-        f.debug_struct("ExecOptions").field("trace", &self.trace).field("deliver", &deliver).finish()
+        f.debug_struct("ExecOptions")
+            .field("trace", &self.trace)
+            .field("deliver", &deliver)
+            .field("access_list", &self.access_list)
+            .finish()
     }
 }
 
@@ -162,19 +173,72 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    let plan = Plan::of(input);
-    let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
-    cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-    let traced = options.trace.is_some();
-    let mut sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), traced, options.deliver);
-    let mut vm = EvmVm::with_cfg(shared, input, cfg, input.rules);
-    if let Some(trace) = options.trace {
-        vm = vm.with_trace(trace);
-    }
+    let wanted = if options.access_list { Wanted::All } else { Wanted::Nothing };
+    let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
     let block = Block { vm: &vm, txs: &plan.txs, state };
     match scheduler.run(&block, &mut sink, probe, control) {
-        Ok(outcome) => sink.finish(outcome),
+        Ok(outcome) => sink.finish(outcome, state),
         Err(error) => Err(sink.locate(error)),
+    }
+}
+
+/// As [`execute_block_with`], by the access list of the block (EIP-7928): each transaction sees what the
+/// list says that those before it leave, so that none waits for another, and the list is held against what
+/// they do.
+///
+/// # Errors
+/// As [`execute_block_with`], if the list is that of the block. Otherwise [`EvmError::AccessList`] with the
+/// first difference, or the failure of an earlier transaction. The results before it have been delivered.
+///
+/// # Panics
+/// As [`execute_block_with`].
+#[expect(clippy::too_many_arguments, reason = "those of an execution, and the list")]
+pub fn replay_block<C, S, P>(
+    options: ExecOptions<'_>,
+    list: &PrescribedBlock,
+    replay: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<BlockOutput, BlockFailure>
+where
+    C: Replay,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let wanted = if options.access_list { Wanted::All } else { Wanted::Unseen };
+    let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
+    let block = Block { vm: &vm, txs: &plan.txs, state };
+    let has_after = plan.txs.len() > plan.first as usize + input.txs.len();
+    let versions = Prescription::new(list, input, plan.first, has_after);
+    let versions = versions
+        .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error.into()) })?;
+    match replay.replay(&block, &versions, &mut sink, probe, control) {
+        Ok(outcome) => sink.finish(outcome, state),
+        Err(error) => Err(sink.locate(error)),
+    }
+}
+
+/// All that a schedule needs.
+struct Setup<'a, 'd> {
+    vm: EvmVm<'a>,
+    plan: Plan,
+    sink: InOrder<'a, 'd>,
+}
+
+impl<'a, 'd> Setup<'a, 'd> {
+    fn new(options: ExecOptions<'d>, wanted: Wanted, shared: &'a EvmShared, input: &'a BlockInput) -> Self {
+        let plan = Plan::of(input);
+        let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
+        cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
+        let sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), options);
+        let mut vm = EvmVm::with_cfg(shared, input, cfg, input.rules).wanting(wanted);
+        if let Some(trace) = sink.trace {
+            vm = vm.with_trace(trace);
+        }
+        Setup { vm, plan, sink }
     }
 }
 
@@ -228,7 +292,9 @@ struct InOrder<'a, 'd> {
     gas_cap: u64,
     results: Vec<TxResult>,
     /// Whether traces are wanted.
-    traced: bool,
+    trace: Option<TraceOptions>,
+    /// Gathers the access list, if that is wanted.
+    recorder: Option<Box<Recorder>>,
     traces: Vec<Vec<u8>>,
     /// Outputs of the system transactions after the last user's, calls first.
     queues: Vec<Bytes>,
@@ -239,20 +305,15 @@ struct InOrder<'a, 'd> {
 }
 
 impl<'a, 'd> InOrder<'a, 'd> {
-    fn new(
-        input: &'a BlockInput,
-        first: TxIndex,
-        gas_cap: u64,
-        traced: bool,
-        deliver: Option<&'d mut Deliver<'d>>,
-    ) -> Self {
+    fn new(input: &'a BlockInput, first: TxIndex, gas_cap: u64, options: ExecOptions<'d>) -> Self {
         InOrder {
             input,
             first,
-            deliver,
+            deliver: options.deliver,
             gas_cap,
             results: Vec::with_capacity(input.txs.len()),
-            traced,
+            trace: options.trace,
+            recorder: options.access_list.then(Box::default),
             traces: Vec::new(),
             queues: Vec::new(),
             regular_gas: 0,
@@ -270,15 +331,31 @@ impl<'a, 'd> InOrder<'a, 'd> {
         }
     }
 
+    /// Index in the access list (EIP-7928).
+    fn access_index(&self, index: TxIndex) -> u32 {
+        match self.place(index) {
+            Place::Before => 0,
+            Place::Tx(tx) => tx as u32 + 1,
+            Place::After => self.input.txs.len() as u32 + 1,
+        }
+    }
+
     fn locate(&self, error: BlockError<EvmError>) -> BlockFailure {
         BlockFailure { place: self.place(error.tx), cause: error.cause }
     }
 
-    fn finish(mut self, outcome: Outcome<EvmVm<'_>>) -> Result<BlockOutput, BlockFailure> {
+    fn finish<S: State<EvmKey, EvmValue>>(
+        mut self,
+        outcome: Outcome<EvmVm<'_>>,
+        state: &S,
+    ) -> Result<BlockOutput, BlockFailure> {
         let requests = self.requests().map_err(|reason| BlockFailure {
             place: Place::After,
             cause: Cause::Invalid(EvmError::SystemCall { to: deposit_contract(self.input.chain_id), reason }),
         })?;
+        let access_list = self.recorder.map(|recorder| recorder.finish(state)).transpose();
+        let access_list =
+            access_list.map_err(|error| BlockFailure { place: Place::After, cause: Cause::Store(error) })?;
         Ok(BlockOutput {
             results: self.results,
             changes: outcome.changes,
@@ -286,6 +363,7 @@ impl<'a, 'd> InOrder<'a, 'd> {
             gas_used: self.regular_gas.max(self.state_gas),
             blob_gas_used: self.blob_gas_used,
             traces: self.traces,
+            access_list,
             stats: outcome.stats,
         })
     }
@@ -329,14 +407,23 @@ impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
     }
 
     fn commit(&mut self, index: TxIndex, effects: &mut Effects<EvmVm<'_>>) {
-        let (result, regular_gas, state_gas) = match effects.output.take() {
+        let mut output = effects.output.take();
+        if let Some(EvmOutput::Touched(touched)) = output {
+            let Touched { output: inner, touches } = *touched;
+            let index = self.access_index(index);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.enter(index, &effects.writes, &touches);
+            }
+            output = Some(inner);
+        }
+        let (result, regular_gas, state_gas) = match output {
             Some(EvmOutput::User(result)) => {
                 let gas = result.gas_used;
                 (result, gas, 0)
             }
             Some(EvmOutput::Stock(output)) => {
                 let StockOutput { result, regular_gas, state_gas, trace } = *output;
-                self.traces.extend(self.traced.then_some(trace));
+                self.traces.extend(self.trace.is_some().then_some(trace));
                 (result, regular_gas, state_gas)
             }
             Some(EvmOutput::System(output)) => {
@@ -345,6 +432,7 @@ impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
                 }
                 return;
             }
+            Some(EvmOutput::Touched(_)) => unreachable!("touches are told once"),
             None => unreachable!("a committed transaction has an output"),
         };
         let Place::Tx(tx) = self.place(index) else {

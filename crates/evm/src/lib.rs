@@ -1,6 +1,7 @@
 //! Run Ethereum transactions and blocks on a [`View`](braid_core::View): revm behind one crate.
 #![forbid(unsafe_code)]
 
+mod access;
 mod account;
 mod block;
 mod code;
@@ -18,6 +19,10 @@ mod stock;
 mod system;
 mod vm;
 
+pub use access::{
+    AccessDifference, AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing,
+    PrescribedBlock, Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
+};
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
     AccountDiff, AccountInfoDiff, After, BlockInput, EvmChanges, ExecutedBlock, Rites, Status, TxResult,
@@ -25,7 +30,7 @@ pub use block::{
 pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
-    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with, replay_block,
 };
 pub use key::EvmKey;
 pub use stock::{StockOutput, TraceOptions};

@@ -1,7 +1,9 @@
 //! The EVM as a [`Vm`]: one transaction on one view.
 
 use crate::{
-    BlockInput, CodeCache, EvmError, EvmKey, EvmValue, StockOutput, SystemTx, TraceOptions, TxResult,
+    BlockInput, CodeCache, EvmError, EvmKey, EvmValue, StockOutput, SystemTx, Touched, Touches, TraceOptions,
+    TxResult,
+    access::Wanted,
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
@@ -40,6 +42,8 @@ pub enum EvmOutput {
     /// Output of a system call; empty if it was skipped or, being optional, failed, and for what is no
     /// call.
     System(Bytes),
+    /// Any of these, with what the transaction touched, if that was asked for.
+    Touched(Box<Touched>),
 }
 
 /// Rules that no fork selects.
@@ -118,6 +122,7 @@ pub struct EvmVm<'b> {
     /// Whether the second machine runs users' transactions.
     stock: bool,
     trace: Option<TraceOptions>,
+    touches: Wanted,
     precompiles: EthPrecompiles,
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
@@ -152,6 +157,7 @@ impl<'b> EvmVm<'b> {
             eip1283,
             stock: spec.is_enabled_in(SpecId::AMSTERDAM),
             trace: None,
+            touches: Wanted::Nothing,
             precompiles,
             env: &input.env,
             txs: &input.txs,
@@ -167,6 +173,18 @@ impl<'b> EvmVm<'b> {
     pub fn with_trace(mut self, options: TraceOptions) -> Self {
         self.trace = Some(options);
         self.stock = true;
+        self
+    }
+
+    /// Delivers what transactions touch, in [`EvmOutput::Touched`].
+    #[must_use]
+    pub fn with_touches(self) -> Self {
+        self.wanting(Wanted::All)
+    }
+
+    #[must_use]
+    pub(crate) fn wanting(mut self, touches: Wanted) -> Self {
+        self.touches = touches;
         self
     }
 
@@ -189,7 +207,15 @@ impl<'b> EvmVm<'b> {
 
     fn setting(&self) -> Setting<'_> {
         let (eip1283, eip7610) = (self.eip1283, self.rules.eip7610);
-        Setting { cfg: &self.cfg, env: self.env, eip1283, eip7610, trace: self.trace }
+        let (trace, touches) = (self.trace, self.touches);
+        Setting { cfg: &self.cfg, env: self.env, eip1283, eip7610, trace, touches }
+    }
+
+    fn output(&self, output: EvmOutput, touches: Touches) -> EvmOutput {
+        match self.touches {
+            Wanted::Nothing => output,
+            _ => EvmOutput::Touched(Box::new(Touched { output, touches })),
+        }
     }
 
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
@@ -200,6 +226,7 @@ impl<'b> EvmVm<'b> {
         tx: &'a TxEnv,
         view: &'a mut (dyn View<EvmKey, EvmValue> + 'a),
         effects: &mut Effects<Self>,
+        touches: &mut Touches,
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
         let source = self.source(view);
@@ -220,6 +247,7 @@ impl<'b> EvmVm<'b> {
         if result.is_ok() {
             journal.share_code();
             journal.write(&mut effects.writes);
+            journal.touches(self.touches, touches);
         }
         if !matches!(result, Err(Fault::Stopped(_))) {
             journal.report();
@@ -313,21 +341,24 @@ impl<'b> Vm for EvmVm<'b> {
         view: &mut dyn View<EvmKey, EvmValue>,
         effects: &mut Effects<Self>,
     ) -> Result<(), Stop<EvmError>> {
+        let mut touches = Touches::default();
         match tx {
             EvmTx::User(index) => {
                 let Some(tx) = self.txs.get(*index as usize) else {
                     return Err(Stop::Invalid(EvmError::NoSuchTransaction(*index)));
                 };
                 if self.stock {
-                    let output = stock::run_user(self.setting(), tx, self.source(view), &mut effects.writes)?;
+                    let (setting, source) = (self.setting(), self.source(view));
+                    let output = stock::run_user(setting, tx, source, &mut effects.writes, &mut touches)?;
                     effects.work = output.result.gas_used;
-                    effects.output = Some(EvmOutput::Stock(Box::new(output)));
+                    effects.output = Some(self.output(EvmOutput::Stock(Box::new(output)), touches));
                     return Ok(());
                 }
-                let result = self.run(worker, tx, view, effects, |evm| Course::new().run(evm))?;
+                let result =
+                    self.run(worker, tx, view, effects, &mut touches, |evm| Course::new().run(evm))?;
                 let result = stock::tx_result(result);
                 effects.work = result.gas_used;
-                effects.output = Some(EvmOutput::User(result));
+                effects.output = Some(self.output(EvmOutput::User(result), touches));
             }
             EvmTx::System(system) => {
                 let (output, gas) = match &**system {
@@ -336,17 +367,21 @@ impl<'b> Vm for EvmVm<'b> {
                         if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) =>
                     {
                         let (setting, source) = (self.setting(), self.source(view));
-                        let result = stock::run_system(setting, *to, data, source, &mut effects.writes)?;
+                        let writes = &mut effects.writes;
+                        let result = stock::run_system(setting, *to, data, source, writes, &mut touches)?;
                         system::ended(*to, *optional, result)?
                     }
                     SystemTx::Call { to, data, .. } => {
                         let tx = stock::system_call(self.cfg.spec, *to, data.clone());
-                        self.run(worker, &tx, view, effects, |evm| system.run(evm))?
+                        self.run(worker, &tx, view, effects, &mut touches, |evm| system.run(evm))?
                     }
-                    _ => self.run(worker, &TxEnv::default(), view, effects, |evm| system.run(evm))?,
+                    _ => {
+                        let tx = TxEnv::default();
+                        self.run(worker, &tx, view, effects, &mut touches, |evm| system.run(evm))?
+                    }
                 };
                 effects.work = gas;
-                effects.output = Some(EvmOutput::System(output));
+                effects.output = Some(self.output(EvmOutput::System(output), touches));
             }
         }
         Ok(())

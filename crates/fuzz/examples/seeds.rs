@@ -37,6 +37,9 @@ fn main() {
     }
     blocks(txs.into_iter().map(|(_, tx)| tx).collect());
     tries();
+    for (name, list) in braid_fuzz::access_lists() {
+        put("access_list", name, list);
+    }
     // Choices: short and long, of which a seed makes the bytes.
     for (target, most) in [("random_blocks", 1500), ("random_schedules", 400), ("trie_ops", 300)] {
         let mut rng = Rng::new(1);

@@ -8,8 +8,16 @@ use braid_work::PreState;
 use std::{cell::RefCell, sync::Arc};
 
 /// Profiles and threads that a block is run with.
-const SEATS: [(&str, usize); 6] =
-    [("serial", 1), ("monad", 1), ("monad", 3), ("aptos", 1), ("aptos", 2), ("aptos", 4)];
+const SEATS: [(&str, usize); 8] = [
+    ("serial", 1),
+    ("monad", 1),
+    ("monad", 3),
+    ("aptos", 1),
+    ("aptos", 2),
+    ("aptos", 4),
+    ("bal", 1),
+    ("bal", 3),
+];
 
 /// Most invalid transactions that are taken out of one block.
 const MAX_INVALID: usize = 12;

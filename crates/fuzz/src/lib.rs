@@ -10,6 +10,7 @@ mod blocks;
 mod choices;
 mod code;
 mod files;
+mod lists;
 mod mutate;
 mod rlp;
 mod rpc;
@@ -19,6 +20,7 @@ mod tools;
 mod tries;
 
 pub use choices::Choices;
+pub use lists::access_lists;
 pub use mutate::mutate;
 
 /// One target.
@@ -65,6 +67,7 @@ pub static TARGETS: &[Target] = &[
     target("archive", "an archive of test vectors", tools::archive, 60),
     target("witness_nodes", "nodes of a trie that may be none", tries::nodes, 400),
     target("trie_ops", "insertions and removals against a sorted map", tries::ops, 200),
+    target("access_list", "an access list, and a block run by it", lists::access_list, 400),
     target("random_blocks", "a block of any transactions on every engine", blocks::run, 60),
     target("random_schedules", "toy transactions on every scheduler", schedules::run, 60),
 ];

@@ -108,6 +108,7 @@ pub fn execute_once(
     control: &Control<'_>,
 ) -> Result<(braid_evm::ExecutedBlock, Duration), BenchError> {
     guarded(|| {
+        engine.prepare(input, pre, None);
         let start = Instant::now();
         let done = engine.execute(input, pre, control)?;
         let elapsed = start.elapsed();
@@ -141,6 +142,11 @@ pub fn measure(
     let start = Instant::now();
     let mut loops = Vec::with_capacity(engines.len());
     for (index, engine) in engines.iter_mut().enumerate() {
+        let prepared = guarded(|| {
+            engine.prepare(input, pre, None);
+            Ok(())
+        });
+        prepared.map_err(|error| (index, error))?;
         loops.push(warm_up(&mut **engine, input, pre, control).map_err(|error| (index, error))?);
     }
     // Seats: every engine once, and the reference a second time at the end.

@@ -1,7 +1,8 @@
 //! What a profile is, and how its engine is driven.
 
+use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockInput, ExecutedBlock, TraceOptions};
+use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions};
 use braid_work::PreState;
 
 /// How much of the system it is named after a profile really is.
@@ -129,6 +130,9 @@ pub trait Executed: Send {
 /// A block executed with traces: one for each transaction, of one JSON object a line (EIP-3155).
 pub type Traced = (Box<dyn Executed>, Vec<Vec<u8>>);
 
+/// A block executed with its access list recorded.
+pub type Recorded = (Box<dyn Executed>, BlockAccessList);
+
 /// An engine ready to run blocks: threads started, arenas possibly warm.
 pub trait Engine: Send {
     /// Executes one block on `pre`. This call is the timed region.
@@ -153,6 +157,22 @@ pub trait Engine: Send {
     ) -> Option<Result<Traced, ExecError>> {
         None
     }
+
+    /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
+    /// none.
+    fn execute_recorded(
+        &mut self,
+        _input: &BlockInput,
+        _pre: &PreState,
+        _control: &Control<'_>,
+    ) -> Option<Result<Recorded, ExecError>> {
+        None
+    }
+
+    /// Hands over what comes with a block besides its transactions, before it is executed and off the
+    /// clock: its access list (EIP-7928) as RLP, or `None` if it came with none. It is for this block only,
+    /// and an engine that has no use for it ignores it.
+    fn prepare(&mut self, _input: &BlockInput, _pre: &PreState, _access_list: Option<&Bytes>) {}
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod aptos;
+mod bal;
 pub mod bench;
 mod braid;
 mod engine;
@@ -14,7 +15,7 @@ mod registry;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Traced};
+pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};

@@ -1,6 +1,6 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
-use crate::{Engine, ExecError, Executed, ProfileError, Traced};
+use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced};
 use braid_core::{Cause, Control, Scheduler};
 use braid_evm::{
     BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions, ExecutedBlock, Place,
@@ -36,7 +36,7 @@ pub(crate) fn pool(threads: usize) -> Result<Arc<Pool>, ProfileError> {
     Ok(Arc::new(Pool::new(in_range(threads)?)))
 }
 
-struct Ran(BlockOutput);
+pub(crate) struct Ran(pub(crate) BlockOutput);
 
 impl Executed for Ran {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
@@ -90,9 +90,25 @@ impl<S: Scheduler> Engine for Ours<S> {
         self.shared = EvmShared::new(bytes);
     }
 
+    fn execute_recorded(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Option<Result<Recorded, ExecError>> {
+        let options = ExecOptions { access_list: true, ..ExecOptions::default() };
+        Some(self.run(options, input, pre, control).map(recorded))
+    }
+
     fn shuffle(&mut self, seed: u64) {
         self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }
+}
+
+/// A block whose list was asked for, and the list.
+pub(crate) fn recorded(output: BlockOutput) -> Recorded {
+    let list = output.access_list.clone().unwrap_or_default();
+    (Box::new(Ran(output)), list)
 }
 
 pub(crate) fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {

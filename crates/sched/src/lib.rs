@@ -2,7 +2,9 @@
 //!
 //! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
-//! changed. [`Adaptive`] chooses between the first and the last for each block. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
+//! changed. [`Adaptive`] chooses between the first and the last for each block. [`Prescribed`] runs a block
+//! that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`]
+//! of threads, and recycle their
 //! tables from block to block.
 #![deny(unsafe_code)]
 
@@ -23,6 +25,7 @@ mod mutants;
 mod occ;
 #[allow(unsafe_code)]
 mod pool;
+mod prescribed;
 mod serial;
 mod sync;
 
@@ -30,4 +33,5 @@ pub use adaptive::Adaptive;
 pub use block_stm::{BlockStm, Waits};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};
+pub use prescribed::Prescribed;
 pub use serial::Serial;

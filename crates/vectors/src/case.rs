@@ -91,6 +91,9 @@ pub enum Class {
     /// A draft of the fork after Osaka, which the pinned machine does not match. What is demanded of such
     /// cases is that every engine does with them what the yardstick does.
     Amsterdam,
+    /// Access lists (EIP-7928) of blocks of that draft whose gas is as demanded: encoding, order and hash of
+    /// what an engine records.
+    AccessList,
     /// What the yardstick makes of any case, where the others are right and it is not: plain revm lacks
     /// some rules of forks that mainnet never had.
     Lean,
@@ -101,6 +104,7 @@ impl Class {
     pub fn name(self) -> &'static str {
         match self {
             Class::Amsterdam => "amsterdam",
+            Class::AccessList => "access_list",
             Class::Lean => "lean",
         }
     }

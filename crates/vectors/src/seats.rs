@@ -1,7 +1,7 @@
 //! The engines that a case runs on.
 
 use braid_core::Control;
-use braid_evm::{BlockInput, ExecutedBlock};
+use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock};
 use braid_profiles::{Engine, ExecError, Profile, ProfileError};
 use braid_work::PreState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,6 +81,22 @@ impl Seats {
         for seat in &mut self.seats {
             seat.engine.shuffle(seed);
         }
+    }
+
+    /// Runs a block on the first engine that records access lists; `None` if it fails, or there is none.
+    pub fn record(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Option<BlockAccessList> {
+        self.seats.iter_mut().find_map(|seat| {
+            let engine = &mut seat.engine;
+            engine.reset();
+            let run = AssertUnwindSafe(|| engine.execute_recorded(input, pre, control));
+            let done = catch_unwind(run);
+            done.ok()?.map(|done| done.ok().map(|(_, list)| list))
+        })?
     }
 
     /// Runs a block on every engine, in the order of [`Self::names`]. An engine that panics outside of

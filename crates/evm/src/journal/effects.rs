@@ -1,8 +1,8 @@
 //! What a finished transaction observed and what it changes.
 
 use super::{Journal, entry::AccountEntry};
-use crate::{AccountDelta, AccountState, EvmKey, EvmSeen, EvmValue};
-use alloy_primitives::{Address, U256};
+use crate::{AccountDelta, AccountState, EvmKey, EvmSeen, EvmValue, Touches, access::Wanted};
+use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
 use braid_core::Write;
 
 /// Writes of one transaction.
@@ -65,6 +65,26 @@ impl Journal<'_> {
         for (address, credit) in self.arenas.blind.drain(..) {
             let delta = AccountDelta { credit, ..AccountDelta::default() };
             writes.push((EvmKey::Account(address), Write::Add(delta)));
+        }
+    }
+
+    /// Tells what the transaction touched. Blind credits are told by what is written.
+    pub(crate) fn touches(&mut self, wanted: Wanted, touches: &mut Touches) {
+        if wanted == Wanted::Nothing {
+            return;
+        }
+        let all = wanted == Wanted::All;
+        if all {
+            touches.accounts.extend(self.arenas.accounts().iter().map(|entry| entry.address));
+            touches.slots.reserve(self.arenas.slots.len());
+        }
+        for slot in &self.arenas.slots {
+            let entry = self.arenas.entry(slot.account);
+            // Only slots of accounts that were created meanwhile are not read from the view.
+            let creatable = || entry.initial.nonce == 0 && entry.initial.code_hash == KECCAK256_EMPTY;
+            if all || creatable() {
+                touches.slots.push((entry.address, slot.key));
+            }
         }
     }
 

@@ -12,7 +12,7 @@ mod writes;
 pub use trace::TraceOptions;
 pub(crate) use trace::Tracer;
 
-use crate::{EvmKey, EvmValue, Status, TxResult, eip1283, handler::Fault, journal};
+use crate::{EvmKey, EvmValue, Status, Touches, TxResult, access::Wanted, eip1283, handler::Fault, journal};
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use braid_core::Write;
 use revm::{
@@ -59,6 +59,7 @@ pub(crate) struct Setting<'a> {
     /// drafts are run as revm runs them.
     pub(crate) eip7610: bool,
     pub(crate) trace: Option<TraceOptions>,
+    pub(crate) touches: Wanted,
 }
 
 /// revm's context over a view.
@@ -74,18 +75,19 @@ pub(crate) fn run_user<'a>(
     tx: &TxEnv,
     source: journal::Source<'a>,
     writes: &mut Vec<(EvmKey, Write<EvmValue>)>,
+    touches: &mut Touches,
 ) -> Result<StockOutput, Fault> {
     let Some(options) = setting.trace else {
         let mut evm = machine(setting, tx.clone(), StockSource::new(source), ());
         let result = Course::default().run(&mut evm)?;
-        evm.ctx.finish(writes);
+        evm.ctx.finish(setting.touches, writes, touches);
         return Ok(output(setting, result, Vec::new()));
     };
     let eip7610 = setting.eip7610 && !setting.cfg.spec.is_enabled_in(SpecId::AMSTERDAM);
     let tracer = Tracer::new(options, eip7610);
     let mut evm = machine(setting, tx.clone(), StockSource::new(source), tracer);
     let result = Course::default().inspect_run(&mut evm)?;
-    evm.ctx.finish(writes);
+    evm.ctx.finish(setting.touches, writes, touches);
     let trace = evm.inspector.into_trace(result.tx_gas_used());
     Ok(output(setting, result, trace))
 }
@@ -98,15 +100,17 @@ pub(crate) fn run_system<'a>(
     data: &Bytes,
     source: journal::Source<'a>,
     writes: &mut Vec<(EvmKey, Write<EvmValue>)>,
+    touches: &mut Touches,
 ) -> Result<Option<ExecutionResult>, Fault> {
     let mut source = StockSource::new(source);
     if source.record(to)?.code_hash == KECCAK256_EMPTY {
+        touches.accounts.extend((setting.touches != Wanted::Nothing).then_some(to));
         return Ok(None);
     }
     let tx = system_call(setting.cfg.spec, to, data.clone());
     let mut evm = machine(setting, tx, source, ());
     let result = Course::default().run_system_call(&mut evm)?;
-    evm.ctx.finish(writes);
+    evm.ctx.finish(setting.touches, writes, touches);
     Ok(Some(result))
 }
 
@@ -201,14 +205,17 @@ impl<'a, I: Inspector<StockContext<'a>, EthInterpreter>> InspectorHandler for Co
 
 /// Ends an execution.
 trait Finish {
-    /// Takes the transaction's state out of the journal, as writes.
-    fn finish(&mut self, writes: &mut Vec<(EvmKey, Write<EvmValue>)>);
+    /// Takes the transaction's state out of the journal, as writes, and what it touched.
+    fn finish(&mut self, wanted: Wanted, writes: &mut Vec<(EvmKey, Write<EvmValue>)>, touches: &mut Touches);
 }
 
 impl Finish for StockContext<'_> {
-    fn finish(&mut self, writes: &mut Vec<(EvmKey, Write<EvmValue>)>) {
+    fn finish(&mut self, wanted: Wanted, writes: &mut Vec<(EvmKey, Write<EvmValue>)>, touches: &mut Touches) {
         let spec = self.cfg.spec;
         let state = self.journal_mut().finalize();
+        if wanted != Wanted::Nothing {
+            writes::touch(&state, &self.journaled_state.database, touches);
+        }
         writes::write(state, &self.journaled_state.database, spec, writes);
     }
 }

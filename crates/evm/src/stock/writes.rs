@@ -1,7 +1,7 @@
 //! From the state that revm leaves to writes.
 
 use super::source::StockSource;
-use crate::{AccountDelta, AccountState, EvmKey, EvmValue};
+use crate::{AccountDelta, AccountState, EvmKey, EvmValue, Touches};
 use alloy_primitives::{Address, U256};
 use braid_core::Write;
 use revm::{
@@ -32,6 +32,18 @@ pub(super) fn write(
     if let Some((address, credit)) = source.blind {
         let delta = AccountDelta { credit, ..AccountDelta::default() };
         writes.push((EvmKey::Account(address), Write::Add(delta)));
+    }
+}
+
+/// Tells which accounts were read, and which slots were loaded.
+pub(super) fn touch(state: &EvmState, source: &StockSource<'_>, touches: &mut Touches) {
+    for address in source.records.keys() {
+        touches.accounts.push(*address);
+        // revm's maps have no order that could be relied upon.
+        let first = touches.slots.len();
+        let slots = state.get(address).into_iter().flat_map(|account| account.storage.keys());
+        touches.slots.extend(slots.map(|slot| (*address, *slot)));
+        touches.slots[first..].sort_unstable();
     }
 }
 

@@ -1,6 +1,9 @@
 //! Blockchain tests as their files have them: ethereum/tests, ethereum/legacytests, EEST blockchain_test.
 
-use super::{BlockCase, ChainCase, Post};
+use super::{
+    BlockCase, ChainCase, Post,
+    access::{JsonAccess, access_list},
+};
 use crate::{
     Case, CaseKind, VectorError, json,
     network::{self, JsonConfig},
@@ -37,6 +40,7 @@ struct JsonBlock {
     rlp: Bytes,
     block_header: Option<JsonHash>,
     expect_exception: Option<String>,
+    block_access_list: Option<Vec<JsonAccess>>,
 }
 
 /// The cases of a file of blockchain tests that `label` names, in order.
@@ -68,6 +72,7 @@ fn chain_case(json: JsonChain) -> Result<ChainCase, String> {
         valid: json.expect_exception.is_none() && json.block_header.is_some(),
         hash: json.block_header.map(|header| header.hash),
         exception: json.expect_exception,
+        access_list: json.block_access_list.map(access_list),
         rlp: json.rlp,
     };
     Ok(ChainCase {

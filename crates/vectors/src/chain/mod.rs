@@ -5,6 +5,7 @@
 //! after their own parent. Which chain wins is not decided here: seals and fork choice belong to others, so
 //! the fixture's last block hash says whose state is compared.
 
+mod access;
 mod import;
 mod json;
 mod run;
@@ -14,6 +15,7 @@ pub(crate) use run::run;
 
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes};
+use braid_evm::BlockAccessList;
 use braid_rules::{ChainSpec, Fork, ForkCondition};
 use braid_work::Alloc;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct BlockCase {
     pub valid: bool,
     /// Classes of exceptions, separated by `|`, of which the reason to reject it must be.
     pub exception: Option<String>,
+    /// Its access list, if the fixture has it.
+    pub access_list: Option<BlockAccessList>,
 }
 
 /// What a fixture says of the last state.

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{Base, Class, Options, Outcome, Ran, Seats, Verdict, YARDSTICK, judge};
 use braid_core::Control;
-use braid_rules::outcome;
+use braid_evm::{access_list_hash, compare_access_lists};
+use braid_rules::{RuleError, outcome};
 use braid_work::Alloc;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -18,6 +19,8 @@ struct Running<'a> {
     verdict: Verdict,
     /// Why the case is not as demanded, if that is only reported.
     first_cause: Option<String>,
+    /// Whether the access lists of all blocks are as demanded, if any was compared.
+    lists: Option<Result<(), String>>,
 }
 
 /// Runs `case`, which is of `file`, on every engine of `seats`.
@@ -32,6 +35,7 @@ pub(crate) fn run(case: &ChainCase, file: &str, seats: &mut Seats, options: &Opt
         tree: Tree::new(case.chain.clone(), &case.genesis, case.pre.clone()),
         verdict: Verdict::checked(Ok(())),
         first_cause: None,
+        lists: None,
     };
     let done = running.genesis().and_then(|()| {
         for (index, block) in case.blocks.iter().enumerate() {
@@ -60,6 +64,7 @@ impl Running<'_> {
         }
         let cause = self.first_cause.or(done.err());
         self.verdict.reported.push((Class::Amsterdam, cause));
+        self.verdict.reported.extend(self.lists.map(|lists| (Class::AccessList, lists.err())));
         self.verdict
     }
 
@@ -121,6 +126,14 @@ impl Running<'_> {
             Err(_) => Vec::new(),
         };
         let demand = |ran: &Ran| as_demanded(block, &ready.broken.and(ran, broken(ran)));
+        // What a block that is not as demanded leaves is no state to compare lists on.
+        if self.case.is_draft() && block.valid && self.first_cause.is_none() {
+            let gas =
+                |rule: &RuleError| matches!(rule, RuleError::GasUsed { .. } | RuleError::ReceiptsRoot { .. });
+            if results.iter().all(|ran| ran.is_ok() && !broken(ran).iter().any(gas)) {
+                self.compare_lists(block, &ready, &base, &results, seats, control);
+            }
+        }
         let verdict = judge(seats, &results, self.case.is_draft(), demand);
         self.take(verdict);
         if !block.valid {
@@ -142,6 +155,45 @@ impl Running<'_> {
         Ok(())
     }
 
+    /// Holds the access list that an engine records against the block's. Only for blocks whose gas, of each
+    /// transaction too, is as demanded: the pinned machine is behind the draft in some prices.
+    fn compare_lists(
+        &mut self,
+        block: &BlockCase,
+        ready: &Ready,
+        base: &Base,
+        results: &[Ran],
+        seats: &mut Seats,
+        control: &Control<'_>,
+    ) {
+        let header = &ready.block.header;
+        let Some(hash) = header.block_access_list_hash else { return };
+        let Some(found) = seats.record(&ready.input, &base.pre, control) else { return };
+        let differs = |reason| Err(format!("access list of {}: {reason}", header.number));
+        let compared = match (access_list_hash(&found) == hash, &block.access_list) {
+            (true, None) => Ok(()),
+            (true, Some(listed)) if *listed == found => Ok(()),
+            (_, Some(listed)) => match compare_access_lists(listed, &found) {
+                Ok(()) => differs("hash or order".to_owned()),
+                Err(difference) => differs(difference.to_string()),
+            },
+            (false, None) => differs("hash".to_owned()),
+        };
+        // A transaction that fails at all of its gas has used that, whatever the prices: where it failed
+        // cannot be held against the list.
+        let spends_all = |ran: &Ran| {
+            let results = ran.iter().flat_map(|done| done.results.iter().zip(&ready.input.txs));
+            results.into_iter().any(|(result, tx)| result.gas_used >= tx.gas_limit)
+        };
+        if compared.is_err() && results.iter().any(spends_all) {
+            return;
+        }
+        match &mut self.lists {
+            Some(Err(_)) => {}
+            lists => *lists = Some(compared),
+        }
+    }
+
     /// Adds the verdict on a block to that on the case.
     fn take(&mut self, block: Verdict) {
         self.verdict.executions += block.executions;
@@ -153,6 +205,7 @@ impl Running<'_> {
         for (class, cause) in block.reported {
             match class {
                 Class::Amsterdam => self.first_cause = self.first_cause.take().or(cause),
+                Class::AccessList => {}
                 Class::Lean if self.verdict.reported.iter().any(|(class, _)| *class == Class::Lean) => {}
                 Class::Lean => self.verdict.reported.push((class, cause)),
             }

@@ -1,0 +1,210 @@
+//! `bal`: a block by its access list (EIP-7928), as clients run blocks from Amsterdam on.
+
+use crate::{
+    Engine, ExecError, Executed, Fidelity, Profile, Recorded,
+    ours::{Ran, exec_error, pool, recorded},
+};
+use alloy_primitives::Bytes;
+use alloy_rlp::Decodable;
+use braid_core::{Cause, Control};
+use braid_evm::{
+    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared,
+    ExecOptions, Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with,
+    replay_block,
+};
+use braid_sched::{Prescribed, Serial};
+use braid_work::PreState;
+use revm::primitives::hardfork::SpecId;
+
+/// The registry entry.
+pub(crate) const PROFILE: Profile = Profile {
+    name: "bal",
+    about: "Ethereum by block-level access lists (EIP-7928): every transaction sees its own pre-state from \
+            the list, in any order and without detection of conflicts, and what it does is held against the \
+            list. The list is decoded inside the timed region. A block that comes without one is first \
+            recorded serially, off the clock. Forks before EIP-161, and what no list can tell, run serially \
+            and count as fallbacks.",
+    fidelity: Fidelity::Faithful,
+    scheduler: "prescribed",
+    parallel: true,
+    build: |threads| {
+        let (replay, serial) = (Prescribed::new(pool(threads)?), Serial::new());
+        Ok(Box::new(Bal { replay, serial, shared: EvmShared::default(), kept: None }))
+    },
+};
+
+/// The list of a block.
+struct Kept {
+    bytes: Bytes,
+    /// Of which block it is, roughly: one that is wrong is noticed.
+    block: BlockId,
+    /// It came with the block, so that a difference is the block's fault.
+    given: bool,
+}
+
+/// Number, time, and where the transactions are.
+type BlockId = (u64, u64, usize, usize);
+
+fn id(input: &BlockInput) -> BlockId {
+    let (number, time) = (input.env.number.as_limbs()[0], input.env.timestamp.as_limbs()[0]);
+    (number, time, input.txs.as_ptr().addr(), input.txs.len())
+}
+
+struct Bal {
+    replay: Prescribed,
+    serial: Serial,
+    shared: EvmShared,
+    kept: Option<Kept>,
+}
+
+impl Bal {
+    fn serially(
+        &self,
+        record: bool,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, BlockFailure> {
+        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
+        execute_block_with(options, &self.serial, &self.shared, input, pre, &(), control)
+    }
+
+    fn by_list(
+        &self,
+        bytes: &Bytes,
+        record: bool,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, BlockFailure> {
+        let list = PrescribedBlock::decode(bytes, input).map_err(|error| BlockFailure {
+            place: Place::Before,
+            cause: Cause::Invalid(EvmError::from(error)),
+        })?;
+        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
+        replay_block(options, &list, &self.replay, &self.shared, input, pre, &(), control)
+    }
+
+    fn run(
+        &mut self,
+        record: bool,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, BlockFailure> {
+        let known = self.kept.take_if(|kept| kept.block == id(input));
+        if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
+            let given = known.as_ref().is_some_and(|kept| kept.given);
+            let output = self.serially(record || given, input, pre, control)?;
+            return fallback(output, record, known.as_ref(), input);
+        }
+        if let Some(kept) = known {
+            let done = self.by_list(&kept.bytes, record, input, pre, control);
+            let given = kept.given;
+            let done = match (&done, given) {
+                (Err(failure), true) if is_inexpressible(failure) => {
+                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input)
+                }
+                (Err(failure), false) if is_of_list(failure) => {
+                    self.record_and_run(record, input, pre, control)
+                }
+                _ => done,
+            };
+            if self.kept.is_none() {
+                self.kept = Some(kept);
+            }
+            return done;
+        }
+        self.record_and_run(record, input, pre, control)
+    }
+
+    /// For a block whose list is not known: records it, and runs the block by it.
+    fn record_and_run(
+        &mut self,
+        record: bool,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, BlockFailure> {
+        let mut output = self.serially(true, input, pre, control)?;
+        let list = output.access_list.take().unwrap_or_default();
+        let bytes = access_list_rlp(&list);
+        match self.by_list(&bytes, record, input, pre, control) {
+            Err(failure) if is_of_list(&failure) => {
+                output.access_list = Some(list);
+                fallback(output, record, None, input)
+            }
+            done => {
+                self.kept = Some(Kept { bytes, block: id(input), given: false });
+                done
+            }
+        }
+    }
+}
+
+/// A block that was run serially, held against the list that came with it; with its own if `record`.
+fn fallback(
+    mut output: BlockOutput,
+    record: bool,
+    kept: Option<&Kept>,
+    input: &BlockInput,
+) -> Result<BlockOutput, BlockFailure> {
+    output.stats.fallbacks += 1;
+    if let (Some(kept), Some(list)) = (kept.filter(|kept| kept.given), &output.access_list) {
+        let fail =
+            |place, error: AccessListError| BlockFailure { place, cause: Cause::Invalid(error.into()) };
+        PrescribedBlock::decode(&kept.bytes, input).map_err(|error| fail(Place::Before, error))?;
+        let encoding = |reason| fail(Place::Before, AccessListError::Encoding { account: 0, reason });
+        let given = BlockAccessList::decode(&mut kept.bytes.as_ref()).map_err(encoding)?;
+        compare_access_lists(&given, list).map_err(|error| fail(Place::After, error))?;
+    }
+    output.access_list = output.access_list.filter(|_| record);
+    Ok(output)
+}
+
+fn of_list(failure: &BlockFailure) -> Option<&AccessListError> {
+    match &failure.cause {
+        Cause::Invalid(EvmError::AccessList(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_of_list(failure: &BlockFailure) -> bool {
+    of_list(failure).is_some()
+}
+
+fn is_inexpressible(failure: &BlockFailure) -> bool {
+    matches!(of_list(failure), Some(AccessListError::Inexpressible { .. }))
+}
+
+impl Engine for Bal {
+    fn execute(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        let output = self.run(false, input, pre, control);
+        Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+    }
+
+    fn execute_recorded(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Option<Result<Recorded, ExecError>> {
+        let output = self.run(true, input, pre, control);
+        Some(output.map(recorded).map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {
+        let block = id(input);
+        if let Some(bytes) = access_list {
+            self.kept = Some(Kept { bytes: bytes.clone(), block, given: true });
+        } else if let Ok(output) = self.serially(true, input, pre, &Control::default()) {
+            let list: BlockAccessList = output.access_list.unwrap_or_default();
+            self.kept = Some(Kept { bytes: access_list_rlp(&list), block, given: false });
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod executor;
 mod handler;
 mod journal;
 mod key;
+mod step;
 mod stock;
 mod system;
 mod vm;
@@ -27,6 +28,7 @@ pub use executor::{
     BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
 };
 pub use key::EvmKey;
+pub use step::{StepAccount, StepFate, StepOutput, StepVm};
 pub use stock::{StockOutput, TraceOptions};
 pub use system::{SYSTEM_CALL_GAS, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

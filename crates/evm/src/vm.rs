@@ -5,7 +5,7 @@ use crate::{
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
-    journal::{Arenas, Journal, JournalRules, Source},
+    journal::{Arenas, Journal, JournalRules, Source, Writes},
     stock::{self, Setting},
     system,
 };
@@ -188,12 +188,12 @@ impl<'b> EvmVm<'b> {
 
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
     /// observed and written.
-    fn run<'a, T>(
+    pub(crate) fn run<'a, T>(
         &'a self,
         worker: &mut EvmWorker,
         tx: &'a TxEnv,
         view: &'a mut (dyn View<EvmKey, EvmValue> + 'a),
-        effects: &mut Effects<Self>,
+        writes: &mut Writes,
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
         let source = self.source(view);
@@ -211,7 +211,7 @@ impl<'b> EvmVm<'b> {
         let Ctx { mut journal, local, .. } = ctx;
         if result.is_ok() {
             journal.share_code();
-            journal.write(&mut effects.writes);
+            journal.write(writes);
         }
         if !matches!(result, Err(Fault::Stopped(_))) {
             journal.report();
@@ -219,6 +219,29 @@ impl<'b> EvmVm<'b> {
         worker.arenas = Some(journal.arenas);
         worker.stacks = Some(Stacks { frames: frame_stack, local });
         result.map_err(Into::into)
+    }
+
+    /// Runs a system transaction. Returns its output and its gas.
+    pub(crate) fn run_system(
+        &self,
+        worker: &mut EvmWorker,
+        system: &SystemTx,
+        view: &mut dyn View<EvmKey, EvmValue>,
+        writes: &mut Writes,
+    ) -> Result<(Bytes, u64), Stop<EvmError>> {
+        match system {
+            // Tracing does not concern system calls.
+            SystemTx::Call { to, data, optional } if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) => {
+                let (setting, source) = (self.setting(), self.source(view));
+                let result = stock::run_system(setting, *to, data, source, writes)?;
+                Ok(system::ended(*to, *optional, result)?)
+            }
+            SystemTx::Call { to, data, .. } => {
+                let tx = stock::system_call(self.cfg.spec, *to, data.clone());
+                self.run(worker, &tx, view, writes, |evm| system.run(evm))
+            }
+            _ => self.run(worker, &TxEnv::default(), view, writes, |evm| system.run(evm)),
+        }
     }
 }
 
@@ -323,27 +346,13 @@ impl<'b> Vm for EvmVm<'b> {
                     effects.output = Some(EvmOutput::Stock(Box::new(output)));
                     return Ok(());
                 }
-                let result = self.run(worker, tx, view, effects, |evm| Course::new().run(evm))?;
+                let result = self.run(worker, tx, view, &mut effects.writes, |evm| Course::new().run(evm))?;
                 let result = stock::tx_result(result);
                 effects.work = result.gas_used;
                 effects.output = Some(EvmOutput::User(result));
             }
             EvmTx::System(system) => {
-                let (output, gas) = match &**system {
-                    // Tracing does not concern system calls.
-                    SystemTx::Call { to, data, optional }
-                        if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) =>
-                    {
-                        let (setting, source) = (self.setting(), self.source(view));
-                        let result = stock::run_system(setting, *to, data, source, &mut effects.writes)?;
-                        system::ended(*to, *optional, result)?
-                    }
-                    SystemTx::Call { to, data, .. } => {
-                        let tx = stock::system_call(self.cfg.spec, *to, data.clone());
-                        self.run(worker, &tx, view, effects, |evm| system.run(evm))?
-                    }
-                    _ => self.run(worker, &TxEnv::default(), view, effects, |evm| system.run(evm))?,
-                };
+                let (output, gas) = self.run_system(worker, system, view, &mut effects.writes)?;
                 effects.work = gas;
                 effects.output = Some(EvmOutput::System(output));
             }

@@ -6,6 +6,8 @@
     reason = "shared by test files, each of which uses its part"
 )]
 
+pub mod random;
+
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, b256, keccak256};
 use braid_core::{Control, Reader, State, StoreError};
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites, TxResult};

@@ -10,8 +10,8 @@ use alloy_eips::Encodable2718;
 use alloy_evm::{
     Evm, FromRecoveredTx, FromTxWithEncoded, RecoveredTx,
     block::{
-        BalIndexedDatabase, BlockExecutionError, BlockExecutionResult, BlockExecutor, ExecutableTx, GasOutput,
-        StateDB, TxResult,
+        BalIndexedDatabase, BlockExecutionError, BlockExecutionResult, BlockExecutor, ExecutableTx,
+        GasOutput, StateDB, TxResult,
     },
     eth::{EthBlockExecutor, EthTxResult, receipt_builder::ReceiptBuilder, spec::EthExecutorSpec},
 };
@@ -170,7 +170,11 @@ where
 
     /// The result of `tx`, if it is the next transaction of what is executed ahead. If not, there is nothing
     /// to follow any more.
-    fn speculated(&mut self, env: &TxEnv, gas_limit: u64) -> Option<(ResultAndState<HaltReason>, (u64, usize))> {
+    fn speculated(
+        &mut self,
+        env: &TxEnv,
+        gas_limit: u64,
+    ) -> Option<(ResultAndState<HaltReason>, (u64, usize))> {
         let admitted = self.admits(gas_limit);
         let mut follow = self.follow.take().filter(|follow| admitted && follow.stage == Stage::Between)?;
         let Ready { result, accounts } = follow.take(env)?;
@@ -262,9 +266,10 @@ where
     /// The EVM, with which the caller may do what it likes: so there is nothing to follow any more, unless
     /// the block was announced [`with_setup`](crate::BlockAhead::with_setup) and has not begun.
     fn evm_mut(&mut self) -> &mut E {
-        let setup = self.follow.take().filter(|follow| {
-            follow.speculation.setup_allowed && matches!(follow.stage, Stage::Made(_))
-        });
+        let setup = self
+            .follow
+            .take()
+            .filter(|follow| follow.speculation.setup_allowed && matches!(follow.stage, Stage::Made(_)));
         self.follow = setup.map(|follow| follow.at(Stage::Made(true)));
         &mut self.inner.evm
     }

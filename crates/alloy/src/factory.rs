@@ -198,8 +198,7 @@ where
     type ExecutionCtx<'a> = EthBlockExecutionCtx<'a>;
     type Transaction = R::Transaction;
     type Receipt = R::Receipt;
-    type TxExecutionResult =
-        ParallelTxResult<HaltReason, <R::Transaction as TransactionEnvelope>::TxType>;
+    type TxExecutionResult = ParallelTxResult<HaltReason, <R::Transaction as TransactionEnvelope>::TxType>;
     type Executor<'a, DB: StateDB, I: Inspector<EthEvmContext<DB>>> =
         ParallelExecutor<'a, <EthEvmFactory as EvmFactory>::Evm<DB, I>, &'a Spec, &'a R>;
 

@@ -18,7 +18,10 @@ use braid_core::{Block, Control, Effects, Scheduler, Sink, State, StoreError, Tx
 use braid_evm::{BlockInput, EvmRules, EvmShared, EvmTx, StepAccount, StepOutput, StepVm, SystemTx};
 use parking_lot::{Condvar, Mutex};
 use revm::{
-    context::{TxEnv, result::ExecutionResult},
+    context::{
+        TxEnv,
+        result::{ExecutionResult, HaltReason},
+    },
     primitives::{BLOCK_HASH_HISTORY, hardfork::SpecId},
 };
 use std::{
@@ -174,9 +177,8 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
 /// The calls before the first transaction, in alloy-evm's order.
 fn before(speculation: &Speculation) -> Vec<EvmTx> {
     let spec = speculation.env.cfg_env.spec;
-    let call = |to, word: B256| {
-        EvmTx::System(Arc::new(SystemTx::Call { to, data: word.0.into(), optional: true }))
-    };
+    let call =
+        |to, word: B256| EvmTx::System(Arc::new(SystemTx::Call { to, data: word.0.into(), optional: true }));
     let mut txs = Vec::new();
     if spec.is_enabled_in(SpecId::PRAGUE) {
         txs.push(call(HISTORY_STORAGE_ADDRESS, speculation.parent_hash));
@@ -202,7 +204,13 @@ struct Feed<'s>(&'s Speculation);
 
 impl Sink<StepVm<'_>> for Feed<'_> {
     fn commit(&mut self, _index: TxIndex, effects: &mut Effects<StepVm<'_>>) {
-        if let Some(StepOutput::User { result, accounts }) = effects.output.take() {
+        if let Some(StepOutput::User { mut result, accounts }) = effects.output.take() {
+            // alloy-evm's precompiles do not say why they fail, as revm's do.
+            if let ExecutionResult::Halt { reason, .. } = &mut result
+                && matches!(reason, HaltReason::PrecompileErrorWithContext(_))
+            {
+                *reason = HaltReason::PrecompileError;
+            }
             self.0.put(Ready { result, accounts });
         }
     }

@@ -6,8 +6,8 @@ mod common;
 
 use braid_evm::ExecutedBlock;
 use braid_profiles::{Engine, ExecError};
-use common::{THREADS, engine, seed_to_repeat};
 use common::random::block;
+use common::{THREADS, engine, seed_to_repeat};
 
 /// A profile with a number of threads, and its engine.
 type Seat = (&'static str, usize, Box<dyn Engine>);

@@ -6,7 +6,9 @@
     reason = "shared by test files, each of which uses its part"
 )]
 
-use alloy_consensus::{ReceiptEnvelope, Signed, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy, transaction::Recovered};
+use alloy_consensus::{
+    ReceiptEnvelope, Signed, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy, transaction::Recovered,
+};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_evm::{
     EthEvmFactory, Evm, EvmEnv, EvmFactory,
@@ -49,9 +51,9 @@ impl EthereumHardforks for Forks {
             EthereumHardfork::Constantinople | EthereumHardfork::Petersburg => SpecId::PETERSBURG,
             EthereumHardfork::Istanbul | EthereumHardfork::MuirGlacier => SpecId::ISTANBUL,
             EthereumHardfork::Berlin => SpecId::BERLIN,
-            EthereumHardfork::London
-            | EthereumHardfork::ArrowGlacier
-            | EthereumHardfork::GrayGlacier => SpecId::LONDON,
+            EthereumHardfork::London | EthereumHardfork::ArrowGlacier | EthereumHardfork::GrayGlacier => {
+                SpecId::LONDON
+            }
             EthereumHardfork::Paris => SpecId::MERGE,
             EthereumHardfork::Shanghai => SpecId::SHANGHAI,
             EthereumHardfork::Cancun => SpecId::CANCUN,
@@ -262,7 +264,8 @@ where
 
 /// What alloy-evm's own executor makes of it.
 pub fn plain<S: EthExecutorSpec + 'static>(spec: S, given: &Given, script: &impl Script) -> Outcome {
-    let factory = EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), spec, EthEvmFactory::default());
+    let factory =
+        EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), spec, EthEvmFactory::default());
     play(&factory, given, script)
 }
 

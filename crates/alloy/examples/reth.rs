@@ -190,6 +190,9 @@ fn node_block(case: &Case, mut envelope: impl FnMut(&TxEnv) -> TxEnvelope) -> Re
     })
 }
 
+/// Tells a factory of a block.
+type Announce<F> = fn(&F, BlockAhead<Arc<PreState>>);
+
 /// What is put into interleaved rounds: an execution of this block through a factory.
 struct Through<'a, F> {
     block: &'a NodeBlock,
@@ -197,7 +200,7 @@ struct Through<'a, F> {
     /// Made off the clock: the transactions of a payload are decoded before they are executed, either way.
     ahead: Option<BlockAhead<Arc<PreState>>>,
     /// How it is announced, if at all.
-    announce: Option<fn(&F, BlockAhead<Arc<PreState>>)>,
+    announce: Option<Announce<F>>,
 }
 
 struct Nothing(#[allow(dead_code, reason = "dropped on the clock")] Done);
@@ -258,7 +261,7 @@ fn timed(paths: &[String]) -> Result<(), Error> {
             let mut lean = (profile("lean")?.build)(1)?;
             let mut alloy = Through { block: &block, factory: &plain, ahead: None, announce: None };
             let announce = |factory: &Parallel, ahead| factory.speculate(ahead).unwrap_or_default();
-            let announce = Some(announce as fn(&Parallel, BlockAhead<Arc<PreState>>));
+            let announce = Some(announce as Announce<Parallel>);
             let mut braid = Through { block: &block, factory: &factory, ahead: None, announce };
             let mut engines: [&mut dyn Engine; 3] = [&mut *lean, &mut alloy, &mut braid];
             let done = measure(

@@ -10,8 +10,8 @@ mod door;
 
 use alloy_consensus::TxEnvelope;
 use alloy_evm::{
-    Evm,
-    block::{BlockExecutor, TxResult},
+    EthEvmFactory, Evm, EvmFactory,
+    block::{BlockExecutor, BlockExecutorFactory, TxResult},
 };
 use alloy_primitives::{Address, B256, U256};
 use braid_alloy::{BlockAhead, Refused, Snapshot};
@@ -21,10 +21,11 @@ use braid_work::PreState;
 use common::{account, random, seed_to_repeat};
 use door::{Call, Forks, Given, InOrder, Script, assert_same, execute, parallel, plain, play, told};
 use revm::{
-    DatabaseCommit, DatabaseRef,
+    DatabaseCommit, DatabaseRef, Inspector,
     bytecode::Bytecode,
-    context::{TxEnv, result::HaltReason},
+    context::{ContextTr, TxEnv, result::HaltReason},
     database_interface::ErasedError,
+    interpreter::Interpreter,
     primitives::hardfork::SpecId,
     state::{Account, AccountInfo, EvmState},
 };
@@ -363,4 +364,30 @@ fn a_snapshot_without_readers() {
     let expected = plain(Forks(spec(&given)), &given, &InOrder);
     assert_same(&play(&factory, &given, &InOrder), &expected, "closed");
     assert_eq!(factory.counts().serial, given.txs.len() as u64);
+}
+
+/// Sees every step.
+#[derive(Default)]
+struct Steps(u64);
+
+impl<C: ContextTr> Inspector<C> for Steps {
+    fn step(&mut self, _: &mut Interpreter, _: &mut C) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn inspectors_see_the_execution() {
+    let given = valid(7);
+    let factory = parallel(Forks(spec(&given)), 2);
+    factory.speculate(given.ahead()).unwrap();
+    let mut db = door::database(&given);
+    let evm = EthEvmFactory::default();
+    let evm = evm.create_evm_with_inspector(&mut db, given.env.clone(), Steps::default());
+    let mut executor = factory.create_executor(evm, given.ctx());
+    assert!(!executor.is_following());
+    InOrder.play(&mut executor, &given, &mut Vec::new());
+    let (evm, _) = executor.finish().unwrap();
+    assert!(evm.inspector().0 > 0);
+    assert_eq!(factory.counts().used, 0);
 }

@@ -12,7 +12,7 @@ impl Journal<'_> {
         let mut steps = Vec::new();
         // Slots name their account by its position.
         let mut place = vec![None; self.arenas.accounts().len()];
-        for at in 0..place.len() {
+        for (at, place) in place.iter_mut().enumerate() {
             let entry = self.arenas.entry_mut(at as u32);
             if !entry.account.is_touched() {
                 continue;
@@ -33,7 +33,7 @@ impl Journal<'_> {
             let info = &entry.account.info;
             let code: Option<Bytecode> =
                 info.code.clone().filter(|_| info.code_hash != entry.initial.code_hash);
-            place[at] = Some(steps.len());
+            *place = Some(steps.len());
             steps.push(StepAccount { address: entry.address, fate, delta, code, slots: Vec::new() });
         }
         for slot in &self.arenas.slots {

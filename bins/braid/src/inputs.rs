@@ -134,7 +134,7 @@ impl Case for LibraryCase {
 }
 
 /// An error of `braid-work` as it is reported: a stable word, the file, the item.
-fn problem(error: &WorkError) -> Problem {
+pub(crate) fn problem(error: &WorkError) -> Problem {
     let tx = |tx: &usize| Some(format!("transaction {tx}"));
     let (kind, file, item) = match error {
         WorkError::Io { file, .. } => ("io", Some(file), None),
@@ -151,6 +151,7 @@ fn problem(error: &WorkError) -> Problem {
         WorkError::SenderMismatch { file, tx: index, .. } => ("sender_mismatch", Some(file), tx(index)),
         WorkError::NoState { file } => ("no_state", Some(file), None),
         WorkError::NotAnInput { file } => ("not_an_input", Some(file), None),
+        WorkError::NotAChain { .. } => ("not_a_chain", None, None),
         WorkError::Workload { .. } => ("workload", None, None),
     };
     Problem {

@@ -61,6 +61,8 @@ pub(crate) struct Run {
     pub(crate) execute: Duration,
     /// See above.
     pub(crate) hash: Duration,
+    /// Number of the last block that passed.
+    pub(crate) last: Option<u64>,
     /// If asked for, number and digest of each block's result.
     pub(crate) prints: Vec<(u64, B256)>,
     /// The block that did not pass.
@@ -104,8 +106,7 @@ impl Execution<'_> {
         self.pre.block_hashes.clone_from(&block.input.block_hashes);
         let done = execute_once(self.engine, &block.input, &self.pre, control).map_err(|error| {
             let (problem, interrupted) = (judge::problem(&error), judge::interrupted(&error));
-            let judge_item = problem.item;
-            Failure { item: judge_item, interrupted, ..Failure::of(number, &problem.kind, problem.message) }
+            Failure { item: problem.item, interrupted, ..Failure::of(number, &problem.kind, problem.message) }
         });
         let (done, _) = done?;
         self.pre.apply(&done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
@@ -177,8 +178,14 @@ fn print(done: &ExecutedBlock, receipts_root: B256) -> B256 {
 }
 
 impl Run {
+    /// Number of the block after the last that passed, as far as it is known.
+    fn next(&self) -> u64 {
+        self.last.map_or(0, |last| last.saturating_add(1))
+    }
+
     fn add(&mut self, passed: Passed) {
         self.blocks += 1;
+        self.last = Some(passed.number);
         self.txs += passed.txs;
         self.gas_used = self.gas_used.saturating_add(passed.gas_used);
         self.prints.extend(passed.print.map(|print| (passed.number, print)));
@@ -202,11 +209,11 @@ pub(crate) fn stream(
     let (recovered, to_execute) = sync_channel(DEPTH);
     let (executed, to_hash) = sync_channel(DEPTH);
     let (hashed, passed) = sync_channel(DEPTH);
-    let stop = &stop;
+    let (stop, execution, hashing) = (&stop, &mut execution, &mut hashing);
     thread::scope(|scope| {
         let recover = scope.spawn(move || recover(chain, &recovered));
-        let execute = scope.spawn(move || execute(&mut execution, &to_execute, &executed, stop));
-        let hash = scope.spawn(move || hash(&mut hashing, &to_hash, &hashed));
+        let execute = scope.spawn(move || execute(execution, &to_execute, &executed, stop));
+        let hash = scope.spawn(move || hash(hashing, &to_hash, &hashed));
         collect(&mut run, &passed, stop, interrupt, &mut progress);
         // Who still has something to say finds nobody who listens, and ends.
         drop(passed);
@@ -214,8 +221,7 @@ pub(crate) fn stream(
         let times = [recover.join(), execute.join(), hash.join()].map(|time| time.unwrap_or(None));
         [run.recover, run.execute, run.hash] = times.map(Option::unwrap_or_default);
         if times.contains(&None) && run.failed.is_none() {
-            let next = run.blocks as u64;
-            run.failed = Some(Failure::of(next, "panicked", "a stage panicked".to_owned()));
+            run.failed = Some(Failure::of(run.next(), "panicked", "a stage panicked".to_owned()));
         }
     });
     run.elapsed = start.elapsed();
@@ -247,8 +253,7 @@ fn collect(
         if interrupt.load(Ordering::Relaxed) {
             stop.store(true, Ordering::Relaxed);
             let message = "interrupted".to_owned();
-            let block = run.blocks as u64;
-            run.failed = Some(Failure { interrupted: true, ..Failure::of(block, "cancelled", message) });
+            run.failed = Some(Failure { interrupted: true, ..Failure::of(run.next(), "cancelled", message) });
             return;
         }
     }

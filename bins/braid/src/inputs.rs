@@ -151,7 +151,6 @@ pub(crate) fn problem(error: &WorkError) -> Problem {
         WorkError::SenderMismatch { file, tx: index, .. } => ("sender_mismatch", Some(file), tx(index)),
         WorkError::NoState { file } => ("no_state", Some(file), None),
         WorkError::NotAnInput { file } => ("not_an_input", Some(file), None),
-        WorkError::NotAChain { .. } => ("not_a_chain", None, None),
         WorkError::Workload { .. } => ("workload", None, None),
     };
     Problem {

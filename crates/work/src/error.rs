@@ -136,12 +136,6 @@ pub enum WorkError {
         /// The file or folder.
         file: PathBuf,
     },
-    /// Neither a folder with a chain nor a workload of several blocks.
-    #[error("{input}: neither a folder with genesis.json and chain.rlp nor a workload with `blocks=`")]
-    NotAChain {
-        /// What was given.
-        input: String,
-    },
     /// A synthetic workload that is not described right.
     #[error("workload `{workload}`: {reason}")]
     Workload {

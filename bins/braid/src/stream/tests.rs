@@ -15,7 +15,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-const GO_ON: AtomicBool = AtomicBool::new(false);
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 fn streamed(chain: &Chain, engine: &mut dyn Engine) -> Run {
     stream(chain, engine, 1, true, &GO_ON, |_| ())

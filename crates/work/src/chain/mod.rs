@@ -49,14 +49,14 @@ pub fn chain(text: &str) -> Result<Chain, WorkError> {
     if path.is_dir() {
         return folder(path);
     }
-    let Some((name, parameters)) = text.split_once('?') else {
-        return Err(WorkError::NotAChain { input: text.chars().take(200).collect() });
-    };
     let wrong = |reason: String| WorkError::Workload { workload: text.chars().take(200).collect(), reason };
+    let no_chain =
+        || wrong("neither a folder with genesis.json and chain.rlp nor a workload with `blocks=`".to_owned());
+    let (name, parameters) = text.split_once('?').ok_or_else(no_chain)?;
     let (blocks, others): (Vec<&str>, Vec<&str>) =
         parameters.split('&').partition(|parameter| parameter.starts_with("blocks="));
     let blocks = match blocks[..] {
-        [] => return Err(WorkError::NotAChain { input: text.chars().take(200).collect() }),
+        [] => return Err(no_chain()),
         [one] => one["blocks=".len()..].parse().map_err(|error| wrong(format!("`{one:.40}`: {error}")))?,
         _ => return Err(wrong("`blocks` is given twice".to_owned())),
     };

@@ -50,6 +50,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "braid-alloy",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+        ],
+    ),
+    (
         "braid-fuzz",
         &[
             "braid-core",

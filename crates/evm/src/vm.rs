@@ -7,7 +7,7 @@ use crate::{
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
-    journal::{Arenas, Journal, JournalRules, Source},
+    journal::{Arenas, Journal, JournalRules, Source, Writes},
     stacks::Stacks,
     stock::{self, Setting},
     system,
@@ -220,12 +220,12 @@ impl<'b> EvmVm<'b> {
 
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
     /// observed and written.
-    fn run<'a, T>(
+    pub(crate) fn run<'a, T>(
         &'a self,
         worker: &mut EvmWorker,
         tx: &'a TxEnv,
         view: &'a mut (dyn View<EvmKey, EvmValue> + 'a),
-        effects: &mut Effects<Self>,
+        writes: &mut Writes,
         touches: &mut Touches,
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
@@ -246,7 +246,7 @@ impl<'b> EvmVm<'b> {
         let Ctx { mut journal, local, .. } = ctx;
         if result.is_ok() {
             journal.share_code();
-            journal.write(&mut effects.writes);
+            journal.write(writes);
             journal.touches(self.touches, touches);
         }
         if !matches!(result, Err(Fault::Stopped(_))) {
@@ -256,6 +256,30 @@ impl<'b> EvmVm<'b> {
         worker.arenas = Some(journal.arenas);
         worker.stacks = Some(Stacks { frames: frame_stack, local, deepest });
         result.map_err(Into::into)
+    }
+
+    /// Runs a system transaction. Returns its output and its gas.
+    pub(crate) fn run_system(
+        &self,
+        worker: &mut EvmWorker,
+        system: &SystemTx,
+        view: &mut dyn View<EvmKey, EvmValue>,
+        writes: &mut Writes,
+        touches: &mut Touches,
+    ) -> Result<(Bytes, u64), Stop<EvmError>> {
+        match system {
+            // Tracing does not concern system calls.
+            SystemTx::Call { to, data, optional } if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) => {
+                let (setting, source) = (self.setting(), self.source(view));
+                let result = stock::run_system(setting, *to, data, source, writes, touches)?;
+                Ok(system::ended(*to, *optional, result)?)
+            }
+            SystemTx::Call { to, data, .. } => {
+                let tx = stock::system_call(self.cfg.spec, *to, data.clone());
+                self.run(worker, &tx, view, writes, touches, |evm| system.run(evm))
+            }
+            _ => self.run(worker, &TxEnv::default(), view, writes, touches, |evm| system.run(evm)),
+        }
     }
 }
 
@@ -354,32 +378,16 @@ impl<'b> Vm for EvmVm<'b> {
                     effects.output = Some(self.output(EvmOutput::Stock(Box::new(output)), touches));
                     return Ok(());
                 }
+                let writes = &mut effects.writes;
                 let result =
-                    self.run(worker, tx, view, effects, &mut touches, |evm| Course::new().run(evm))?;
+                    self.run(worker, tx, view, writes, &mut touches, |evm| Course::new().run(evm))?;
                 let result = stock::tx_result(result);
                 effects.work = result.gas_used;
                 effects.output = Some(self.output(EvmOutput::User(result), touches));
             }
             EvmTx::System(system) => {
-                let (output, gas) = match &**system {
-                    // Tracing does not concern system calls.
-                    SystemTx::Call { to, data, optional }
-                        if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) =>
-                    {
-                        let (setting, source) = (self.setting(), self.source(view));
-                        let writes = &mut effects.writes;
-                        let result = stock::run_system(setting, *to, data, source, writes, &mut touches)?;
-                        system::ended(*to, *optional, result)?
-                    }
-                    SystemTx::Call { to, data, .. } => {
-                        let tx = stock::system_call(self.cfg.spec, *to, data.clone());
-                        self.run(worker, &tx, view, effects, &mut touches, |evm| system.run(evm))?
-                    }
-                    _ => {
-                        let tx = TxEnv::default();
-                        self.run(worker, &tx, view, effects, &mut touches, |evm| system.run(evm))?
-                    }
-                };
+                let (output, gas) =
+                    self.run_system(worker, system, view, &mut effects.writes, &mut touches)?;
                 effects.work = gas;
                 effects.output = Some(self.output(EvmOutput::System(output), touches));
             }

@@ -6,6 +6,7 @@ use super::{
     seeded,
 };
 use alloy_primitives::{Address, U256};
+use braid_evm::Status;
 use std::collections::{BTreeMap, VecDeque};
 
 /// An order that rests or rested.
@@ -82,6 +83,8 @@ impl Book {
 
 fn check(text: &str, markets: u64, seed: u64) -> (usize, usize) {
     let chain = Chain::run(&seeded(text, seed), &mut engine("serial", 1));
+    let failed = chain.block.results.iter().position(|result| result.status != Status::Success);
+    assert_eq!(failed, None, "{text} BRAID_SEED={seed}");
     let (mut trades, mut cancelled) = (0, 0);
     for market in (0..markets).map(|index| address("market", index)) {
         let mut book = Book::default();

@@ -1,4 +1,10 @@
 //! A workload that was executed, and what is in the storage before and after it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared by test files, each of which uses its part"
+)]
 
 use alloy_primitives::{Address, U256, keccak256};
 use braid_core::Control;

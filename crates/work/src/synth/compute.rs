@@ -11,7 +11,7 @@ use alloy_primitives::{TxKind, U256};
 /// Gas of a call without rounds: 21,000, calldata, precompiled contracts, the slot, the event.
 const BASE: u64 = 52_000;
 /// Gas of a round.
-const ROUND: u64 = 300;
+const ROUND: u64 = 227;
 
 /// The block.
 pub(super) fn block(workload: &Workload) -> Generated {

@@ -10,7 +10,7 @@ use super::{
 use alloy_primitives::{TxKind, U256};
 
 /// Gas of a call, about: between holders that hold something before and after.
-pub(super) const GAS: u64 = 30_400;
+pub(super) const GAS: u64 = 34_900;
 /// Above what any call costs.
 const CALL_GAS: u64 = 100_000;
 

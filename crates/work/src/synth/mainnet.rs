@@ -18,8 +18,8 @@ use super::{
 };
 use alloy_primitives::{Address, Bytes, TxKind};
 
-/// Gas of a transaction, about.
-pub(super) const GAS: u64 = 65_000;
+/// Gas of a transaction, about, by era.
+pub(super) const GAS: [u64; 2] = [69_000, 56_000];
 /// Which value of the parameter `era` is 2022.
 pub(super) const ERA_2022: u64 = 0;
 
@@ -59,6 +59,10 @@ struct Era {
     failing: u64,
     /// Exponents of the popularity of tokens, and of other contracts.
     zipf: [u64; 2],
+    /// Calls by no common interface that mint. Per thousand of those.
+    mints: u64,
+    /// Tokens that go to who receives many; calls of applications about what all share. Per thousand of those.
+    hot: [u64; 2],
     /// Bytes of payload of calls by no common interface: (per thousand of them, at most), in between linear.
     payload: &'static [(u64, u64)],
 }
@@ -70,7 +74,9 @@ const ERAS: [Era; 2] = [
         again: 190,
         largest: 140,
         failing: 28,
-        zipf: [2000, 1300],
+        zipf: [2700, 1700],
+        mints: 150,
+        hot: [150, 150],
         payload: &[(0, 0), (600, 0), (850, 700), (970, 2000), (1000, 8000)],
     },
     Era {
@@ -79,7 +85,9 @@ const ERAS: [Era; 2] = [
         again: 100,
         largest: 40,
         failing: 28,
-        zipf: [2000, 1300],
+        zipf: [3000, 2100],
+        mints: 60,
+        hot: [350, 600],
         payload: &[(0, 0), (340, 64), (600, 500), (870, 2200), (970, 8000), (1000, 24_000)],
     },
 ];
@@ -89,7 +97,7 @@ const POOLS: u64 = 40;
 const APPLICATIONS: u64 = 150;
 const COLLECTIONS: u64 = 10;
 /// Accounts that many pay, such as those of exchanges.
-const POPULAR: u64 = 60;
+const POPULAR: u64 = 150;
 
 /// A block under construction.
 struct Mainnet {
@@ -117,6 +125,7 @@ struct Popularity {
     pools: Zipf,
     contracts: Zipf,
     popular: Zipf,
+    receivers: Zipf,
 }
 
 /// The block.
@@ -159,7 +168,8 @@ impl Mainnet {
             tokens: Zipf::new(TOKENS, era.zipf[0]),
             pools: Zipf::new(POOLS, 600),
             contracts: Zipf::new(APPLICATIONS, era.zipf[1]),
-            popular: Zipf::new(POPULAR, 1000),
+            popular: Zipf::new(POPULAR, 800),
+            receivers: Zipf::new(POPULAR, 1300),
         };
         let blobs = dress::max_blobs();
         let (senders, fresh) = (Vec::new(), 0);
@@ -251,8 +261,8 @@ impl Mainnet {
     /// Ether to a popular account, to someone else, or to an account that is not there yet.
     fn pay(&mut self, from: Address) {
         let to = match self.yard.rng.below(100) {
-            0..20 => self.popular[self.popularity.popular.pick(&mut self.yard.rng)],
-            20..80 => self.person(),
+            0..50 => self.popular[self.popularity.popular.pick(&mut self.yard.rng)],
+            50..85 => self.person(),
             _ => address("account", self.next()),
         };
         let value = 1 + self.yard.rng.below(GWEI);

@@ -10,7 +10,7 @@ use super::{
 use alloy_primitives::{Address, B256, TxKind, U256};
 
 /// Gas of a mint, about.
-pub(super) const GAS: u64 = 105_000;
+pub(super) const GAS: u64 = 95_000;
 /// Gas of a mint above what each token costs.
 const CALL_GAS: u64 = 100_000;
 /// Above what each token costs.

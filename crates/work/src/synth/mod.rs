@@ -28,6 +28,7 @@ pub use spec::{Form, Kind, Parameter};
 pub use text::WorkloadError;
 
 use crate::{Case, Source, SourceKind, WorkError};
+use yard::TRANSFER_GAS;
 
 /// Most transactions in a workload.
 pub const MAX_TXS: u64 = 1_000_000;
@@ -99,13 +100,14 @@ impl Workload {
     /// Gas of one of its transactions, about.
     fn gas_of_tx(&self) -> u64 {
         match self.kind {
-            Kind::Transfers => 21_000,
+            Kind::Transfers => TRANSFER_GAS,
             Kind::Erc20 => erc20::GAS,
             Kind::Swaps => swaps::GAS,
             Kind::Mint => mint::GAS,
             Kind::Orderbook => orderbook::GAS,
             Kind::Compute => self.at("work"),
-            Kind::Mainnet | Kind::Hostile => mainnet::GAS,
+            Kind::Mainnet => mainnet::GAS[(self.at("era") as usize).min(1)],
+            Kind::Hostile => TRANSFER_GAS,
         }
     }
 

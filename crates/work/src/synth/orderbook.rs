@@ -10,7 +10,7 @@ use super::{
 use alloy_primitives::{Address, TxKind, U256};
 
 /// Gas of an order, about.
-pub(super) const GAS: u64 = 150_000;
+pub(super) const GAS: u64 = 80_000;
 /// Above what any order costs: it may match many.
 const CALL_GAS: u64 = 5_000_000;
 /// Units of base and of quote that each trader has deposited.

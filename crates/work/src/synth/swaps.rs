@@ -11,7 +11,7 @@ use super::{
 use alloy_primitives::{Address, B256, TxKind, U256};
 
 /// Gas of a swap, about.
-pub(super) const GAS: u64 = 105_000;
+pub(super) const GAS: u64 = 83_000;
 /// Above what any swap costs.
 const SWAP_GAS: u64 = 300_000;
 /// Units of each token in a pool. A block's swaps hardly move its price.

@@ -58,9 +58,9 @@ case selector("cancel(uint256)") {
     let about := sload(entry(3, order))
     let slot := entry(4, order)
     let remains := sload(slot)
-    if iszero(eq(and(about, 0xffffffffffffffffffffffffffffffffffffffff), caller())) { revert(0, 0) }
-    // One that was filled meanwhile is no error.
+    // One that was filled meanwhile, or at once, is no error.
     if iszero(remains) { stop() }
+    if iszero(eq(and(about, 0xffffffffffffffffffffffffffffffffffffffff), caller())) { revert(0, 0) }
     sstore(slot, 0)
     let level := and(shr(224, about), 0xff)
     let isBid := shr(232, about)

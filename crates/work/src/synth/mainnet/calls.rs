@@ -29,12 +29,12 @@ const GAS: [(u64, u64); 10] = [
 const TOKEN_GAS: u64 = 100_000;
 // Gas of an application's call that does nothing, of one entry that is read, of one that is changed, of one
 // that is new, of moving a token, of a round.
-const BASE: u64 = 28_000;
-const READ: u64 = 2_600;
-const CHANGE: u64 = 5_700;
-const NEW: u64 = 22_800;
-const MOVE: u64 = 20_000;
-const ROUND: u64 = 170;
+const BASE: u64 = 25_500;
+const READ: u64 = 2_300;
+const CHANGE: u64 = 5_250;
+const NEW: u64 = 22_350;
+const MOVE: u64 = 19_000;
+const ROUND: u64 = 127;
 
 /// The value at a place in a table.
 fn look_up(table: &[(u64, u64)], place: u64) -> u64 {
@@ -50,12 +50,14 @@ impl Mainnet {
 
     /// Who receives a token: someone whom many pay, a holder, or one who holds none yet.
     fn receiver(&mut self, token: usize) -> Address {
-        let to = match self.yard.rng.below(100) {
-            0..20 => self.popular[self.popularity.popular.pick(&mut self.yard.rng)],
-            20..65 => self.person(),
-            _ => return self.person(),
+        let many = self.chance(self.era.hot[0]);
+        let to = match many {
+            true => self.popular[self.popularity.receivers.pick(&mut self.yard.rng)],
+            false => self.person(),
         };
-        self.tokens[token].fund(&mut self.yard, to);
+        if many || self.chance(550) {
+            self.tokens[token].fund(&mut self.yard, to);
+        }
         to
     }
 
@@ -95,7 +97,7 @@ impl Mainnet {
 
     /// A mint, or an application's call.
     pub(super) fn other(&mut self, from: Address, fails: bool) {
-        if !fails && self.chance(60) {
+        if !fails && self.chance(self.era.mints) {
             let at = self.yard.rng.below(self.collections.len() as u64) as usize;
             let count = 1 + self.yard.rng.below(2);
             return mint::mint(&mut self.yard, self.collections[at], from, count);
@@ -112,7 +114,7 @@ impl Mainnet {
         let new = u64::from(left > 2 * NEW && self.chance(400));
         let work = left.saturating_sub(reads * READ + changes * CHANGE + new * NEW) / ROUND;
         // A few keys are everyone's. Counters at the end of the range are new.
-        let shared = self.chance(180);
+        let shared = self.chance(self.era.hot[1]);
         let key = if shared { 64 * self.yard.rng.below(3) } else { 64 * (self.next() + 1000) };
         for index in key..key + changes {
             self.yard.slot(at, entry(1, U256::from(index)), U256::from(1 + index % 5));

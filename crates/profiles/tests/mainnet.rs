@@ -215,7 +215,8 @@ fn dependencies_are_as_many_as_in_the_median_block() {
             dependent.push((needing * 1000 / block.len()) as u64);
             chains.push(edges.span(&vec![1; block.len()]));
         }
-        (dependent.sort_unstable(), chains.sort_unstable());
+        dependent.sort_unstable();
+        chains.sort_unstable();
         eprintln!("{era}: dependent per thousand {dependent:?}, longest chains {chains:?}");
         // Over all eras, the quartiles are .14, .23, .50 and 6, 13, 33.
         near("dependent", dependent[4] as f64 / 1000.0, 0.23, 0.06);

@@ -19,7 +19,7 @@ use super::{
 use alloy_primitives::{Address, Bytes, TxKind};
 
 /// Gas of a transaction, about, by era.
-pub(super) const GAS: [u64; 2] = [69_000, 56_000];
+pub(super) const GAS: [u64; 2] = [66_000, 55_000];
 /// Which value of the parameter `era` is 2022.
 pub(super) const ERA_2022: u64 = 0;
 

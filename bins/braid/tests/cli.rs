@@ -98,7 +98,7 @@ fn workloads_are_compared_by_their_text() {
     let output = folder.braid(&arguments);
     assert_eq!(code(&output), 0, "{}", err(&output));
     let document = json(&output).to_string();
-    assert!(on.iter().all(|text| document.contains(&text[..text.find('?').unwrap() + 8])), "{document}");
+    assert!(on.iter().all(|text| document.contains(text.split('&').next().unwrap())), "{document}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// List the profiles.
     Profiles(ProfilesArgs),
+    /// List the workloads that can be generated, with their parameters.
+    Workloads(WorkloadsArgs),
     /// Carry a state over one block, as `evm t8n` does.
     T8n(crate::t8n::T8nArgs),
 }
@@ -71,8 +73,8 @@ pub(crate) enum Check {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`;
-    /// `hostile` stands for one of each kind of hostile block.
+    /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`
+    /// (see `braid workloads`); `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.
@@ -180,6 +182,15 @@ pub(crate) struct TestArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ProfilesArgs {
+    /// Only this one.
+    pub(crate) name: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkloadsArgs {
     /// Only this one.
     pub(crate) name: Option<String>,
     /// Print one JSON document.

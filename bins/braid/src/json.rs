@@ -163,6 +163,33 @@ pub(crate) struct ProfilesDocument {
     pub(crate) profiles: Vec<ProfileEntry>,
 }
 
+/// The document of `braid workloads`.
+#[derive(Debug, Serialize)]
+pub(crate) struct WorkloadsDocument {
+    pub(crate) schema: u32,
+    pub(crate) command: &'static str,
+    pub(crate) workloads: Vec<WorkloadEntry>,
+}
+
+/// One workload.
+#[derive(Debug, Serialize)]
+pub(crate) struct WorkloadEntry {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) parameters: Vec<ParameterEntry>,
+}
+
+/// One parameter of a workload.
+#[derive(Debug, Serialize)]
+pub(crate) struct ParameterEntry {
+    pub(crate) name: &'static str,
+    /// As it is written; null if it depends on others or must be given.
+    pub(crate) default: Option<String>,
+    /// What it may be, for people.
+    pub(crate) possible: String,
+    pub(crate) about: &'static str,
+}
+
 /// One profile.
 #[derive(Debug, Serialize)]
 pub(crate) struct ProfileEntry {

@@ -25,6 +25,7 @@ mod t8n;
 mod test;
 #[cfg(test)]
 mod tests;
+mod workloads;
 mod world;
 
 use args::{Cli, Color, Command};
@@ -151,6 +152,7 @@ pub(crate) fn command(
         Command::Fetch(args) => fetch::fetch(args, &session, ui),
         Command::Test(args) => test::test(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
+        Command::Workloads(args) => workloads::list(args, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }

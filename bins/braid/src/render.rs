@@ -1,7 +1,7 @@
 //! Results for people: aligned tables. Not an interface; programs use `--json`.
 
 use crate::{
-    json::{CompareRow, ProfileEntry, RunResult, Status, StreamResult},
+    json::{CompareRow, ProfileEntry, RunResult, Status, StreamResult, WorkloadEntry},
     test::report::ArchiveEntry,
 };
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
@@ -285,6 +285,23 @@ pub(crate) fn profiles(profiles: &[ProfileEntry], color: bool) -> String {
             about = about.chars().take(87).chain("...".chars()).collect();
         }
         table.row(vec![entry.name.into(), entry.scheduler.into(), entry.fidelity.into(), about]);
+    }
+    table.render()
+}
+
+/// The table of `workloads`: a row for each parameter.
+pub(crate) fn workloads(workloads: &[WorkloadEntry], color: bool) -> String {
+    let mut table = Table::new(&["<workload", "<parameter", "<default", "<possible", "<about"], color);
+    for workload in workloads {
+        table.row(vec![workload.name.into(), "".into(), "".into(), "".into(), workload.about.into()]);
+        for parameter in &workload.parameters {
+            let possible = match parameter.possible.chars().count() {
+                0..=40 => parameter.possible.clone(),
+                _ => parameter.possible.chars().take(37).chain("...".chars()).collect(),
+            };
+            let default = parameter.default.clone().unwrap_or_else(|| "-".into());
+            table.row(vec!["".into(), parameter.name.into(), default, possible, parameter.about.into()]);
+        }
     }
     table.render()
 }

@@ -59,6 +59,49 @@ fn profiles_as_text_and_json() {
 }
 
 #[test]
+fn workloads_as_text_and_json() {
+    let folder = Folder::new("workloads");
+    let output = folder.braid(&["workloads", "--json"]);
+    let document = json(&output);
+    assert_eq!((code(&output), err(&output)), (0, ""));
+    assert_eq!((&document["schema"], &document["command"]), (&1.into(), &"workloads".into()));
+    let workloads = document["workloads"].as_array().unwrap();
+    assert_eq!(workloads.len(), 8);
+    for workload in workloads {
+        assert_eq!(keys(workload), ["about", "name", "parameters"]);
+        // What is listed is what is taken: each with all its defaults.
+        let name = workload["name"].as_str().unwrap();
+        let mut parts = vec![if name == "hostile" { "txs=9&kind=hot".to_owned() } else { "txs=9".into() }];
+        for parameter in workload["parameters"].as_array().unwrap() {
+            assert_eq!(keys(parameter), ["about", "default", "name", "possible"]);
+            let default = parameter["default"].as_str().filter(|_| parameter["name"] != "txs");
+            parts.extend(default.map(|value| format!("{}={value}", parameter["name"].as_str().unwrap())));
+        }
+        let text = format!("{name}?{}", parts.join("&"));
+        let output = folder.braid(&["run", &text, "--profile", "serial"]);
+        assert_eq!(code(&output), 0, "{text}: {}", err(&output));
+    }
+    let text = folder.braid(&["workloads", "swaps"]);
+    assert!(out(&text).contains("swaps") && out(&text).contains("pools"), "{text:?}");
+    assert!(!out(&text).contains("hostile"), "{text:?}");
+    let output = folder.braid(&["workloads", "uniswap"]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("orderbook"), "{output:?}");
+}
+
+#[test]
+fn workloads_are_compared_by_their_text() {
+    let folder = Folder::new("workloads-compared");
+    let on = ["swaps?txs=20&traders=9", "mainnet?txs=20", "orderbook?txs=20"];
+    let mut arguments = vec!["compare", "serial", "--json", "--runs", "1", "--threads", "1", "--on"];
+    arguments.extend(on);
+    let output = folder.braid(&arguments);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let document = json(&output).to_string();
+    assert!(on.iter().all(|text| document.contains(text.split('&').next().unwrap())), "{document}");
+}
+
+#[test]
 fn broken_inputs_are_one_each_with_its_file() {
     let folder = Folder::new("broken");
     folder.write("garbage.json", b"\0\xff not json");

@@ -137,6 +137,9 @@ fn texts() {
         ("erc20", "erc20?txs=4&holders=9&tokens=3&hot=50"),
         ("hostile", "hostile?kind=cascade&txs=8&seed=2"),
         ("plain", "erc20"),
+        ("swaps", "swaps?txs=9&pools=3&traders=5&zipf=1.25"),
+        ("mainnet", "mainnet?txs=20&era=2022&seed=3"),
+        ("orderbook", "orderbook?gas=500000&markets=2&cancels=50"),
     ] {
         put("workload", name, text);
     }

@@ -2,14 +2,14 @@
 
 use braid_fetch::{Endpoint, MAX_BLOCKS, Range};
 use braid_rules::ChainSpec;
-use braid_work::{Alloc, Workload, synth::Kind};
+use braid_work::{Alloc, Workload};
 use std::path::Path;
 
 /// Most transactions of a workload that is generated as well.
 const MAX_TXS: u64 = 50;
 
-/// Most balances of one: what has many accounts takes long.
-const MAX_BALANCES: u64 = 2_000;
+/// Most accounts and slots of one: what has many takes long.
+const MAX_LOCATIONS: u64 = 12_000;
 
 /// The text of a workload: `erc20?txs=10&holders=5`.
 pub(crate) fn workload(data: &[u8]) {
@@ -17,12 +17,8 @@ pub(crate) fn workload(data: &[u8]) {
     let Ok(workload) = text.parse::<Workload>() else { return };
     let again = workload.to_string();
     assert_eq!(again.parse::<Workload>().as_ref(), Ok(&workload), "{text} is written as {again}");
-    let balances = match workload.kind {
-        Kind::Transfers => workload.accounts,
-        Kind::Erc20 { tokens } => workload.accounts.saturating_mul(tokens),
-        Kind::Hostile(_) => 1,
-    };
-    if workload.txs <= MAX_TXS && balances <= MAX_BALANCES {
+    let txs = workload.get("txs").unwrap_or(u64::MAX);
+    if txs <= MAX_TXS && workload.locations() <= MAX_LOCATIONS {
         let case = workload.generate().unwrap_or_else(|error| panic!("{again} is accepted, but {error}"));
         assert!(case.pre.is_some(), "{again} has a state");
     }

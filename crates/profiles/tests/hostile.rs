@@ -9,7 +9,7 @@ use braid_evm::{ExecutedBlock, Status};
 use braid_profiles::{Engine, PROFILES};
 use braid_work::{
     Case,
-    synth::{Hostile, Kind, Workload},
+    synth::{Hostile, Workload},
 };
 use common::{engine, seed_to_repeat};
 
@@ -24,7 +24,8 @@ const RETRIES: f64 = 1.5;
 const VALIDATIONS: f64 = 2.5;
 
 fn case(kind: Hostile, txs: u64, seed: u64) -> Case {
-    Workload { kind: Kind::Hostile(kind), txs, accounts: 0, hot: 0, seed }.generate().unwrap()
+    let text = format!("hostile?kind={kind}&txs={txs}&seed={seed}");
+    text.parse::<Workload>().unwrap().generate().unwrap()
 }
 
 /// Enough for the weakness to show, few enough for a test.

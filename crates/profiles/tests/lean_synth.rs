@@ -13,7 +13,8 @@ fn run(case: &Case) -> ExecutedBlock {
 
 #[test]
 fn every_transaction_of_the_sample_succeeds() {
-    for source in sample() {
+    // That some fail is part of `mainnet`, and tested with it.
+    for source in sample().into_iter().filter(|source| !source.name.starts_with("mainnet")) {
         let case = source.load().expect("a workload within limits");
         let done = run(&case);
         assert_eq!(done.results.len(), case.input.txs.len());

@@ -142,7 +142,7 @@ pub enum WorkError {
         /// Its text.
         workload: String,
         /// What is wrong with it.
-        reason: String,
+        reason: crate::synth::WorkloadError,
     },
 }
 

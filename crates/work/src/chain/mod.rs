@@ -10,7 +10,7 @@ mod genesis;
 
 pub use follow::{ChainBlock, ChainError, Follower};
 
-use crate::{Case, PreState, WorkError, Workload, load::file};
+use crate::{Case, PreState, WorkError, Workload, load::file, synth::WorkloadError};
 use alloy_primitives::{Bytes, U256};
 use braid_evm::BlockInput;
 use std::{path::Path, sync::Arc};
@@ -49,22 +49,30 @@ pub fn chain(text: &str) -> Result<Chain, WorkError> {
     if path.is_dir() {
         return folder(path);
     }
-    let wrong = |reason: String| WorkError::Workload { workload: text.chars().take(200).collect(), reason };
-    let no_chain =
-        || wrong("neither a folder with genesis.json and chain.rlp nor a workload with `blocks=`".to_owned());
+    let wrong = |reason| WorkError::Workload { workload: text.chars().take(200).collect(), reason };
+    let no_chain = || {
+        let possible = "a number; else a chain is a folder with genesis.json and chain.rlp".to_owned();
+        wrong(WorkloadError::Required { key: "blocks", possible })
+    };
+    let bad = |value: &str, most: u64| {
+        let value = value.chars().take(40).collect();
+        wrong(WorkloadError::BadValue { key: "blocks", value, possible: format!("between 1 and {most}") })
+    };
     let (name, parameters) = text.split_once('?').ok_or_else(no_chain)?;
     let (blocks, others): (Vec<&str>, Vec<&str>) =
         parameters.split('&').partition(|parameter| parameter.starts_with("blocks="));
     let blocks = match blocks[..] {
         [] => return Err(no_chain()),
-        [one] => one["blocks=".len()..].parse().map_err(|error| wrong(format!("`{one:.40}`: {error}")))?,
-        _ => return Err(wrong("`blocks` is given twice".to_owned())),
+        [one] => &one["blocks=".len()..],
+        _ => return Err(wrong(WorkloadError::Twice { key: "blocks".to_owned() })),
     };
     let workload: Workload = format!("{name}?{}", others.join("&")).parse()?;
-    if !(1..=MAX_BLOCKS as u64).contains(&blocks) || blocks > workload.txs {
-        let most = workload.txs.min(MAX_BLOCKS as u64);
-        return Err(wrong(format!("`blocks` is {blocks}, must be between 1 and {most}")));
+    let most = workload.get("txs").unwrap_or(1).min(MAX_BLOCKS as u64);
+    let wanted: u64 = blocks.parse().map_err(|_| bad(blocks, most))?;
+    if !(1..=most).contains(&wanted) {
+        return Err(bad(blocks, most));
     }
+    let blocks = wanted;
     Ok(split(text, workload.generate()?, blocks as usize))
 }
 

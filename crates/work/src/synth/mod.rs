@@ -3,63 +3,59 @@
 //! The same text gives the same case everywhere. Blocks are under Osaka rules (some hostile ones, which say
 //! so, under Shanghai's), without signatures.
 
+mod asm;
+mod compute;
+mod contracts;
+mod erc20;
 mod generate;
 mod hostile;
+mod mainnet;
+mod mint;
+mod orderbook;
 mod rng;
+mod spec;
+mod swaps;
+mod text;
 mod token;
+mod transfers;
+mod yard;
+mod yul;
+mod zipf;
 
 pub use hostile::{Hostile, MAX_HOSTILE_TXS};
 pub use rng::Rng;
+pub use spec::{Form, Kind, Parameter};
+pub use text::WorkloadError;
 
 use crate::{Case, Source, SourceKind, WorkError};
-use std::{fmt, ops::RangeInclusive, str::FromStr};
+use yard::TRANSFER_GAS;
 
 /// Most transactions in a workload.
 pub const MAX_TXS: u64 = 1_000_000;
-/// Most accounts, or holders of tokens.
+/// Most accounts of one role in a workload.
 pub const MAX_ACCOUNTS: u64 = 1_000_000;
-/// Most token contracts.
-pub const MAX_TOKENS: u64 = 10_000;
-/// Most balances of tokens: holders times tokens.
-pub const MAX_TOKEN_BALANCES: u64 = 4_000_000;
+/// Most accounts and slots in the state before a workload.
+pub const MAX_LOCATIONS: u64 = 5_000_000;
+/// Most gas that the transactions of a workload may use together.
+pub const MAX_GAS: u64 = 200_000_000_000;
 
-/// What the transactions do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Ether from account to account.
-    Transfers,
-    /// Calls of the contract in `contracts/src/Token.sol`: 90 % `transfer`, 5 % `approve`, 5 % `transferFrom`.
-    Erc20 {
-        /// Number of token contracts.
-        tokens: u64,
-    },
-    /// What breaks parallel engines. It brings its own accounts.
-    Hostile(Hostile),
-}
+/// Most parameters that a workload has.
+const MAX_PARAMETERS: usize = 8;
 
-/// A description of a generated block.
+/// A description of a generated block; it is had by parsing its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What its transactions do.
-    pub kind: Kind,
-    /// Number of transactions.
-    pub txs: u64,
-    /// Number of accounts (holders, for tokens) that send and receive. The fewer, the more conflicts. Not
-    /// used by hostile ones.
-    pub accounts: u64,
-    /// How many transactions in a hundred pay one and the same account. Not used by hostile ones.
-    pub hot: u64,
-    /// Seed of all choices.
-    pub seed: u64,
+    kind: Kind,
+    /// In the order of the kind's parameters; zero beyond them.
+    values: [u64; MAX_PARAMETERS],
 }
 
 impl Workload {
     /// Generates the case.
     ///
     /// # Errors
-    /// [`WorkError::Workload`], if it is out of limits.
+    /// [`WorkError::Workload`], if the contracts that are built in are broken.
     pub fn generate(&self) -> Result<Case, WorkError> {
-        self.check().map_err(|reason| WorkError::Workload { workload: self.to_string(), reason })?;
         generate::case(self)
     }
 
@@ -68,165 +64,97 @@ impl Workload {
         Source { name: self.to_string(), kind: SourceKind::Synthetic(self), path: None }
     }
 
-    fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: u64, range: RangeInclusive<u64>| {
-            let (low, high) = (range.start(), range.end());
-            let error = || format!("`{name}` is {value}, must be between {low} and {high}");
-            if range.contains(&value) { Ok(()) } else { Err(error()) }
+    /// What its transactions do.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The value of a parameter, if the workload has it; see [`Form`] for how it is counted.
+    pub fn get(&self, key: &str) -> Option<u64> {
+        let at = self.kind.parameters().iter().position(|parameter| parameter.name == key)?;
+        Some(self.values[at])
+    }
+
+    /// As [`Self::get`], for a parameter that the workload has.
+    fn at(&self, key: &str) -> u64 {
+        self.get(key).unwrap_or_default()
+    }
+
+    /// At most so many accounts and slots are in the state before it.
+    pub fn locations(&self) -> u64 {
+        let (txs, each) = (self.at("txs"), |count: &str, slots: u64| self.at(count).saturating_mul(slots));
+        match self.kind {
+            Kind::Transfers => self.at("accounts"),
+            // The account, its balances, what it allows.
+            Kind::Erc20 if self.at("families") > 1 => each("holders", 2) + txs,
+            Kind::Erc20 => each("holders", 1 + self.at("tokens")) + txs,
+            Kind::Swaps => 5 * txs.min(self.at("traders").max(self.at("pools"))) + each("pools", 16),
+            Kind::Mint => self.at("minters") + each("collections", 3),
+            Kind::Orderbook => self.at("traders") + self.at("markets") + 2 * txs,
+            Kind::Compute => self.at("accounts") + 2,
+            Kind::Mainnet => txs.saturating_mul(16) + 10_000,
+            Kind::Hostile => txs + 10_000,
+        }
+    }
+
+    /// Gas of one of its transactions, about.
+    fn gas_of_tx(&self) -> u64 {
+        match self.kind {
+            Kind::Transfers => TRANSFER_GAS,
+            Kind::Erc20 => erc20::GAS,
+            Kind::Swaps => swaps::GAS,
+            Kind::Mint => mint::GAS,
+            Kind::Orderbook => orderbook::GAS,
+            Kind::Compute => self.at("work"),
+            Kind::Mainnet => mainnet::GAS[(self.at("era") as usize).min(1)],
+            Kind::Hostile => TRANSFER_GAS,
+        }
+    }
+
+    /// Transactions of one whose text does not say.
+    fn usual_txs(&self) -> u64 {
+        match self.kind {
+            Kind::Mainnet if self.at("era") == mainnet::ERA_2022 => 206,
+            Kind::Mainnet => 296,
+            Kind::Hostile => self.hostile().usual_txs(),
+            _ => 1000,
+        }
+    }
+
+    /// The kind of hostile block.
+    fn hostile(&self) -> Hostile {
+        Hostile::ALL[(self.at("kind") as usize).min(Hostile::ALL.len() - 1)]
+    }
+
+    /// Limits that concern more than one parameter.
+    fn check(&self) -> Result<(), WorkloadError> {
+        let within = |what, value: u64, max: u64| match value <= max {
+            true => Ok(()),
+            false => Err(WorkloadError::TooMuch { what, value, max }),
         };
-        let (accounts, tokens) = match self.kind {
-            Kind::Transfers => ("accounts", 1),
-            Kind::Erc20 { tokens } => ("holders", tokens),
-            Kind::Hostile(_) => return within("txs", self.txs, 1..=MAX_HOSTILE_TXS),
-        };
-        within("txs", self.txs, 1..=MAX_TXS)?;
-        within(accounts, self.accounts, 2..=MAX_ACCOUNTS)?;
-        within("hot", self.hot, 0..=100)?;
-        within("tokens", tokens, 1..=MAX_TOKENS)?;
-        within("holders times tokens", self.accounts * tokens, 1..=MAX_TOKEN_BALANCES)
+        if self.kind == Kind::Erc20 {
+            within("number of families", self.at("families"), self.at("holders") / 2)?;
+        }
+        if self.kind == Kind::Compute {
+            within("gas of the block", self.at("txs").saturating_mul(self.at("work")), MAX_GAS)?;
+        }
+        within("number of accounts and slots", self.locations(), MAX_LOCATIONS)
     }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Workload { kind, txs, accounts, hot, seed } = self;
-        match kind {
-            Kind::Transfers => write!(f, "transfers?txs={txs}&accounts={accounts}&hot={hot}&seed={seed}"),
-            Kind::Erc20 { tokens } => {
-                write!(f, "erc20?txs={txs}&holders={accounts}&tokens={tokens}&hot={hot}&seed={seed}")
-            }
-            Kind::Hostile(kind) => write!(f, "hostile?kind={kind}&txs={txs}&seed={seed}"),
-        }
-    }
-}
-
-impl FromStr for Workload {
-    type Err = WorkError;
-
-    /// Parses `name?key=value&key=value`; what is left out has a default.
-    fn from_str(text: &str) -> Result<Self, WorkError> {
-        parse(text)
-            .map_err(|reason| WorkError::Workload { workload: text.chars().take(200).collect(), reason })
-    }
-}
-
-fn parse(text: &str) -> Result<Workload, String> {
-    let (name, parameters) = text.split_once('?').unwrap_or((text, ""));
-    let mut workload = Workload { kind: Kind::Transfers, txs: 1000, accounts: 1000, hot: 0, seed: 0 };
-    let accounts_key = match name {
-        "transfers" => Some("accounts"),
-        "erc20" => {
-            workload.kind = Kind::Erc20 { tokens: 1 };
-            Some("holders")
-        }
-        "hostile" => {
-            let kind = parameters.split('&').find_map(|parameter| parameter.strip_prefix("kind="));
-            let kind: Hostile = kind.unwrap_or_default().parse()?;
-            (workload.kind, workload.txs) = (Kind::Hostile(kind), kind.usual_txs());
-            None
-        }
-        other => {
-            return Err(format!("unknown workload `{other:.40}` (there are: transfers, erc20, hostile)"));
-        }
-    };
-    let mut seen: Vec<&str> = Vec::new();
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        let Some((key, value)) = parameter.split_once('=') else {
-            return Err(format!("`{parameter:.40}` is not `key=value`"));
-        };
-        if seen.contains(&key) {
-            return Err(format!("`{key:.40}` is given twice"));
-        }
-        seen.push(key);
-        if key == "kind" && accounts_key.is_none() {
-            continue;
-        }
-        let number: u64 = value.parse().map_err(|error| format!("`{key:.40}` is `{value:.40}`: {error}"))?;
-        match (key, &mut workload.kind) {
-            ("txs", _) => workload.txs = number,
-            ("seed", _) => workload.seed = number,
-            ("tokens", Kind::Erc20 { tokens }) => *tokens = number,
-            ("hot", Kind::Transfers | Kind::Erc20 { .. }) => workload.hot = number,
-            (key, _) if accounts_key == Some(key) => workload.accounts = number,
-            (key, _) => return Err(format!("`{name}` has no parameter `{key:.40}`")),
-        }
-    }
-    workload.check()?;
-    Ok(workload)
 }
 
 /// The built-in sample: blocks from no conflict to nothing but conflicts.
 pub fn sample() -> Vec<Source> {
-    let workload = |kind, txs, accounts, hot| Workload { kind, txs, accounts, hot, seed: 1 }.source();
-    vec![
-        workload(Kind::Transfers, 1000, 20_000, 0),
-        workload(Kind::Transfers, 1000, 200, 30),
-        workload(Kind::Erc20 { tokens: 1 }, 1000, 20_000, 0),
-        workload(Kind::Erc20 { tokens: 10 }, 1000, 500, 10),
-        workload(Kind::Erc20 { tokens: 1 }, 1000, 20, 0),
-    ]
+    let texts = [
+        "transfers?accounts=20000&seed=1",
+        "transfers?accounts=200&hot=30&seed=1",
+        "erc20?holders=20000&seed=1",
+        "erc20?holders=500&tokens=10&hot=10&seed=1",
+        "erc20?holders=20&seed=1",
+        "swaps?pools=100&txs=300&seed=1",
+        "mainnet?seed=1",
+    ];
+    texts.iter().filter_map(|text| text.parse().ok()).map(Workload::source).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_and_workload_are_the_same_thing() {
-        for text in ["transfers", "transfers?txs=5&seed=9", "erc20?holders=7&tokens=3&hot=50", "erc20?"] {
-            let workload: Workload = text.parse().expect(text);
-            assert_eq!(workload.to_string().parse(), Ok(workload), "{text}");
-        }
-        for kind in Hostile::ALL {
-            let text = format!("hostile?seed=3&kind={kind}");
-            let workload: Workload = text.parse().expect(&text);
-            assert_eq!(workload.txs, kind.usual_txs());
-            assert_eq!(workload.to_string().parse(), Ok(workload), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        let cases = [
-            ("uniswap", "unknown workload `uniswap`"),
-            ("transfers?txs", "`txs` is not `key=value`"),
-            ("transfers?txs=a", "`txs` is `a`"),
-            ("transfers?txs=-1", "`txs` is `-1`"),
-            ("transfers?txs=0", "`txs` is 0"),
-            ("transfers?txs=1000001", "`txs` is 1000001"),
-            ("transfers?tokens=1", "no parameter `tokens`"),
-            ("transfers?accounts=1", "`accounts` is 1"),
-            ("erc20?accounts=5", "no parameter `accounts`"),
-            ("erc20?seed=1&seed=2", "`seed` is given twice"),
-            ("erc20?hot=101", "`hot` is 101"),
-            ("erc20?holders=1000000&tokens=10", "`holders times tokens` is 10000000"),
-            ("hostile?txs=5", "unknown kind ``"),
-            ("hostile?kind=kind", "unknown kind `kind`"),
-            ("hostile?kind=hot&kind=tiny", "`kind` is given twice"),
-            ("hostile?kind=hot&hot=5", "no parameter `hot`"),
-            ("hostile?kind=hot&txs=100001", "`txs` is 100001"),
-            ("erc20?kind=hot", "`kind` is `hot`"),
-        ];
-        for (text, reason) in cases {
-            let error = text.parse::<Workload>().expect_err(text).to_string();
-            assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn workloads_are_reproducible_and_the_seed_matters() {
-        let generate = |text: &str| text.parse::<Workload>().and_then(|w| w.generate()).expect(text);
-        for name in ["transfers?txs=50", "erc20?txs=50&holders=20&tokens=2"] {
-            let (one, two) = (generate(&format!("{name}&seed=1")), generate(&format!("{name}&seed=1")));
-            assert_eq!(one.input.txs, two.input.txs);
-            assert_ne!(one.input.txs, generate(&format!("{name}&seed=2")).input.txs);
-        }
-        for kind in Hostile::ALL {
-            let [one, two, other] =
-                [1, 1, 2].map(|seed| generate(&format!("hostile?kind={kind}&txs=40&seed={seed}")));
-            assert_eq!(one.input.txs.len(), 40);
-            assert_eq!(one.input.txs, two.input.txs);
-            assert_ne!(one.input.txs, other.input.txs, "{kind}");
-        }
-    }
-}
+mod tests;

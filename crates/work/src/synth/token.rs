@@ -1,6 +1,6 @@
 //! The token contract: its code, the layout of its storage, its calls.
 
-use crate::WorkError;
+use super::{WorkloadError, generate::address, yard::Yard};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use revm::state::Bytecode;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const ARTEFACT: &str = include_str!("../../../../contracts/out/Token.json");
 
 /// Slot of `totalSupply`.
-pub(super) const SUPPLY_SLOT: U256 = U256::ZERO;
+const SUPPLY_SLOT: U256 = U256::ZERO;
 const BALANCES_SLOT: u64 = 1;
 const ALLOWANCES_SLOT: u64 = 2;
 
@@ -23,13 +23,55 @@ struct Artefact {
     deployed_bytecode: Bytes,
 }
 
+/// Units that each holder has.
+const BALANCE: u128 = 1 << 90;
+
+/// A token in the state before the block.
+pub(super) struct Token {
+    pub(super) at: Address,
+    supply: U256,
+}
+
+impl Token {
+    /// A token that nobody holds yet.
+    pub(super) fn deploy(yard: &mut Yard, role: &str, index: u64) -> Result<Self, WorkloadError> {
+        let hash = yard.analysed(&code()?);
+        let at = address(role, index);
+        yard.deploy(at, hash, &[(SUPPLY_SLOT, U256::ONE)]);
+        Ok(Token { at, supply: U256::ZERO })
+    }
+
+    /// Gives a holder enough for the whole block, unless it has that already.
+    pub(super) fn fund(&mut self, yard: &mut Yard, holder: Address) {
+        if !yard.has_slot(self.at, balance_slot(holder)) {
+            self.give(yard, holder, BALANCE);
+        }
+    }
+
+    /// Gives a holder that has none so many units.
+    pub(super) fn give(&mut self, yard: &mut Yard, holder: Address, units: u128) {
+        yard.slot(self.at, balance_slot(holder), U256::from(units));
+        self.supply += U256::from(units);
+    }
+
+    /// Lets `spender` take all that `owner` has.
+    pub(super) fn allow(&self, yard: &mut Yard, owner: Address, spender: Address) {
+        yard.slot(self.at, allowance_slot(owner, spender), U256::MAX);
+    }
+
+    /// Writes the supply, once all holders are known.
+    pub(super) fn finish(&self, yard: &mut Yard) {
+        yard.slot(self.at, SUPPLY_SLOT, self.supply);
+    }
+}
+
 /// The deployed code, analysed once.
-pub(super) fn code() -> Result<Bytecode, WorkError> {
+fn code() -> Result<Bytecode, WorkloadError> {
     static CODE: OnceLock<Bytecode> = OnceLock::new();
     if let Some(code) = CODE.get() {
         return Ok(code.clone());
     }
-    let broken = |reason: String| WorkError::Workload { workload: "erc20".into(), reason };
+    let broken = WorkloadError::Internal;
     let artefact: Artefact = serde_json::from_str(ARTEFACT).map_err(|error| broken(error.to_string()))?;
     let code = Bytecode::new_raw_checked(artefact.deployed_bytecode);
     let code = code.map_err(|error| broken(error.to_string()))?;
@@ -37,12 +79,12 @@ pub(super) fn code() -> Result<Bytecode, WorkError> {
 }
 
 /// Slot of a holder's balance.
-pub(super) fn balance_slot(holder: Address) -> U256 {
+fn balance_slot(holder: Address) -> U256 {
     mapping_slot(holder, B256::from(U256::from(BALANCES_SLOT)))
 }
 
 /// Slot of what `spender` may take from `owner`.
-pub(super) fn allowance_slot(owner: Address, spender: Address) -> U256 {
+fn allowance_slot(owner: Address, spender: Address) -> U256 {
     let of_owner = mapping_slot(owner, B256::from(U256::from(ALLOWANCES_SLOT)));
     mapping_slot(spender, B256::from(of_owner))
 }

@@ -1,11 +1,11 @@
 //! Code that comes and goes: contracts destroyed and created again, code deployed and used at once.
 
-use super::{
-    Scene,
+use super::Scene;
+use crate::synth::{
     asm::{Asm, numbers, words},
+    generate::put_slot,
     yard::{CALL_GAS, LONG_GAS, Yard},
 };
-use crate::synth::generate::put_slot;
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use revm::bytecode::opcode as op;
 

@@ -1,7 +1,7 @@
 //! Long executions that conflict: cascades, hot keys, bait for revalidation, deep reverts.
 
-use super::{
-    Scene,
+use super::Scene;
+use crate::synth::{
     asm::{Asm, numbers},
     yard::{LONG_GAS, Yard},
 };

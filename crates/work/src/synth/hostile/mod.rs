@@ -1,16 +1,13 @@
 //! Blocks built to break a parallel engine: every kind aims at one weakness that the literature or the
 //! practice of parallel execution knows.
 
-mod asm;
 mod codes;
 mod long;
 mod people;
-mod yard;
 
-use super::generate::Generated;
+use super::{generate::Generated, yard::Yard};
 use revm::primitives::hardfork::SpecId;
-use std::{fmt, str::FromStr};
-use yard::Yard;
+use std::fmt;
 
 /// Most transactions in a hostile block.
 pub const MAX_HOSTILE_TXS: u64 = 100_000;
@@ -61,8 +58,19 @@ impl Hostile {
         Hostile::Mixed,
     ];
 
+    /// Names of all kinds, in the same order.
+    pub(super) const NAMES: [&'static str; 11] = {
+        let mut names = [""; 11];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = Hostile::ALL[at].name();
+            at += 1;
+        }
+        names
+    };
+
     /// Its name in the text of a workload.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Hostile::Cascade => "cascade",
             Hostile::Hot => "hot",
@@ -93,17 +101,6 @@ impl Hostile {
 impl fmt::Display for Hostile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Hostile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Hostile::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let names: Vec<&str> = Hostile::ALL.into_iter().map(Hostile::name).collect();
-            format!("unknown kind `{text:.40}` (there are: {})", names.join(", "))
-        })
     }
 }
 

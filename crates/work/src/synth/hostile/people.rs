@@ -2,8 +2,10 @@
 
 use super::{
     Scene,
-    asm::{Asm, numbers},
     codes::{Factory, watch, watcher_code},
+};
+use crate::synth::{
+    asm::{Asm, numbers},
     yard::{CALL_GAS, TRANSFER_GAS, Yard},
 };
 use alloy_primitives::{Address, Bytes, TxKind};

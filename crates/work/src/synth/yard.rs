@@ -4,16 +4,18 @@ use crate::{
     PreState,
     load::fork,
     synth::{
-        generate::{BALANCE, BASE_FEE, TIP, address, put_account, put_slot},
+        Workload,
+        generate::{BALANCE, BASE_FEE, Generated, TIP, address, put_account, put_slot},
         rng::Rng,
     },
 };
-use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
-use braid_evm::{EvmKey, EvmValue};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256, keccak256};
+use braid_evm::{AccountState, EvmKey, EvmValue};
 use revm::{
     bytecode::Bytecode,
     context::{TransactionType, TxEnv, either::Either},
     context_interface::transaction::{Authorization, RecoveredAuthority, RecoveredAuthorization},
+    primitives::hardfork::SpecId,
 };
 use std::collections::BTreeMap;
 
@@ -40,9 +42,13 @@ pub(super) struct Yard {
 }
 
 impl Yard {
-    /// An empty block that is to have `count` transactions.
-    pub(super) fn new(seed: u64, count: u64) -> Self {
-        let mut yard = Yard {
+    /// An empty block of this workload, with nobody in its state.
+    pub(super) fn bare(workload: &Workload) -> Self {
+        Self::empty(workload.at("seed"), workload.at("txs"))
+    }
+
+    fn empty(seed: u64, count: u64) -> Self {
+        Yard {
             rng: Rng::new(seed),
             pre: PreState::default(),
             txs: Vec::new(),
@@ -50,7 +56,12 @@ impl Yard {
             count,
             senders: Vec::new(),
             nonces: BTreeMap::new(),
-        };
+        }
+    }
+
+    /// An empty block that is to have `count` transactions, with senders that its scenes share.
+    pub(super) fn new(seed: u64, count: u64) -> Self {
+        let mut yard = Self::empty(seed, count);
         yard.senders = yard.people("sender", count.clamp(8, SENDERS));
         yard
     }
@@ -79,6 +90,53 @@ impl Yard {
         for (slot, value) in slots {
             put_slot(&mut self.pre, at, U256::from(*slot), U256::from(*value));
         }
+    }
+
+    /// Puts code into the state before the block; its hash.
+    pub(super) fn code(&mut self, code: &Bytes) -> B256 {
+        self.analysed(&Bytecode::new_legacy(code.clone()))
+    }
+
+    /// As [`Self::code`], of code that has been looked at.
+    pub(super) fn analysed(&mut self, code: &Bytecode) -> B256 {
+        let hash = code.hash_slow();
+        let key = EvmKey::Code(hash);
+        if self.pre.store.get(&key).is_none() {
+            self.pre.store.set(key, Some(EvmValue::Code(code.clone())));
+        }
+        hash
+    }
+
+    /// Puts a contract into the state before the block, with these slots.
+    pub(super) fn deploy(&mut self, at: Address, code_hash: B256, slots: &[(U256, U256)]) {
+        let slots = slots.iter().copied();
+        self.pre.put_account(at, (U256::ZERO, 1, code_hash), slots);
+    }
+
+    /// Gives a slot of a contract, which is there, a value that is not zero.
+    pub(super) fn slot(&mut self, contract: Address, slot: U256, value: U256) {
+        put_slot(&mut self.pre, contract, slot, value);
+        let key = EvmKey::Account(contract);
+        let Some(EvmValue::Account(account)) = self.pre.store.get(&key) else { return };
+        if !account.has_storage {
+            let account = AccountState { has_storage: true, ..*account };
+            self.pre.store.set(key, Some(EvmValue::Account(account)));
+        }
+    }
+
+    /// Whether a slot has a value.
+    pub(super) fn has_slot(&self, address: Address, slot: U256) -> bool {
+        self.pre.store.get(&EvmKey::Slot { address, generation: 0, slot }).is_some()
+    }
+
+    /// Puts a funded account into the state before the block.
+    pub(super) fn person(&mut self, account: Address) {
+        put_account(&mut self.pre, account, U256::from(BALANCE), 0, KECCAK256_EMPTY, false);
+    }
+
+    /// The block.
+    pub(super) fn finish(self) -> Generated {
+        Generated { spec: SpecId::OSAKA, beneficiary: self.beneficiary, pre: self.pre, txs: self.txs }
     }
 
     /// One of these.

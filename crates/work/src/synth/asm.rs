@@ -1,21 +1,62 @@
-//! Bytecode by hand: as much of an assembler as the contracts here need.
+//! Bytecode by hand: as much of an assembler as the contracts here need. Longer ones are written in Yul
+//! ([`super::yul`]), which is translated by way of this.
 
 use alloy_primitives::{Address, Bytes, U256};
 use revm::bytecode::opcode as op;
 
 /// Code under construction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asm(Vec<u8>);
+pub(super) struct Asm {
+    code: Vec<u8>,
+    /// Where each label is, once it is placed.
+    labels: Vec<Option<usize>>,
+    /// Where which label's place is yet to be written.
+    holes: Vec<(usize, Label)>,
+}
+
+/// A place to jump to, which may come after the jump.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label(usize);
 
 impl Asm {
     /// The code.
+    ///
+    /// # Panics
+    /// If a label is used and not placed, or the code is longer than PUSH2 reaches: mistakes of contracts
+    /// written here, which all are assembled by tests.
     pub(super) fn code(self) -> Bytes {
-        self.0.into()
+        self.bytes().into()
+    }
+
+    fn bytes(mut self) -> Vec<u8> {
+        for (at, Label(label)) in self.holes {
+            let place = self.labels[label].expect("every label is placed");
+            self.code[at..at + 2].copy_from_slice(&target(place));
+        }
+        self.code
+    }
+
+    /// A new label, which is nowhere yet.
+    pub(super) fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() - 1)
+    }
+
+    /// The label is here.
+    pub(super) fn place(mut self, label: Label) -> Self {
+        self.labels[label.0] = Some(self.code.len());
+        self.op(&[op::JUMPDEST])
+    }
+
+    /// PUSH of the place of a label.
+    pub(super) fn push_label(mut self, label: Label) -> Self {
+        self.holes.push((self.code.len() + 1, label));
+        self.op(&[op::PUSH2, 0, 0])
     }
 
     /// Opcodes as they are.
     pub(super) fn op(mut self, opcodes: &[u8]) -> Self {
-        self.0.extend_from_slice(opcodes);
+        self.code.extend_from_slice(opcodes);
         self
     }
 
@@ -28,8 +69,8 @@ impl Asm {
     pub(super) fn push_word(mut self, value: U256) -> Self {
         let bytes = value.to_be_bytes_trimmed_vec();
         let bytes = if bytes.is_empty() { vec![0] } else { bytes };
-        self.0.push(op::PUSH1 + (bytes.len() - 1) as u8);
-        self.0.extend(bytes);
+        self.code.push(op::PUSH1 + (bytes.len() - 1) as u8);
+        self.code.extend(bytes);
         self
     }
 
@@ -61,34 +102,20 @@ impl Asm {
     /// Runs `body` as often as the top of the stack says, which must not be zero. `body` finds what is left of
     /// that number on top, and leaves it there.
     pub(super) fn repeat(mut self, body: impl FnOnce(Asm) -> Asm) -> Self {
-        let start = self.0.len();
-        self = body(self.op(&[op::JUMPDEST]));
-        self.push(1).op(&[op::SWAP1, op::SUB, op::DUP1]).jump(start, op::JUMPI).op(&[op::POP])
+        let start = self.label();
+        let turn = body(self.place(start)).push(1).op(&[op::SWAP1, op::SUB, op::DUP1]);
+        turn.push_label(start).op(&[op::JUMPI, op::POP])
     }
 
     /// Runs `body` if the top of the stack, which is taken off, is zero.
-    pub(super) fn if_zero(self, body: impl FnOnce(Asm) -> Asm) -> Self {
-        self.skip(op::JUMPI, body)
+    pub(super) fn if_zero(mut self, body: impl FnOnce(Asm) -> Asm) -> Self {
+        let end = self.label();
+        body(self.push_label(end).op(&[op::JUMPI])).place(end)
     }
 
     /// Runs `body` if the top of the stack, which is taken off, is not zero.
     pub(super) fn if_set(self, body: impl FnOnce(Asm) -> Asm) -> Self {
-        self.op(&[op::ISZERO]).skip(op::JUMPI, body)
-    }
-
-    /// A jump, of this kind, over `body`.
-    fn skip(mut self, jump: u8, body: impl FnOnce(Asm) -> Asm) -> Self {
-        let hole = self.0.len() + 1;
-        self = body(self.jump(0, jump));
-        let end = self.0.len();
-        self.0[hole..hole + 2].copy_from_slice(&target(end));
-        self.op(&[op::JUMPDEST])
-    }
-
-    fn jump(mut self, to: usize, jump: u8) -> Self {
-        self.0.push(op::PUSH2);
-        self.0.extend(target(to));
-        self.op(&[jump])
+        self.op(&[op::ISZERO]).if_zero(body)
     }
 
     /// Takes time: hashes as many times as the top of the stack says, which must not be zero. Uses the first
@@ -106,16 +133,15 @@ impl Asm {
 
     /// The code that deploys this one.
     pub(super) fn deployer(self) -> Bytes {
-        let runtime = self.0;
+        let runtime = self.bytes();
         // The head's length does not depend on what it copies: two bytes name any length.
         let head = |offset: usize| {
-            let mut head = Asm::default();
-            head.0.push(op::PUSH2);
-            head.0.extend(target(runtime.len()));
-            head.op(&[op::DUP1]).push(offset as u64).push(0).op(&[op::CODECOPY]).push(0).op(&[op::RETURN]).0
+            let [high, low] = target(runtime.len());
+            let head = Asm::default().op(&[op::PUSH2, high, low, op::DUP1]).push(offset as u64);
+            head.push(0).op(&[op::CODECOPY]).push(0).op(&[op::RETURN]).bytes()
         };
         let offset = head(0).len();
-        [head(offset), runtime.clone()].concat().into()
+        [head(offset), runtime].concat().into()
     }
 }
 

@@ -391,3 +391,29 @@ fn inspectors_see_the_execution() {
     assert!(evm.inspector().0 > 0);
     assert_eq!(factory.counts().used, 0);
 }
+
+#[test]
+fn a_result_of_another_executor_is_not_ones_own() {
+    let given = valid(8);
+    let other = Given { parent_hash: B256::repeat_byte(8), ..given.clone() };
+    let factory = parallel(Forks(spec(&given)), 2);
+    let (mut db, mut other_db) = (door::database(&given), door::database(&other));
+    let mut results = Vec::new();
+    let mut executors = Vec::new();
+    for (given, db) in [(&given, &mut db), (&other, &mut other_db)] {
+        factory.speculate(given.ahead()).unwrap();
+        let evm = factory.evm_factory().create_evm(db, given.env.clone());
+        let mut executor = factory.create_executor(evm, given.ctx());
+        executor.apply_pre_execution_changes().unwrap();
+        let (env, tx) = &given.txs[0];
+        let result = executor.execute_transaction_without_commit((env.clone(), tx)).unwrap();
+        assert!(result.is_speculated() && executor.is_following());
+        results.push(result);
+        executors.push(executor);
+    }
+    results.swap(0, 1);
+    for (executor, result) in executors.iter_mut().zip(results) {
+        executor.commit_transaction(result);
+        assert!(!executor.is_following());
+    }
+}

@@ -84,6 +84,11 @@ pub(crate) struct RunArgs {
     /// What to hold the result against.
     #[arg(long, value_enum, default_value_t = Check::Serial, value_name = "WHAT")]
     pub(crate) check: Check,
+    /// Execute chains, with recovery, execution and hashing of successive blocks overlapped. Inputs are then
+    /// folders with `genesis.json` and `chain.rlp`, or workloads split into blocks, such as
+    /// `erc20?txs=10000&blocks=20`. Times are of whole chains.
+    #[arg(long)]
+    pub(crate) stream: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -47,6 +47,12 @@ impl<'a> Divergence<'a> {
         }
     }
 
+    /// Of a chain that was streamed.
+    pub(crate) fn streamed(mut self) -> Self {
+        self.replay.push_str(" --stream");
+        self
+    }
+
     /// Writes `diverge-<seed>.json` and prints the replay line. That the file
     /// cannot be written is only a warning: the line says all that is needed.
     pub(crate) fn report(&self, ui: &mut Ui<'_>) {

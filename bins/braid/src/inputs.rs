@@ -134,7 +134,7 @@ impl Case for LibraryCase {
 }
 
 /// An error of `braid-work` as it is reported: a stable word, the file, the item.
-fn problem(error: &WorkError) -> Problem {
+pub(crate) fn problem(error: &WorkError) -> Problem {
     let tx = |tx: &usize| Some(format!("transaction {tx}"));
     let (kind, file, item) = match error {
         WorkError::Io { file, .. } => ("io", Some(file), None),

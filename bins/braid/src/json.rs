@@ -53,6 +53,36 @@ pub(crate) struct RunResult {
     pub(crate) checks: BTreeMap<&'static str, Option<bool>>,
 }
 
+/// What `run --stream --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamDocument {
+    pub(crate) schema: u32,
+    pub(crate) command: &'static str,
+    pub(crate) streams: Vec<StreamResult>,
+}
+
+/// One chain of `run --stream`. What is not known, because the chain was not begun, is null.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamResult {
+    pub(crate) input: String,
+    pub(crate) profile: String,
+    pub(crate) threads: usize,
+    /// Most blocks that wait between two stages.
+    pub(crate) depth: usize,
+    /// Blocks that passed all stages.
+    pub(crate) blocks: Option<usize>,
+    pub(crate) txs: Option<usize>,
+    pub(crate) gas_used: Option<u64>,
+    /// Of the whole chain, everything overlapped.
+    pub(crate) elapsed_ns: Option<u64>,
+    /// For which the stages were at work; their sum may exceed the whole.
+    pub(crate) recover_ns: Option<u64>,
+    pub(crate) execute_ns: Option<u64>,
+    pub(crate) hash_ns: Option<u64>,
+    pub(crate) status: Status,
+    pub(crate) error: Option<Problem>,
+}
+
 /// Why a block did not fare well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {

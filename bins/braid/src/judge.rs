@@ -123,18 +123,9 @@ fn difference(case: &dyn Case, done: &Ran, oracle: &Ran) -> Option<Problem> {
     Some(Problem { kind: format!("different_{kind}"), file: None, item, message })
 }
 
-/// Whether two engines refuse a block for the same reason. Wording is free.
+/// Whether two engines refuse a block for the same reason.
 fn same_refusal(one: &BenchError, other: &BenchError) -> bool {
-    let (BenchError::Exec(one), BenchError::Exec(other)) = (one, other) else { return false };
-    match (one, other) {
-        (
-            ExecError::Invalid { tx: one, kind: one_kind, .. },
-            ExecError::Invalid { tx: other, kind: other_kind, .. },
-        ) => one == other && one_kind == other_kind,
-        (ExecError::SystemCall { name: one, .. }, ExecError::SystemCall { name: other, .. }) => one == other,
-        (ExecError::Store { tx: one, .. }, ExecError::Store { tx: other, .. }) => one == other,
-        _ => false,
-    }
+    matches!((one, other), (BenchError::Exec(one), BenchError::Exec(other)) if one.same_refusal(other))
 }
 
 /// The first item in which two results of a block differ, and how. Counters are not part of a result.

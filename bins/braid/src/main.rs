@@ -20,6 +20,7 @@ mod record;
 mod render;
 mod run;
 mod selection;
+mod stream;
 mod t8n;
 mod test;
 #[cfg(test)]

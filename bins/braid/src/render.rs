@@ -1,7 +1,7 @@
 //! Results for people: aligned tables. Not an interface; programs use `--json`.
 
 use crate::{
-    json::{CompareRow, ProfileEntry, RunResult, Status},
+    json::{CompareRow, ProfileEntry, RunResult, Status, StreamResult},
     test::report::ArchiveEntry,
 };
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
@@ -84,6 +84,47 @@ pub(crate) fn run(results: &[RunResult], color: bool) -> String {
     let ok = results.iter().filter(|result| result.status == Status::Ok).count();
     let mut text = table.render();
     let _ = writeln!(text, "{ok} of {} ok", results.len());
+    text
+}
+
+/// The table of `run --stream`.
+pub(crate) fn stream(streams: &[StreamResult], color: bool) -> String {
+    let heads = [
+        "<stream",
+        "blocks",
+        "txs",
+        "Mgas",
+        "time",
+        "Mgas/s",
+        "recovering",
+        "executing",
+        "hashing",
+        "<status",
+    ];
+    let mut table = Table::new(&heads, color);
+    let count = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let duration = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), time);
+    for one in streams {
+        let rate = match (one.gas_used, one.elapsed_ns) {
+            (Some(gas), Some(time)) => mgas_per_second(gas, time),
+            _ => "-".to_owned(),
+        };
+        table.row(vec![
+            short(&one.input),
+            count(one.blocks),
+            count(one.txs),
+            one.gas_used.map_or_else(|| "-".to_owned(), mgas),
+            duration(one.elapsed_ns),
+            rate,
+            duration(one.recover_ns),
+            duration(one.execute_ns),
+            duration(one.hash_ns),
+            status(one.status, color),
+        ]);
+    }
+    let ok = streams.iter().filter(|one| one.status == Status::Ok).count();
+    let mut text = table.render();
+    let _ = writeln!(text, "{ok} of {} streams ok; times are of whole chains, not of blocks", streams.len());
     text
 }
 

@@ -11,6 +11,7 @@ use crate::{
     record::Record,
     render,
     selection::{Item, select},
+    stream,
     world::{Case, Source, World},
 };
 use braid_core::Control;
@@ -27,13 +28,16 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
             return Exit::Usage;
         }
     };
+    // What has no use for threads is given, and reported with, the one it uses.
+    let threads = if profile.parallel { resolve_threads(args.threads) } else { 1 };
+    let seed = args.seed.unwrap_or_else(crate::random_seed);
+    if args.stream {
+        return stream::run(args, &stream::Setting { profile, oracle, threads, seed }, session, ui);
+    }
     let items = match select(world.inputs, &args.input, ui) {
         Ok(items) => items,
         Err(exit) => return exit,
     };
-    // What has no use for threads is given, and reported with, the one it uses.
-    let threads = if profile.parallel { resolve_threads(args.threads) } else { 1 };
-    let seed = args.seed.unwrap_or_else(crate::random_seed);
     let mut runner =
         Runner { args, profile, oracle, threads, engines: Engines::default(), control: session.control() };
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);

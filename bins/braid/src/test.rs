@@ -213,10 +213,10 @@ impl Course<'_> {
 
 /// One line about packed blocks.
 fn told_packed(packed: &Packed) -> String {
-    let Packed { blocks, transactions, refused, failed, left_out, .. } = packed;
+    let Packed { blocks, transactions, refused, failed, .. } = packed;
     let percent = packed.dependent_percent();
     format!(
         "packed blocks: {blocks} with {transactions} transactions, {percent:.1} % of which need an earlier one; \
-         {refused} with a refused one; {failed} failed; {left_out} cases left out\n"
+         {refused} with a refused one; {failed} failed\n"
     )
 }

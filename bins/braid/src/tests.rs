@@ -548,3 +548,49 @@ fn missing_code_is_an_error_of_the_input() {
     let failed = LeanEngine.execute(case.input(), case.pre(), &Control::default()).err();
     assert!(matches!(failed, Some(ExecError::Store { error: StoreError::Missing { .. }, .. })), "{failed:?}");
 }
+
+#[test]
+fn a_stream_is_labelled_as_one() {
+    let cache = Folder::new();
+    let ran = braid_with(
+        "run --stream transfers?txs=20&blocks=5 erc20?txs=6&blocks=2 --profile good --json",
+        false,
+        Some(cache.0.clone()),
+    );
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let document = ran.json();
+    assert_eq!(document["command"], "stream");
+    assert_eq!((&document["streams"][0]["blocks"], &document["streams"][0]["txs"]), (&5.into(), &20.into()));
+    assert_eq!(document["streams"][1]["status"], "ok");
+    assert!(document.get("results").is_none());
+    let record = std::fs::read_to_string(cache.0.join("last.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["document"]["command"], "stream");
+    let table = braid("run --stream transfers?txs=20&blocks=5 --profile good").out;
+    assert!(table.contains("stream") && table.contains("whole chains"), "{table}");
+}
+
+#[test]
+fn a_stream_that_goes_wrong_names_the_block() {
+    for (profile, status, exit) in [
+        ("wrong_gas", "diverged", Exit::Diverged),
+        ("wrong_account", "diverged", Exit::Diverged),
+        ("refuses", "diverged", Exit::Diverged),
+        ("panics", "diverged", Exit::Diverged),
+        ("unstable", "diverged", Exit::Diverged),
+        ("wrong_serial", "diverged", Exit::Failure),
+    ] {
+        let ran = braid(&format!("run --stream transfers?txs=20&blocks=10 --profile {profile} --json"));
+        let result = ran.json()["streams"][0].clone();
+        assert_eq!((result["status"].as_str(), ran.exit), (Some(status), exit), "{profile}: {}", ran.err);
+        let item = result["error"]["item"].as_str().unwrap();
+        assert!(item.starts_with("block 2"), "{profile}: {item}");
+        assert!(exit != Exit::Diverged || ran.err.contains("--stream"), "{}", ran.err);
+    }
+    let ran = braid("run --stream good --profile good --json");
+    assert_eq!((ran.exit, ran.json()["streams"][0]["status"].as_str()), (Exit::Failure, Some("unreadable")));
+    assert_eq!(
+        braid_with("run --stream transfers?txs=9&blocks=3 --profile good", true, None).exit,
+        Exit::Interrupted
+    );
+}

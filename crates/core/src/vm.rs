@@ -1,7 +1,7 @@
 //! Virtual machines: from a transaction and a view to effects.
 
 use crate::{Halt, Key, Value, View};
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 /// One write. At most one per key and transaction.
 #[derive(Clone, Debug)]
@@ -139,6 +139,12 @@ pub trait Vm: Sync {
     /// What `tx` is known to touch before it runs.
     fn hint(&self, _tx: &Self::Tx) -> Hint<Self::Key> {
         Hint::none()
+    }
+
+    /// How long `tx` may take, as far as can be told at a glance and without the state. For choices of order
+    /// and number of threads; no guess can change a result.
+    fn weigh(&self, _tx: &Self::Tx) -> Option<Duration> {
+        None
     }
 
     /// Runs `tx` on `view` and leaves the result in `effects`, which arrives cleared.

@@ -50,6 +50,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "braid-alloy",
+        &[
+            "braid-core",
+            "braid-sched",
+            "braid-store",
+            "braid-evm",
+            "braid-rules",
+            "braid-work",
+            "braid-profiles",
+        ],
+    ),
+    (
         "braid-fuzz",
         &[
             "braid-core",
@@ -88,7 +100,7 @@ const WAIST: &[(&str, &str, usize, usize)] = &[
     ("State", "state.rs", 1, 1),
     ("Reader", "state.rs", 3, 0),
     ("View", "view.rs", 5, 0),
-    ("Vm", "vm.rs", 3, 6),
+    ("Vm", "vm.rs", 4, 6),
     ("Sink", "schedule.rs", 2, 0),
     ("Scheduler", "schedule.rs", 2, 0),
     ("Probe", "probe.rs", 1, 0),

@@ -69,9 +69,6 @@ impl CodeCache {
     }
 }
 
-/// Most bytes of a worker's own cache: a few hundred contracts of the largest size.
-const LOCAL_BYTES: usize = 8 << 20;
-
 /// Uses after which a worker makes its own copy of a code.
 const OWN_COPY_AFTER: u32 = 32;
 
@@ -90,17 +87,25 @@ struct LocalCode {
 pub(crate) struct LocalCodes {
     codes: HashMap<B256, LocalCode, RandomState>,
     bytes: usize,
+    /// Bound of `bytes`.
+    most: usize,
     /// No code at all; its own allocation for the same reason.
     empty: Bytecode,
 }
 
 impl Default for LocalCodes {
     fn default() -> Self {
-        LocalCodes { codes: HashMap::default(), bytes: 0, empty: Bytecode::new_legacy(Bytes::new()) }
+        LocalCodes::new(0)
     }
 }
 
 impl LocalCodes {
+    /// A cache of at most about `bytes` bytes of code, or of one code.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let empty = Bytecode::new_legacy(Bytes::new());
+        LocalCodes { codes: HashMap::default(), bytes: 0, most: bytes, empty }
+    }
+
     /// The code of an account that has none.
     pub(crate) fn empty(&self) -> Bytecode {
         self.empty.clone()
@@ -120,7 +125,7 @@ impl LocalCodes {
     pub(crate) fn insert(&mut self, hash: B256, code: Bytecode) {
         // Emptied rather than evicted one by one: it refills from the shared cache.
         let size = code.len() + OVERHEAD;
-        if self.bytes + size > LOCAL_BYTES {
+        if self.bytes + size > self.most {
             self.codes.clear();
             self.bytes = 0;
         }

@@ -14,6 +14,8 @@ mod executor;
 mod handler;
 mod journal;
 mod key;
+mod stacks;
+mod step;
 mod stock;
 mod system;
 mod vm;
@@ -32,6 +34,7 @@ pub use executor::{
     BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with, replay_block,
 };
 pub use key::EvmKey;
+pub use step::{StepAccount, StepFate, StepOutput, StepVm};
 pub use stock::{StockOutput, TraceOptions};
 pub use system::{SYSTEM_CALL_GAS, SystemTx};
 pub use vm::{EvmOutput, EvmRules, EvmShared, EvmTx, EvmVm, EvmWorker};

@@ -93,7 +93,8 @@ pub(crate) fn agree(input: &mut BlockInput, pre: &PreState, seed: u64) -> Result
         static ENGINES: RefCell<Option<Engines>> = const { RefCell::new(None) };
     }
     // Plain revm does not know the rule; whether it is kept is tested where it is a choice.
-    input.rules = EvmRules { eip7610: false, ..EvmRules::default() };
+    let eip1283 = input.rules.eip1283;
+    input.rules = EvmRules { eip7610: false, eip1283, ..EvmRules::default() };
     ENGINES.with_borrow_mut(|engines| {
         // Taken out, so that a panic leaves none behind.
         let mut all = engines.take().unwrap_or_else(Engines::new);

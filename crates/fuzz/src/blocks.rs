@@ -155,6 +155,14 @@ fn world(choices: &mut Choices<'_>) -> World {
         let tx = transaction(choices, spec, &mut nonces);
         world.input.txs.push(tx);
     }
+    // Decided last, so that what came before means what it means without.
+    if choices.one_in(3) {
+        match spec {
+            SpecId::OSAKA => world.input.spec = SpecId::AMSTERDAM,
+            SpecId::PETERSBURG => world.input.rules.eip1283 = true,
+            _ => {}
+        }
+    }
     world
 }
 
@@ -294,11 +302,13 @@ mod tests {
     fn random_bytes_make_blocks_worth_running() {
         let (mut ran, mut blocks, mut failed, mut created, mut logs, mut delegated) = (0, 0, 0, 0, 0, 0);
         let (mut wiped, mut deployed, mut slots) = (0, 0, 0);
+        let mut specs = std::collections::BTreeSet::new();
         for seed in 0..150 {
             let mut rng = Rng::new(seed);
             let bytes: Vec<u8> = (0..2500).map(|_| rng.bits() as u8).collect();
             let World { pre, mut input } = world(&mut Choices::new(&bytes));
             let Ok(block) = agree(&mut input, &pre, seed) else { continue };
+            specs.insert((input.spec as u8, input.rules.eip1283));
             blocks += 1;
             ran += block.results.len();
             failed += block.results.iter().filter(|result| result.status != Status::Success).count();
@@ -315,6 +325,11 @@ mod tests {
         );
         assert!(blocks > 75 && ran > 700, "{told}");
         assert!(ran > 4 * failed && failed > 50 && created > 50 && logs > 15, "{told}");
+        // All that are listed, the draft after them, and Constantinople.
+        assert!(specs.len() >= SPECS.len(), "{specs:?}");
+        for special in [(SpecId::AMSTERDAM as u8, false), (SpecId::PETERSBURG as u8, true)] {
+            assert!(specs.contains(&special), "{specs:?}");
+        }
         assert!(slots > 100 && deployed > 60 && delegated > 20 && wiped > 2, "{told}");
     }
 }

@@ -103,6 +103,22 @@ pub enum ExecError {
     },
 }
 
+impl ExecError {
+    /// Whether two engines that give up so refuse a block for the same reason: wording is free. Never true of
+    /// what is no refusal.
+    pub fn same_refusal(&self, other: &ExecError) -> bool {
+        use ExecError as E;
+        match (self, other) {
+            (E::Invalid { tx, kind, .. }, E::Invalid { tx: other, kind: other_kind, .. }) => {
+                (tx, kind) == (other, other_kind)
+            }
+            (E::SystemCall { name, .. }, E::SystemCall { name: other, .. }) => name == other,
+            (E::Store { tx, .. }, E::Store { tx: other, .. }) => tx == other,
+            _ => false,
+        }
+    }
+}
+
 /// A block executed by one engine, in that engine's own form: what the timed region ends with. Owns
 /// per-transaction results in order and one merged difference; dropping it is timed too. It may be handed
 /// to another thread: a service executes on one and answers on another.
@@ -160,6 +176,10 @@ pub trait Engine: Send {
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}
+
+    /// Keeps at most about `bytes` bytes of analysed code from here on, and forgets what there is of it. For
+    /// whoever has many engines. Nothing to do for an engine that keeps none.
+    fn bound_code(&mut self, _bytes: usize) {}
 
     /// Perturbs the schedules of the blocks to come: the same seed delays the same workers at the same
     /// points. For tests, so it does nothing in builds without debug assertions, nor in engines that have

@@ -4,7 +4,7 @@
 //! does all that a block does to the state, and no more: no copies of state, no conversion of results.
 
 mod error;
-mod forks;
+pub(crate) mod forks;
 
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7594::MAX_BLOBS_PER_TX_FUSAKA};
 use alloy_evm::eth::eip6110::accumulate_deposits_from_logs;
@@ -45,7 +45,7 @@ pub fn run(input: &BlockInput, pre: &PreState) -> Result<LeanBlock, LeanError> {
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX_FUSAKA);
     let context = Context::mainnet().with_db(CacheDB::new(pre)).with_cfg(cfg);
     let mut evm = context.with_block(input.env.clone()).build_mainnet();
-    if input.rules.eip1283 && !input.spec.is_enabled_in(SpecId::ISTANBUL) {
+    if forks::is_constantinople(input) {
         forks::meter_as_in_constantinople(&mut evm);
     }
     let mut done = LeanBlock { results: Vec::with_capacity(input.txs.len()), ..LeanBlock::default() };

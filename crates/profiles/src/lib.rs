@@ -4,6 +4,7 @@
 mod aptos;
 mod bal;
 pub mod bench;
+mod braid;
 mod engine;
 pub mod lean;
 mod lean_engine;

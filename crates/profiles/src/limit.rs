@@ -16,7 +16,11 @@
 //! schedule on `threads` threads that keeps to the edges is faster than `min(threads, work / span)`
 //! (Brent, "The Parallel Evaluation of General Arithmetic Expressions", 1974).
 
-use crate::{ExecError, ours::exec_error};
+use crate::{
+    ExecError,
+    lean::forks::{is_constantinople, meter_as_in_constantinople},
+    ours::exec_error,
+};
 use alloy_primitives::{Address, Bytes, U256, address};
 use braid_core::{Control, Event, Probe, StoreError};
 use braid_evm::{BlockInput, EvmKey, EvmShared, Rites, execute_block};
@@ -176,6 +180,9 @@ type Ctx<'a> = Context<BlockEnv, TxEnv, CfgEnv, Db<'a>, Journal<Db<'a>>, ()>;
 /// [`LimitError`] if the block does not run to its end.
 pub fn trace(input: &BlockInput, pre: &PreState) -> Result<Vec<Footprint>, LimitError> {
     let mut evm = context(input, pre).build_mainnet_with_inspector(Observer::default());
+    if is_constantinople(input) {
+        meter_as_in_constantinople(&mut evm);
+    }
     before(&mut evm, input)?;
     let mut block = Vec::with_capacity(input.txs.len());
     for (tx, env) in input.txs.iter().enumerate() {

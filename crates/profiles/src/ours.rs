@@ -86,6 +86,10 @@ impl<S: Scheduler> Engine for Ours<S> {
         }))
     }
 
+    fn bound_code(&mut self, bytes: usize) {
+        self.shared = EvmShared::new(bytes);
+    }
+
     fn execute_recorded(
         &mut self,
         input: &BlockInput,

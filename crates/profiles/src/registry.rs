@@ -1,10 +1,10 @@
 //! Every profile, once, in the order in which they are listed.
 
-use crate::{Profile, ProfileError, aptos, bal, lean_engine, monad, serial};
+use crate::{Profile, ProfileError, aptos, bal, braid, lean_engine, monad, serial};
 
 /// All profiles.
 pub static PROFILES: &[Profile] =
-    &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE];
+    &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE, braid::PROFILE];
 
 /// The profile called `name`.
 ///

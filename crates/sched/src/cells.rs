@@ -80,20 +80,22 @@ pub(crate) struct Cell<K, V: Value> {
     stamp: u32,
     /// Whether an addition has been folded.
     watched: bool,
-    /// Whether an execution was thrown away for what it read here.
-    contended: bool,
+    /// Grows with executions that were thrown away for what they read here, shrinks with waits in vain.
+    contention: i8,
     versions: Vec<Version<V>>,
     readers: SmallVec<[Registered; 4]>,
 }
 
 impl<K: Key, V: Value> Cell<K, V> {
+    const MOST_CONTENTION: i8 = 6;
+
     fn new(key: K) -> Self {
         Cell {
             key,
             committed: Committed::Unread,
             stamp: 0,
             watched: false,
-            contended: false,
+            contention: 0,
             versions: Vec::new(),
             readers: SmallVec::new(),
         }
@@ -104,7 +106,7 @@ impl<K: Key, V: Value> Cell<K, V> {
         self.committed = Committed::Unread;
         self.stamp = 0;
         self.watched = false;
-        self.contended = false;
+        self.contention = 0;
         self.versions.clear();
         self.readers.clear();
     }
@@ -123,14 +125,24 @@ impl<K: Key, V: Value> Cell<K, V> {
         if self.below(tx).is_some() { u32::MAX } else { self.stamp }
     }
 
-    /// Whether an execution was thrown away for what it read here.
+    /// Whether executions are often thrown away for what they read here.
     pub(crate) fn contended(&self) -> bool {
-        self.contended
+        self.contention > 0
     }
 
     /// Notes that one was.
     pub(crate) fn contend(&mut self) {
-        self.contended = true;
+        self.contention = (self.contention + 2).min(Self::MOST_CONTENTION);
+    }
+
+    /// Notes that somebody waited here for a change that did not come.
+    pub(crate) fn calm(&mut self) {
+        self.contention = (self.contention - 1).max(0);
+    }
+
+    /// What `tx` would read, by name: the execution that wrote it, or the last commit.
+    pub(crate) fn source(&self, tx: TxIndex) -> (TxIndex, u32) {
+        self.below(tx).map_or((TxIndex::MAX, self.stamp), |version| (version.tx, version.incarnation))
     }
 
     /// Whether readers check at their own commit.

@@ -11,10 +11,13 @@
 //! 3. *Grain.* A transaction that takes less than what it costs to hand its locations from core to core is
 //!    not worth sharing. If transactions are that small, worker 0 goes on alone for a few of them, and stays
 //!    alone if that is hardly slower.
-//! 4. After some transactions twice as many workers take part again. If that was wrong, they rest for twice
-//!    as long next time; so a block of one chain wastes little more than a serial run of it.
+//! 4. After some transactions twice as many workers take part again. If that was wrong, they rest for four
+//!    times as long next time; so a block of one chain wastes little more than a serial run of it.
 //! 5. *Run-ahead.* No fresh transaction is drawn far beyond the first that is not committed, nor while
-//!    executions with many reads wait for their commits. Whoever is at the cursor is never held back.
+//!    executions with many reads wait for their commits. Whoever is at the cursor is never held back. How
+//!    far is far grows while little is wasted, and for who has been held back for a while (something long
+//!    runs at the cursor); it is short again after waste, because all that is ahead is wasted then.
+//!    Small transactions are drawn a few at a time: their neighbours stay in one core's cache.
 //! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
 //! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
 //! 8. Who waits inside an execution for others to end theirs waits about as long as executions take.
@@ -41,7 +44,10 @@ const WINDOW_EACH: u32 = 8;
 const WASTE_PERCENT: u64 = 40;
 const MUCH_WASTE_PERCENT: u64 = 80;
 /// Processor time of a transaction that may be too small to share.
-const FINE: Duration = Duration::from_micros(5);
+const FINE: Duration = Duration::from_micros(2);
+/// Transactions are drawn so many at a time that they take about as long together, at most `CHUNK`.
+const DRAW: Duration = Duration::from_micros(8);
+const CHUNK: u32 = 8;
 /// Transactions of worker 0 before more workers take part again, at first and at most.
 const HOLD: u32 = 64;
 const MAX_HOLD: u32 = 4096;
@@ -56,9 +62,12 @@ const PATIENT_FOR: u32 = 4;
 /// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
 const NAP: Duration = Duration::from_micros(100);
-/// Transactions that may be drawn ahead of the cursor: so many, and so many more for each worker.
-const AHEAD: u32 = 128;
-const AHEAD_EACH: u32 = 16;
+/// Transactions that may be drawn ahead of the cursor for each worker: after waste, at first, and at most.
+const AHEAD_WASTED: u32 = 6;
+const AHEAD_FIRST: u32 = 24;
+const AHEAD_MOST: u32 = 96;
+/// As often looks who is held back before it may draw further ahead; then it may at each nap.
+const HELD_BACK: u32 = 24;
 /// Executions with at least so many reads are counted while they wait for their commit.
 const HEAVY: usize = 48;
 /// Reads of such executions that may wait.
@@ -74,6 +83,8 @@ pub(crate) struct Crowd {
     width: CachePadded<AtomicU16>,
     /// Reads of heavy executions that wait for their commit.
     held: CachePadded<AtomicU32>,
+    /// Rule 5.
+    ahead: CachePadded<AtomicU32>,
     plan: CachePadded<Mutex<Plan>>,
     /// Length of `resting`, so that the usual look at an empty one takes no lock.
     asleep: CachePadded<AtomicU16>,
@@ -102,6 +113,8 @@ pub(crate) struct Pace {
     width: u16,
     /// Rule 8; `None` where nobody looks how long executions take.
     pub(crate) patience: Option<Duration>,
+    /// Fresh transactions to draw at a time.
+    pub(crate) chunk: u32,
 }
 
 impl Crowd {
@@ -120,6 +133,7 @@ impl Crowd {
             window,
             width: CachePadded::new(AtomicU16::new(threads)),
             held: CachePadded::new(AtomicU32::new(0)),
+            ahead: CachePadded::new(AtomicU32::new(AHEAD_FIRST * u32::from(threads))),
             plan: CachePadded::new(Mutex::new(Plan { hold: 0, next_hold: HOLD, together: None, tried: 0 })),
             asleep: CachePadded::new(AtomicU16::new(0)),
             resting: CachePadded::new(Mutex::new(Vec::new())),
@@ -131,7 +145,7 @@ impl Crowd {
         let blind = self.window == u32::MAX;
         let (since, cpu) = (Instant::now(), if blind { Duration::ZERO } else { cpu_time() });
         let patience = (!blind).then_some(PATIENCE);
-        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience }
+        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience, chunk: 1 }
     }
 
     fn width(&self) -> u16 {
@@ -219,10 +233,15 @@ impl Crowd {
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
-        *pace =
-            Pace { settled: 0, before: *stats, since: now, cpu, width, patience: Some(grain * PATIENT_FOR) };
+        let patience = Some(grain * PATIENT_FOR);
+        let chunk = (DRAW.as_nanos() / grain.as_nanos().max(1)).clamp(1, u128::from(CHUNK)) as u32;
+        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience, chunk };
         let mut plan = self.plan.lock();
-        if width > 1 && steady && wasted * 100 > executions * WASTE_PERCENT {
+        if wasted * 100 <= executions * WASTE_PERCENT {
+            self.look_further();
+        } else if width > 1 && steady {
+            // Relaxed: as in `look_further`.
+            self.ahead.store(AHEAD_WASTED * u32::from(self.threads), Ordering::Relaxed);
             // Relaxed: as in `width`. Of two who decide at once one does.
             let fewer = if wasted * 100 > executions * MUCH_WASTE_PERCENT { 1 } else { width / 2 };
             if self.width.compare_exchange(width, fewer, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -261,12 +280,29 @@ impl Crowd {
     pub(crate) fn may_draw(&self, next: TxIndex, cursor: impl FnOnce() -> TxIndex) -> bool {
         // Relaxed: an old number only draws one too many, or one later.
         let heavy = self.held.load(Ordering::Relaxed) > HELD;
-        if !heavy && next < AHEAD {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if !heavy && next < ahead {
             return true;
         }
         let cursor = cursor();
-        let ahead = AHEAD + AHEAD_EACH * u32::from(self.threads);
         next <= cursor || (!heavy && next - cursor < ahead)
+    }
+
+    /// Rule 5: waits, after `may_draw` has said no.
+    pub(crate) fn held_back(&self, worker: u16, backoff: &mut Backoff, stopped: impl Fn() -> bool) {
+        if backoff.rounds() % HELD_BACK == HELD_BACK - 1 || backoff.rounds() >= IDLE_ROUNDS {
+            self.look_further();
+        }
+        self.idle(worker, backoff, stopped);
+    }
+
+    fn look_further(&self) {
+        let most = AHEAD_MOST * u32::from(self.threads);
+        // Relaxed, both: it carries no data; of two who change it at once one is late.
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if ahead < most {
+            self.ahead.store((ahead * 2).min(most), Ordering::Relaxed);
+        }
     }
 
     /// An execution with so many reads begins to wait for its commit.
@@ -289,7 +325,7 @@ impl Plan {
     /// Rule 4.
     fn rest(&mut self) {
         self.hold = self.next_hold;
-        self.next_hold = (self.next_hold * 2).min(MAX_HOLD);
+        self.next_hold = (self.next_hold * 4).min(MAX_HOLD);
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
-//! changed. [`Prescribed`] runs a block that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`] of threads, and recycle their
+//! changed. [`Adaptive`] chooses between the first and the last for each block. [`Prescribed`] runs a block
+//! that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`]
+//! of threads, and recycle their
 //! tables from block to block.
 #![deny(unsafe_code)]
 
+mod adaptive;
 mod apart;
 mod arena;
 mod attempt;
@@ -26,6 +29,7 @@ mod prescribed;
 mod serial;
 mod sync;
 
+pub use adaptive::Adaptive;
 pub use block_stm::{BlockStm, Waits};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};

@@ -160,7 +160,7 @@ where
                     .interrupted::<M::Error>()
                     .into_iter()
                     .for_each(|cause| self.interrupt(Some(cause)));
-                ahead.wait();
+                self.crowd.held_back(id, &mut ahead, || self.brake().stopped());
                 continue;
             }
             ahead.reset();

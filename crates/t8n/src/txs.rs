@@ -1,18 +1,17 @@
 //! Transactions: signed, to be signed, or as RLP.
 
 use crate::{T8nError, number::Num};
-use alloy_consensus::{
-    EthereumTxEnvelope, SignableTransaction, Signed, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
-    crypto::secp256k1::sign_message,
-};
+use alloy_consensus::{SignableTransaction, crypto::secp256k1::sign_message};
 use alloy_eips::{
     eip2718::Decodable2718,
-    eip2930::{AccessList, AccessListItem},
     eip7702::{Authorization, SignedAuthorization},
 };
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex};
+use alloy_primitives::{Address, B256, Bytes, Signature, U256, hex};
 use alloy_rlp::Header;
-use braid_work::SignedTx;
+use braid_work::{
+    SignedTx,
+    fields::{FieldError, JsonAccess, TxFields, UnsignedTx, access_list, legacy_v},
+};
 use serde::{Deserialize, Deserializer};
 
 /// Most transactions of one input.
@@ -32,8 +31,10 @@ pub enum InputTx {
 /// A transaction with the key that is to sign it.
 #[derive(Clone, Debug)]
 pub struct Unsigned {
-    tx: JsonTx,
+    tx: UnsignedTx,
     key: B256,
+    /// Whether a legacy one is signed for a chain (EIP-155).
+    protected: bool,
 }
 
 /// The transactions of the input, in order.
@@ -71,14 +72,6 @@ struct JsonTx {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct JsonAccess {
-    address: Address,
-    #[serde(default)]
-    storage_keys: Option<Vec<B256>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct JsonAuthorization {
     chain_id: Num<U256>,
     address: Address,
@@ -108,12 +101,12 @@ pub fn parse_txs(what: &str, json: &[u8]) -> Result<TxsInput, T8nError> {
         let unsigned = [&tx.v, &tx.r, &tx.s, &tx.y_parity]
             .into_iter()
             .all(|part| part.is_none_or(|part| part.0.is_zero()));
-        let bad = |reason: &str| T8nError::json(what, format!("[{index}]"), reason);
+        let bad = |error: FieldError| T8nError::json(what, format!("[{index}]"), error.to_string());
         match tx.secret_key {
             Some(key) if unsigned => {
-                // What it lacks is an error of the input, so it is found before any signing.
-                tx.unsigned(None).map_err(bad)?;
-                Ok(InputTx::Unsigned(Box::new(Unsigned { tx, key })))
+                let protected = tx.protected.unwrap_or(true);
+                let tx = tx.unsigned(None).map_err(bad)?;
+                Ok(InputTx::Unsigned(Box::new(Unsigned { tx, key, protected })))
             }
             _ => tx.signed().map_err(bad),
         }
@@ -172,184 +165,74 @@ fn limit(what: &str, txs: usize) -> Result<(), T8nError> {
     Err(T8nError::TooLarge { what: format!("{what}: transactions"), size, limit })
 }
 
-/// A transaction before its signature.
-enum Bare {
-    Legacy(TxLegacy),
-    Eip2930(TxEip2930),
-    Eip1559(TxEip1559),
-    Eip4844(TxEip4844),
-    Eip7702(TxEip7702),
-}
-
-/// Applies `$with` to the transaction in `$bare`.
-macro_rules! envelope {
-    ($bare:expr, $with:expr) => {
-        match $bare {
-            Bare::Legacy(tx) => EthereumTxEnvelope::Legacy($with(tx)),
-            Bare::Eip2930(tx) => EthereumTxEnvelope::Eip2930($with(tx)),
-            Bare::Eip1559(tx) => EthereumTxEnvelope::Eip1559($with(tx)),
-            Bare::Eip4844(tx) => EthereumTxEnvelope::Eip4844($with(tx)),
-            Bare::Eip7702(tx) => EthereumTxEnvelope::Eip7702($with(tx)),
-        }
-    };
-}
-
-impl Bare {
-    fn hash(&self) -> B256 {
-        match self {
-            Bare::Legacy(tx) => tx.signature_hash(),
-            Bare::Eip2930(tx) => tx.signature_hash(),
-            Bare::Eip1559(tx) => tx.signature_hash(),
-            Bare::Eip4844(tx) => tx.signature_hash(),
-            Bare::Eip7702(tx) => tx.signature_hash(),
-        }
-    }
-
-    fn with(self, signature: Signature) -> SignedTx {
-        fn signed<T: SignableTransaction<Signature>>(tx: T, signature: Signature) -> Signed<T> {
-            tx.into_signed(signature)
-        }
-        envelope!(self, |tx| signed(tx, signature))
-    }
-}
-
 impl Unsigned {
     /// Signs it: with EIP-155 for `chain_id`, if it is legacy and not said to be unprotected.
     ///
     /// # Errors
     /// If the key is none.
     pub fn sign(&self, chain_id: u64) -> Result<SignedTx, String> {
-        let chain_id = self.tx.protected.unwrap_or(true).then_some(chain_id);
-        let bare = self.tx.unsigned(chain_id)?;
+        let mut tx = self.tx.clone();
+        if let UnsignedTx::Legacy(legacy) = &mut tx {
+            legacy.chain_id = self.protected.then_some(chain_id);
+        }
         let signature =
-            sign_message(self.key, bare.hash()).map_err(|_| "secretKey is not a key".to_owned())?;
-        Ok(bare.with(signature))
+            sign_message(self.key, tx.signature_hash()).map_err(|_| "secretKey is not a key".to_owned())?;
+        Ok(tx.into_envelope(signature))
     }
 }
 
 impl JsonTx {
     /// The transaction without its signature; `chain_id` is that of a legacy one.
-    fn unsigned(&self, chain_id: Option<u64>) -> Result<Bare, &'static str> {
-        let gas_limit = self.gas.or(self.gas_limit).ok_or("no gas")?.0;
-        let input = self.input.clone().or_else(|| self.data.clone()).ok_or("no input")?;
-        let value = self.value.ok_or("no value")?.0;
-        let (nonce, to) = (self.nonce.0, self.to.map_or(TxKind::Create, TxKind::Call));
-        let gas_price = || self.gas_price.map(|price| price.0).ok_or("no gasPrice");
-        let max_fee_per_gas = || self.max_fee_per_gas.map(|fee| fee.0).ok_or("no maxFeePerGas");
-        let max_priority_fee_per_gas =
-            || self.max_priority_fee_per_gas.map(|fee| fee.0).ok_or("no maxPriorityFeePerGas");
-        let own_chain_id = || self.chain_id.map(|id| id.0).ok_or("no chainId");
-        let target = || self.to.ok_or("its type cannot create a contract");
-        let access_list = self.access_list();
-        Ok(match self.ty.map_or(0, |ty| ty.0) {
-            0 => Bare::Legacy(TxLegacy {
-                chain_id,
-                nonce,
-                gas_price: gas_price()?,
-                gas_limit,
-                to,
-                value,
-                input,
-            }),
-            1 => Bare::Eip2930(TxEip2930 {
-                chain_id: own_chain_id()?,
-                nonce,
-                gas_price: gas_price()?,
-                gas_limit,
-                to,
-                value,
-                access_list,
-                input,
-            }),
-            2 => Bare::Eip1559(TxEip1559 {
-                chain_id: own_chain_id()?,
-                nonce,
-                gas_limit,
-                max_fee_per_gas: max_fee_per_gas()?,
-                max_priority_fee_per_gas: max_priority_fee_per_gas()?,
-                to,
-                value,
-                access_list,
-                input,
-            }),
-            3 => Bare::Eip4844(TxEip4844 {
-                chain_id: own_chain_id()?,
-                nonce,
-                gas_limit,
-                max_fee_per_gas: max_fee_per_gas()?,
-                max_priority_fee_per_gas: max_priority_fee_per_gas()?,
-                to: target()?,
-                value,
-                access_list,
-                blob_versioned_hashes: self.blob_versioned_hashes.clone().ok_or("no blobVersionedHashes")?,
-                max_fee_per_blob_gas: self.max_fee_per_blob_gas.ok_or("no maxFeePerBlobGas")?.0,
-                input,
-            }),
-            4 => Bare::Eip7702(TxEip7702 {
-                chain_id: own_chain_id()?,
-                nonce,
-                gas_limit,
-                max_fee_per_gas: max_fee_per_gas()?,
-                max_priority_fee_per_gas: max_priority_fee_per_gas()?,
-                to: target()?,
-                value,
-                access_list,
-                authorization_list: self.authorization_list()?,
-                input,
-            }),
-            _ => return Err("unknown type"),
-        })
-    }
-
-    fn access_list(&self) -> AccessList {
-        let item = |access: &JsonAccess| AccessListItem {
-            address: access.address,
-            storage_keys: access.storage_keys.clone().unwrap_or_default(),
+    fn unsigned(&self, chain_id: Option<u64>) -> Result<UnsignedTx, FieldError> {
+        let ty = self.ty.map_or(0, |ty| ty.0);
+        let input = self.input.as_ref().or(self.data.as_ref());
+        let fields = TxFields {
+            ty,
+            chain_id: if ty == 0 { chain_id } else { self.chain_id.map(|id| id.0) },
+            nonce: self.nonce.0,
+            gas_limit: self.gas.or(self.gas_limit).ok_or(FieldError::Missing("gas"))?.0,
+            gas_price: self.gas_price.map(|price| price.0),
+            max_fee_per_gas: self.max_fee_per_gas.map(|fee| fee.0),
+            max_priority_fee_per_gas: self.max_priority_fee_per_gas.map(|fee| fee.0),
+            max_fee_per_blob_gas: self.max_fee_per_blob_gas.map(|fee| fee.0),
+            to: self.to,
+            value: self.value.ok_or(FieldError::Missing("value"))?.0,
+            input: input.ok_or(FieldError::Missing("input"))?.clone(),
+            access_list: access_list(self.access_list.as_deref()),
+            blob_versioned_hashes: self.blob_versioned_hashes.clone(),
+            authorization_list: self.authorization_list()?,
         };
-        AccessList(self.access_list.iter().flatten().map(item).collect())
+        fields.unsigned()
     }
 
-    fn authorization_list(&self) -> Result<Vec<SignedAuthorization>, &'static str> {
+    fn authorization_list(&self) -> Result<Option<Vec<SignedAuthorization>>, FieldError> {
         let one = |json: &JsonAuthorization| {
             let inner =
                 Authorization { chain_id: json.chain_id.0, address: json.address, nonce: json.nonce.0 };
-            let parity = json.y_parity.or(json.v).ok_or("an authorization without yParity")?.0;
+            let parity =
+                json.y_parity.or(json.v).ok_or(FieldError::Missing("yParity of an authorization"))?.0;
             Ok(SignedAuthorization::new_unchecked(inner, parity, json.r.0, json.s.0))
         };
-        self.authorization_list.as_deref().ok_or("no authorizationList")?.iter().map(one).collect()
+        self.authorization_list.as_ref().map(|list| list.iter().map(one).collect()).transpose()
     }
 
     /// The transaction with the signature that it lists; a signature that cannot be is a rejection.
-    fn signed(&self) -> Result<InputTx, &'static str> {
+    fn signed(&self) -> Result<InputTx, FieldError> {
         let word = |part: Option<Num<U256>>| part.unwrap_or_default().0;
-        let legacy = self.ty.is_none_or(|ty| ty.0 == 0);
         let invalid = || InputTx::Rejected(crate::reject::INVALID_SIGNATURE.to_owned());
-        let (parity, chain_id) = match legacy {
-            true => match legacy_v(word(self.v)) {
-                Some(known) => known,
-                None => {
-                    self.unsigned(None)?;
-                    return Ok(invalid());
-                }
+        let known = match self.ty.is_none_or(|ty| ty.0 == 0) {
+            true => legacy_v(word(self.v)),
+            false => match self.y_parity.map_or_else(|| word(self.v), |parity| parity.0) {
+                parity if parity <= U256::ONE => Some((parity == U256::ONE, None)),
+                _ => None,
             },
-            false => (self.y_parity.map_or_else(|| word(self.v), |parity| parity.0), None),
         };
-        let bare = self.unsigned(chain_id)?;
-        if parity > U256::ONE {
+        let Some((parity, chain_id)) = known else {
+            self.unsigned(None)?;
             return Ok(invalid());
-        }
-        let signature = Signature::new(word(self.r), word(self.s), parity == U256::ONE);
-        Ok(InputTx::Signed(Box::new(bare.with(signature))))
-    }
-}
-
-/// Parity of the curve point and chain id in the `v` of a legacy transaction: 27 or 28, or 35 and more
-/// with a chain id (EIP-155).
-fn legacy_v(v: U256) -> Option<(U256, Option<u64>)> {
-    let v = u128::try_from(v).ok()?;
-    match v {
-        27 | 28 => Some((U256::from(v - 27), None)),
-        35.. => Some((U256::from((v - 35) % 2), Some(u64::try_from((v - 35) / 2).ok()?))),
-        _ => None,
+        };
+        let signature = Signature::new(word(self.r), word(self.s), parity);
+        let signed = self.unsigned(chain_id)?.into_envelope(signature);
+        Ok(InputTx::Signed(Box::new(signed)))
     }
 }

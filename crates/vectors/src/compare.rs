@@ -2,7 +2,6 @@
 
 use crate::Ran;
 use braid_evm::ExecutedBlock;
-use braid_profiles::ExecError;
 use std::fmt::Debug;
 
 /// Longest description of one side of a difference, in bytes.
@@ -13,7 +12,7 @@ const MAX_SHOWN: usize = 300;
 pub fn difference(one: &Ran, other: &Ran) -> Option<String> {
     match (one, other) {
         (Ok(one), Ok(other)) => block_difference(one, other),
-        (Err(one), Err(other)) if same_error(one, other) => None,
+        (Err(one), Err(other)) if one.same_refusal(other) => None,
         (one, other) => Some(format!("{}, other: {}", told(one), told(other))),
     }
 }
@@ -23,19 +22,6 @@ fn told(ran: &Ran) -> String {
     match ran {
         Ok(_) => "executed".to_owned(),
         Err(error) => error.to_string(),
-    }
-}
-
-/// Whether two engines refuse a block for the same reason.
-fn same_error(one: &ExecError, other: &ExecError) -> bool {
-    match (one, other) {
-        (
-            ExecError::Invalid { tx: one, kind: one_kind, .. },
-            ExecError::Invalid { tx: other, kind: other_kind, .. },
-        ) => one == other && one_kind == other_kind,
-        (ExecError::SystemCall { name: one, .. }, ExecError::SystemCall { name: other, .. }) => one == other,
-        (ExecError::Store { tx: one, .. }, ExecError::Store { tx: other, .. }) => one == other,
-        _ => false,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod exception;
 mod fault;
 mod json;
 mod load;
+mod network;
 pub mod packed;
 pub mod plain;
 mod root;

@@ -21,6 +21,16 @@ impl std::fmt::Debug for Seat {
     }
 }
 
+/// Bytes of analysed code that an engine keeps from case to case: the cases of a file share their code, those
+/// of other files do not.
+const CODE_BYTES: usize = 4 << 20;
+
+fn build(profile: &Profile, threads: usize) -> Result<Box<dyn Engine>, ProfileError> {
+    let mut engine = (profile.build)(threads)?;
+    engine.bound_code(CODE_BYTES);
+    Ok(engine)
+}
+
 /// What one engine made of a block.
 pub type Ran = Result<ExecutedBlock, ExecError>;
 
@@ -40,7 +50,7 @@ impl Seats {
         for profile in profiles {
             let threads = if profile.parallel { threads } else { &threads[..threads.len().min(1)] };
             for &threads in threads {
-                seats.push(Seat { profile: **profile, threads, engine: (profile.build)(threads)? });
+                seats.push(Seat { profile: **profile, threads, engine: build(profile, threads)? });
             }
         }
         Ok(Seats { seats })
@@ -99,7 +109,7 @@ impl Seats {
                 engine.execute(input, pre, control).map(|executed| executed.into_block(pre))
             }));
             done.unwrap_or_else(|_| {
-                if let Ok(anew) = (seat.profile.build)(seat.threads) {
+                if let Ok(anew) = build(&seat.profile, seat.threads) {
                     seat.engine = anew;
                 }
                 let message = "the engine panicked outside of transactions".to_owned();

@@ -8,9 +8,10 @@
 use crate::{
     Case, CaseKind, Field, Flaw, StateCase, StateExpect, TxFault, VectorError,
     json::{self, Num},
+    network::{self, JsonConfig},
     tx::{Indexes, JsonTransaction, NoTx, decode_tx},
 };
-use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7840::BlobParams};
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use braid_rules::{ChainSpec, Fork, blob, input::tx_env};
 use braid_work::Alloc;
@@ -50,21 +51,6 @@ struct JsonEnv {
     current_excess_blob_gas: Option<Num<u64>>,
     parent_excess_blob_gas: Option<Num<u64>>,
     parent_blob_gas_used: Option<Num<u64>>,
-}
-
-#[derive(Deserialize)]
-struct JsonConfig {
-    chainid: Option<Num<u64>>,
-    #[serde(rename = "blobSchedule", default)]
-    blob_schedule: BTreeMap<String, JsonBlobs>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JsonBlobs {
-    target: Num<u64>,
-    max: Num<u64>,
-    base_fee_update_fraction: Num<u64>,
 }
 
 #[derive(Deserialize)]
@@ -117,19 +103,7 @@ pub fn cases(label: &Arc<str>, bytes: &[u8]) -> Result<Vec<Case>, VectorError> {
 }
 
 fn chain(network: &str, config: Option<&JsonConfig>, env: &JsonEnv) -> Result<(ChainSpec, Fork), String> {
-    let chain_id = config.and_then(|config| config.chainid).map_or(1, |id| id.0);
-    let named = |name: &str| ChainSpec::of_network(name, chain_id).map_err(|error| error.to_string());
-    let mut chain = named(network)?;
-    for (name, blobs) in config.iter().flat_map(|config| &config.blob_schedule) {
-        let fork = named(name)?.fork_at(0, 0, U256::ZERO);
-        let params = BlobParams {
-            target_blob_count: blobs.target.0,
-            max_blob_count: blobs.max.0,
-            update_fraction: u128::from(blobs.base_fee_update_fraction.0),
-            ..chain.blob_params(fork).unwrap_or(BlobParams::cancun())
-        };
-        chain = chain.with_blobs(fork, params);
-    }
+    let chain = network::chain(network, config)?;
     let number = u64::try_from(env.current_number.0).unwrap_or(u64::MAX);
     let timestamp = u64::try_from(env.current_timestamp.0).unwrap_or(u64::MAX);
     let fork = chain.fork_at(number, timestamp, U256::ZERO);

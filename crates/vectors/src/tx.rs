@@ -5,12 +5,10 @@ use crate::{
     json::{BadNumber, number},
 };
 use alloy_consensus::transaction::{Recovered, SignerRecoverable};
-use alloy_eips::{
-    eip2930::{AccessList, AccessListItem},
-    eip7702::{Authorization, SignedAuthorization},
-};
+use alloy_eips::eip7702::{Authorization, SignedAuthorization};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use braid_rules::{Fork, SignedTx, decode, input::authorization};
+use braid_work::fields::{JsonAccess, access_list};
 use revm::context::TxEnv;
 use serde::Deserialize;
 
@@ -56,14 +54,6 @@ pub(crate) struct JsonTransaction {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct JsonAccess {
-    address: Address,
-    #[serde(default)]
-    storage_keys: Vec<B256>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct JsonAuthorization {
     chain_id: String,
     address: Address,
@@ -100,7 +90,7 @@ impl From<TxFault> for NoTx {
 impl JsonTransaction {
     /// The chosen transaction. It has the chain's id only where its type must have one.
     pub(crate) fn env(&self, at: Indexes, chain_id: u64) -> Result<TxEnv, NoTx> {
-        let access = self.access_lists.as_ref().and_then(|lists| lists.get(at.data).cloned().flatten());
+        let access = self.access_lists.as_ref().and_then(|lists| lists.get(at.data)?.as_deref());
         let tx_type = match self {
             Self { authorization_list: Some(_), .. } => 4,
             Self { blob_versioned_hashes: Some(_), .. } | Self { max_fee_per_blob_gas: Some(_), .. } => 3,
@@ -125,7 +115,7 @@ impl JsonTransaction {
             data: bytes(chosen("data", &self.data, at.data)?)?,
             nonce: fit(Field::Nonce, &self.nonce)?,
             chain_id: (tx_type > 0).then_some(chain_id),
-            access_list: AccessList(access.into_iter().flatten().map(AccessListItem::from).collect()),
+            access_list: access_list(access),
             gas_priority_fee: priority.transpose()?,
             blob_hashes: self.blob_versioned_hashes.clone().unwrap_or_default(),
             max_fee_per_blob_gas: fee(Field::BlobFee, &self.max_fee_per_blob_gas)?,
@@ -146,12 +136,6 @@ impl JsonTransaction {
             Ok(SignedAuthorization::new_unchecked(inner, parity, part(&json.r)?, part(&json.s)?))
         };
         self.authorization_list.iter().flatten().map(one).collect()
-    }
-}
-
-impl From<JsonAccess> for AccessListItem {
-    fn from(json: JsonAccess) -> Self {
-        AccessListItem { address: json.address, storage_keys: json.storage_keys }
     }
 }
 

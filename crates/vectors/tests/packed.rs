@@ -8,7 +8,8 @@ use braid_vectors::{
     Case, Outcome, Seats, archive, load,
     packed::{Packed, PackedBlock, blocks, run},
 };
-use std::ops::ControlFlow;
+use revm::primitives::hardfork::SpecId;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 /// The archives of state tests, and of how many files one is taken.
 const ARCHIVES: [(&str, usize); 4] = [
@@ -48,12 +49,14 @@ fn seats() -> Seats {
 #[test]
 fn every_engine_does_what_plain_revm_does() {
     let (mut seats, mut all, seed) = (seats(), Packed::default(), seed());
+    let mut specs = BTreeSet::new();
     for (name, every) in ARCHIVES {
         let Some(cases) = cases(name, every, seed) else { return };
         let mut counts = Packed::default();
         for block in blocks(cases.into_iter(), seed).unwrap() {
             let (verdict, dependent) = run(&block, &mut seats, &Control::default());
             counts.count(&block, dependent, &verdict);
+            specs.insert((block.input.spec as u8, block.input.rules.eip1283));
             assert_eq!(
                 verdict.outcome,
                 Outcome::Passed,
@@ -68,6 +71,9 @@ fn every_engine_does_what_plain_revm_does() {
     assert!(all.blocks >= 100 && all.transactions > 6 * all.blocks, "{all:?}");
     assert!(all.refused > 0, "{all:?}");
     assert!(all.dependent_percent() >= 30.0, "{all:?}");
+    for special in [(SpecId::PETERSBURG as u8, true), (SpecId::AMSTERDAM as u8, false)] {
+        assert!(specs.contains(&special), "{specs:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 mod alloc;
 mod case;
+pub mod chain;
 mod error;
+pub mod fields;
 pub mod load;
 mod prestate;
 pub mod synth;
@@ -12,6 +14,7 @@ pub mod witness;
 
 pub use alloc::{Alloc, AllocAccount};
 pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
+pub use chain::{Chain, ChainBlock, ChainError, chain};
 pub use error::WorkError;
 pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders, sources};
 pub use prestate::{DbError, PreState};

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::TrieAccount;
 use braid_core::{Reader, State, StoreError};
-use braid_evm::{AccountState, EvmKey, EvmValue};
+use braid_evm::{AccountInfoDiff, AccountState, EvmKey, EvmValue, ExecutedBlock};
 use braid_store::{MemStore, trie};
 use revm::{
     database_interface::{DBErrorMarker, DatabaseRef},
@@ -42,6 +42,52 @@ impl PreState {
             let AccountState { nonce, balance, code_hash, .. } = account;
             (address, TrieAccount { nonce, balance, storage_root, code_hash })
         }))
+    }
+
+    /// Changes this state as `block`, executed on it, did.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] names a code that the EVM would not deploy; the state is then changed in part.
+    pub fn apply(&mut self, block: &ExecutedBlock) -> Result<(), StoreError> {
+        for (hash, code) in &block.codes {
+            let code = Bytecode::new_raw_checked(code.clone())
+                .map_err(|error| StoreError::Failed(format!("code {hash}: {error}")))?;
+            self.store.set(EvmKey::Code(*hash), Some(EvmValue::Code(code)));
+        }
+        for (address, diff) in &block.diff {
+            let key = EvmKey::Account(*address);
+            let before = match self.store.get(&key) {
+                Some(EvmValue::Account(account)) => *account,
+                _ => AccountState::default(),
+            };
+            if before.has_storage && (diff.wiped || diff.account.is_none()) {
+                self.wipe(*address);
+            }
+            let Some(info) = diff.account else {
+                self.store.set(key, None);
+                continue;
+            };
+            for (slot, value) in &diff.storage {
+                let slot = EvmKey::Slot { address: *address, generation: 0, slot: *slot };
+                self.store.set(slot, (!value.is_zero()).then_some(EvmValue::Slot(*value)));
+            }
+            // Stays after the last slot is zero again: only creation asks (EIP-7610), which an account that
+            // has written slots, and so has code or a nonce, refuses anyway.
+            let has_storage =
+                (before.has_storage && !diff.wiped) || diff.storage.values().any(|value| !value.is_zero());
+            let AccountInfoDiff { balance, nonce, code_hash } = info;
+            let account =
+                AccountState { exists: true, balance, nonce, code_hash, generation: 0, has_storage };
+            self.store.set(key, Some(EvmValue::Account(account)));
+        }
+        Ok(())
+    }
+
+    /// Removes all slots of an account. Rare, so it may look at everything.
+    fn wipe(&mut self, of: Address) {
+        let is_of = |key: &EvmKey| matches!(key, EvmKey::Slot { address, .. } if *address == of);
+        let gone: Vec<EvmKey> = self.store.iter().map(|(key, _)| *key).filter(is_of).collect();
+        self.store.commit(gone.into_iter().map(|key| (key, None)));
     }
 
     /// Puts an account into the state, with its slots; zero ones are absent. Code is put in apart.

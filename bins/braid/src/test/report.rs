@@ -46,13 +46,11 @@ struct PackedEntry {
     refused: u64,
     /// Blocks on which an engine was not as the yardstick.
     failed: u64,
-    /// Cases under rules that the yardstick does not know.
-    left_out: u64,
 }
 
 fn packed_entry<S: serde::Serializer>(packed: &Packed, serializer: S) -> Result<S::Ok, S::Error> {
-    let Packed { blocks, transactions, dependent, refused, failed, left_out } = *packed;
-    PackedEntry { blocks, transactions, dependent, refused, failed, left_out }.serialize(serializer)
+    let Packed { blocks, transactions, dependent, refused, failed } = *packed;
+    PackedEntry { blocks, transactions, dependent, refused, failed }.serialize(serializer)
 }
 
 /// One seat on which a case was not as demanded.

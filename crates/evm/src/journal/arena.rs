@@ -111,6 +111,8 @@ pub(crate) struct Arenas {
     pub(crate) blind: Vec<(Address, U256)>,
     /// Call depth.
     pub(crate) depth: usize,
+    /// Most that the depth was in this execution.
+    pub(crate) deepest: usize,
     /// Counts the calls of one execution (system transactions make several), for warmth.
     pub(crate) id: TransactionId,
     /// Codes this worker used lately.
@@ -118,6 +120,29 @@ pub(crate) struct Arenas {
 }
 
 impl Arenas {
+    /// Arenas with at most about so many bytes of code.
+    pub(crate) fn new(code_bytes: usize) -> Self {
+        Arenas { codes: LocalCodes::new(code_bytes), ..Arenas::default() }
+    }
+
+    /// What the tables take, in bytes; roughly, and without the codes, which have a bound of their own.
+    pub(crate) fn bytes(&self) -> usize {
+        fn of<T>(capacity: usize) -> usize {
+            capacity * size_of::<T>()
+        }
+        of::<AccountEntry>(self.accounts.capacity())
+            + of::<SlotEntry>(self.slots.capacity())
+            + of::<TransientEntry>(self.transient.capacity())
+            + of::<Undo>(self.undo.capacity())
+            + of::<Log>(self.logs.capacity())
+            + of::<(Address, U256)>(self.blind.capacity() + self.warm_slots.capacity())
+            + of::<Address>(self.warm_addresses.capacity())
+            + [&self.account_index, &self.slot_index, &self.transient_index]
+                .map(Index::bytes)
+                .iter()
+                .sum::<usize>()
+    }
+
     /// Ready for the next execution.
     pub(crate) fn begin(&mut self) {
         for entry in &mut self.accounts[..self.live] {
@@ -130,6 +155,7 @@ impl Arenas {
         self.slot_index.clear();
         self.blind.clear();
         self.id = TransactionId::ZERO;
+        self.deepest = 0;
         self.end_call();
     }
 
@@ -385,6 +411,20 @@ mod tests {
             }
             assert_eq!(arenas.accounts().len(), count as usize);
         }
+    }
+
+    /// What is counted grows with what is loaded, and stays when the next transaction begins.
+    #[test]
+    fn memory_that_is_kept_is_counted() {
+        let mut arenas = Arenas::default();
+        let empty = arenas.bytes();
+        for n in 0..10_000u32 {
+            arenas.push_account(Address::left_padding_from(&n.to_be_bytes()));
+            arenas.push_slot(slot(n, U256::ZERO));
+        }
+        arenas.begin();
+        let grown = 10_000 * (size_of::<AccountEntry>() + size_of::<SlotEntry>());
+        assert!(empty < 1000 && arenas.bytes() > grown, "{empty}, {}", arenas.bytes());
     }
 
     #[test]

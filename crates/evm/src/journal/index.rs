@@ -22,6 +22,11 @@ impl Index {
         }
     }
 
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<u64>()
+    }
+
     /// The position stored under `hash` for which `is` holds.
     pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         if self.len == 0 {

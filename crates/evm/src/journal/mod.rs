@@ -24,9 +24,11 @@ mod handle;
 mod index;
 mod load;
 mod state;
+mod step;
 mod tr;
 
 pub(crate) use arena::Arenas;
+pub(crate) use effects::Writes;
 
 use crate::{CodeCache, EvmKey, EvmValue};
 use alloy_primitives::{Address, B256, U256};

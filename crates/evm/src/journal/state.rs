@@ -32,6 +32,7 @@ impl Journal<'_> {
     /// Opens a frame.
     pub(crate) fn open(&mut self) -> JournalCheckpoint {
         self.arenas.depth += 1;
+        self.arenas.deepest = self.arenas.deepest.max(self.arenas.depth);
         JournalCheckpoint {
             log_i: self.arenas.logs.len(),
             journal_i: self.arenas.undo.len(),

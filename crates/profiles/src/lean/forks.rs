@@ -5,15 +5,15 @@ use super::{Evm, LeanBlock, LeanError, commit};
 use alloy_eips::eip6110;
 use alloy_primitives::{Address, B256, Bytes, Log, U256, address, b256};
 use braid_evm::BlockInput;
-use braid_work::{DbError, PreState};
+use braid_work::DbError;
 use revm::{
+    Database, MainnetEvm,
     bytecode::opcode::SSTORE,
     context::{
         ContextSetters, Transaction, TxEnv,
         result::{EVMError, ExecutionResult, ResultGas},
     },
     context_interface::cfg::gas_params::GasId,
-    database::CacheDB,
     handler::{Handler, MainnetContext, MainnetHandler, SystemCallTx},
     interpreter::{
         Instruction, InstructionContext, InstructionExecResult, InstructionResult,
@@ -123,15 +123,20 @@ pub(super) fn system_call(
     Ok(result)
 }
 
+/// Whether a block of Petersburg is one of Constantinople.
+pub(crate) fn is_constantinople(input: &BlockInput) -> bool {
+    input.rules.eip1283 && !input.spec.is_enabled_in(SpecId::ISTANBUL)
+}
+
 /// Constantinople, for a machine that is set up for Petersburg.
-pub(super) fn meter_as_in_constantinople(evm: &mut Evm<'_>) {
+pub(crate) fn meter_as_in_constantinople<DB: Database, I>(evm: &mut MainnetEvm<MainnetContext<DB>, I>) {
     evm.ctx.cfg.gas_params.override_gas([(GasId::sstore_static(), 200)]);
     evm.instruction.insert_instruction(SSTORE, Instruction::new(sstore_eip1283), 0);
 }
 
 /// SSTORE at the prices of EIP-1283, of which the 200 that are always due are charged already.
-fn sstore_eip1283(
-    at: InstructionContext<'_, MainnetContext<CacheDB<&PreState>>, EthInterpreter>,
+fn sstore_eip1283<DB: Database>(
+    at: InstructionContext<'_, MainnetContext<DB>, EthInterpreter>,
 ) -> InstructionExecResult {
     sstore_with_gas_accounting(at, |at, _, load| {
         let (original, current, new) =

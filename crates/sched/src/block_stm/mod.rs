@@ -3,7 +3,8 @@
 //! github.com/aptos-labs/aptos-core, `block-executor`).
 //!
 //! Slots. Each transaction has a slot whose lock guards its status:
-//! 1. `Executing`: owned by one worker (at first by whoever draws its index from `next`). Becomes
+//! 1. `Executing`: owned by one worker (at first by whoever draws its index from `next`, maybe with a few
+//!    that follow). Becomes
 //!    `Executed` (rule 9), `Blocked` (rule 7), or `Executing` again as the next incarnation.
 //! 2. `Executed`: its attempt rests in the slot, its writes are published. Becomes `Ready` if a push
 //!    invalidates it (rule 11), `Executing` if the holder of the baton runs it finally (rule 14), or
@@ -22,7 +23,8 @@
 //!    under `k`'s lock. Who settles or commits `k` takes the waiters under that same lock, so no wake-up
 //!    is lost. A published transaction has no estimates, so reading again makes progress.
 //!    A location for which an execution was thrown away is *contended*: its next readers first wait, for
-//!    a bounded time, until nobody executes a lower transaction. That only saves executions.
+//!    a bounded time, until nobody executes a lower transaction, unless most such waits are in vain. That
+//!    only saves executions.
 //!
 //! Finishing `tx`, not final.
 //! 8. Publish: for each full write, in one critical section of its location, replace the version of `tx`

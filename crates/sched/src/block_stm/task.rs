@@ -9,7 +9,7 @@ use crate::{
     sync::{Backoff, atomic::Ordering},
 };
 use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::Range};
 
 /// Transactions that a worker settles before it asks for the duty to commit. Commits in a row find the
 /// ledger and the cursor in their own cache; and whoever runs ahead needs no commit to go on.
@@ -46,12 +46,13 @@ where
         let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
         let mut idle = Backoff::default();
         let mut settled = 0;
+        let mut drawn = 0..0;
         while !self.brake().stopped() {
             me.hand.chaos.point();
-            if settled == 0 {
+            if settled == 0 && drawn.is_empty() {
                 self.crowd.rest(id, || self.brake().stopped());
             }
-            let Some((tx, mut incarnation)) = self.draw() else {
+            let Some((tx, mut incarnation)) = self.draw(&mut drawn, me.pace.chunk) else {
                 if settled > 0 {
                     settled = 0;
                     self.commit(&mut me);
@@ -60,7 +61,7 @@ where
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
                 }
-                self.crowd.idle(id, &mut idle, || self.brake().stopped());
+                self.crowd.held_back(id, &mut idle, || self.brake().stopped());
                 continue;
             };
             idle.reset();
@@ -85,8 +86,8 @@ where
         me.finish(&self.arena.buffers, &self.stats);
     }
 
-    /// Rule 5: a transaction to execute, and its incarnation.
-    fn draw(&self) -> Option<(TxIndex, u32)> {
+    /// Rule 5: a transaction to execute, and its incarnation. Of the fresh ones, `chunk` are `drawn` at once.
+    fn draw(&self, drawn: &mut Range<TxIndex>, chunk: u32) -> Option<(TxIndex, u32)> {
         // Relaxed, here and below: only hints where to look; slots and heap have their locks.
         while self.ready.load(Ordering::Relaxed) > 0 {
             let mut heap = self.heap.lock();
@@ -99,14 +100,20 @@ where
                 return Some((tx, slot.begin()));
             }
         }
+        if let Some(tx) = drawn.next() {
+            return Some((tx, 0));
+        }
         let count = self.slots.len() as u32;
         let next = self.next.load(Ordering::Relaxed);
         // Acquire: what is committed has been released.
         if next >= count || !self.crowd.may_draw(next, || self.cursor.load(Ordering::Acquire)) {
             return None;
         }
-        let tx = self.next.fetch_add(1, Ordering::Relaxed);
-        (tx < count).then_some((tx, 0))
+        // Near the end of the block one at a time, or one worker would have what another could do.
+        let chunk = chunk.min((count - next) / (4 * self.running.len() as u32)).max(1);
+        let first = self.next.fetch_add(chunk, Ordering::Relaxed);
+        *drawn = first.min(count)..first.saturating_add(chunk).min(count);
+        drawn.next().map(|tx| (tx, 0))
     }
 
     /// Executes `tx` once.

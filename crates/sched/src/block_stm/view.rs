@@ -50,9 +50,13 @@ where
         let mut cell = cells.open(key);
         let loc = cell.loc;
         if cell.contended() {
+            let before = cell.source(self.tx);
             drop(cell);
-            self.let_lower_end(key)?;
+            let waited = self.let_lower_end(key)?;
             cell = cells.at(loc);
+            if waited && cell.source(self.tx) == before {
+                cell.calm();
+            }
         }
         let mut patience = Backoff::default();
         loop {
@@ -85,8 +89,8 @@ where
         }
     }
 
-    /// Waits until nobody executes a lower transaction, for a bounded time (rule 7).
-    fn let_lower_end(&mut self, key: &M::Key) -> Result<(), Halt> {
+    /// Waits until nobody executes a lower transaction, for a bounded time (rule 7); whether it had to.
+    fn let_lower_end(&mut self, key: &M::Key) -> Result<bool, Halt> {
         let (mut patience, since) = (Backoff::default(), Instant::now());
         // A model knows no time.
         let patient = |rounds| match self.patience {
@@ -106,7 +110,7 @@ where
             self.brake.check()?;
             patience.wait();
         }
-        Ok(())
+        Ok(patience.rounds() > 0)
     }
 
     /// Waits a little for `on`, if that is the way and makes sense.

@@ -5,12 +5,11 @@ use super::{
     access::{JsonAccess, access_list},
 };
 use crate::{
-    Case, CaseKind, VectorError,
-    json::{self, Num},
+    Case, CaseKind, VectorError, json,
+    network::{self, JsonConfig},
 };
-use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7840::BlobParams};
 use alloy_primitives::{B256, Bytes};
-use braid_rules::{Block, ChainSpec, Fork};
+use braid_rules::Block;
 use braid_work::Alloc;
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -33,22 +32,6 @@ struct JsonChain {
 #[derive(Deserialize)]
 struct JsonHash {
     hash: B256,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JsonConfig {
-    chainid: Option<Num<u64>>,
-    #[serde(default)]
-    blob_schedule: BTreeMap<String, JsonBlobs>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JsonBlobs {
-    target: Num<u64>,
-    max: Num<u64>,
-    base_fee_update_fraction: Num<u64>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +57,7 @@ pub(crate) fn cases(label: &Arc<str>, bytes: &[u8]) -> Result<Vec<Case>, VectorE
 }
 
 fn chain_case(json: JsonChain) -> Result<ChainCase, String> {
-    let chain = chain(&json.network, json.config)?;
+    let chain = network::chain(&json.network, json.config.as_ref())?;
     let genesis = Block::decode(&json.genesis_rlp).map_err(|error| format!("genesis: {error}"))?;
     if genesis.hash != json.genesis_block_header.hash {
         let (got, expected) = (genesis.hash, json.genesis_block_header.hash);
@@ -100,32 +83,5 @@ fn chain_case(json: JsonChain) -> Result<ChainCase, String> {
         blocks: json.blocks.into_iter().map(block).collect(),
         last: json.lastblockhash,
         post,
-    })
-}
-
-fn chain(network: &str, config: Option<JsonConfig>) -> Result<ChainSpec, String> {
-    let config = config.unwrap_or_default();
-    let chain_id = config.chainid.map_or(1, |id| id.0);
-    let mut chain = ChainSpec::of_network(network, chain_id).map_err(|unknown| unknown.to_string())?;
-    for (name, blobs) in config.blob_schedule {
-        let fork = ChainSpec::fork_named(&name)
-            .ok_or_else(|| format!("blob schedule of an unknown fork `{name:.80}`"))?;
-        chain = chain.with_blobs(fork, params(fork, &blobs)?);
-    }
-    Ok(chain)
-}
-
-/// EIP-7840: the schedule says three numbers; the others follow from the fork.
-fn params(fork: Fork, blobs: &JsonBlobs) -> Result<BlobParams, String> {
-    let (target, max, fraction) = (blobs.target.0, blobs.max.0, blobs.base_fee_update_fraction.0);
-    if target.max(max) > u64::MAX / DATA_GAS_PER_BLOB || fraction == 0 {
-        return Err(format!("blob schedule of {fork:?}: {target}, {max}, {fraction} cannot be"));
-    }
-    let of_fork = if fork >= Fork::Osaka { BlobParams::osaka() } else { BlobParams::prague() };
-    Ok(BlobParams {
-        target_blob_count: target,
-        max_blob_count: max,
-        update_fraction: fraction.into(),
-        ..of_fork
     })
 }

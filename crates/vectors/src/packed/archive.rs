@@ -101,7 +101,6 @@ impl Work<'_, '_> {
             let blocks = self.packer.finish();
             let _ = self.run(blocks);
         }
-        self.counts.left_out = self.packer.left_out();
     }
 
     fn run(&mut self, blocks: Vec<PackedBlock>) -> ControlFlow<()> {

@@ -79,8 +79,6 @@ pub struct Packed {
     pub refused: u64,
     /// Blocks on which an engine was not as plain revm.
     pub failed: u64,
-    /// Cases that are not packed: of Constantinople, and of the draft after Osaka.
-    pub left_out: u64,
 }
 
 impl Packed {
@@ -105,7 +103,6 @@ impl Packed {
         self.dependent += other.dependent;
         self.refused += other.refused;
         self.failed += other.failed;
-        self.left_out += other.left_out;
     }
 
     /// How many of one hundred transactions need an earlier one.

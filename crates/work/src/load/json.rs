@@ -1,5 +1,6 @@
 //! The JSON forms of blocks, transactions and states, field by field.
 
+use crate::fields::JsonAccess;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, Log, U256};
 use serde::{
     Deserialize, Deserializer,
@@ -114,13 +115,6 @@ pub(crate) struct JsonTx {
     pub(crate) s: Q<U256>,
     pub(crate) v: Option<Q<u64>>,
     pub(crate) y_parity: Option<Q<u64>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct JsonAccess {
-    pub(crate) address: Address,
-    #[serde(alias = "storageKeys")]
-    pub(crate) storage_keys: Vec<B256>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

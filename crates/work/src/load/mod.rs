@@ -2,7 +2,7 @@
 
 mod block;
 pub(crate) mod codes;
-mod file;
+pub(crate) mod file;
 pub mod fork;
 pub(crate) mod json;
 mod state;

@@ -1,0 +1,343 @@
+//! Three stages, each on a thread of its own: recover, execute, hash.
+//!
+//! 1. A block passes from stage to stage in order, through queues of [`DEPTH`] blocks: a stage that is ahead
+//!    waits.
+//! 2. The second stage alone has the state that blocks are executed on; the third has a copy, one or more
+//!    blocks behind, from which it takes the root.
+//! 3. A failure passes through the queues like a block, so all blocks before it are finished and none after
+//!    it is told of. The stage that met it ends, and those before it end because nobody takes what they make;
+//!    an engine that is in the midst of a later block is cancelled.
+
+use crate::judge;
+use alloy_primitives::{B256, Keccak256};
+use braid_core::Control;
+use braid_evm::{ExecutedBlock, Status};
+use braid_profiles::{Engine, bench::execute_once};
+use braid_work::{Chain, ChainBlock, ChainError, PreState};
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Most blocks that wait between two stages.
+pub(crate) const DEPTH: usize = 4;
+
+/// How often an interrupt is looked for.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Why a chain ends before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Number of the block.
+    pub(crate) block: u64,
+    /// A stable word.
+    pub(crate) kind: String,
+    /// The item of the block.
+    pub(crate) item: Option<String>,
+    /// In words.
+    pub(crate) message: String,
+    /// Whether nothing is wrong with the block: it was told to stop.
+    pub(crate) interrupted: bool,
+}
+
+/// What came of a chain.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    /// Blocks that passed all stages.
+    pub(crate) blocks: usize,
+    /// Their transactions.
+    pub(crate) txs: usize,
+    /// Their gas.
+    pub(crate) gas_used: u64,
+    /// From the first block to the end of the last.
+    pub(crate) elapsed: Duration,
+    /// Of that, the time for which each stage was at work.
+    pub(crate) recover: Duration,
+    /// See above.
+    pub(crate) execute: Duration,
+    /// See above.
+    pub(crate) hash: Duration,
+    /// Number of the last block that passed.
+    pub(crate) last: Option<u64>,
+    /// If asked for, number and digest of each block's result.
+    pub(crate) prints: Vec<(u64, B256)>,
+    /// The block that did not pass.
+    pub(crate) failed: Option<Failure>,
+}
+
+/// A block that passed all stages.
+struct Passed {
+    number: u64,
+    txs: usize,
+    gas_used: u64,
+    print: Option<B256>,
+}
+
+type Passing<T> = Result<T, Failure>;
+
+impl Failure {
+    fn of(block: u64, kind: &str, message: String) -> Self {
+        Failure { block, kind: kind.to_owned(), item: None, message, interrupted: false }
+    }
+
+    fn of_chain(error: &ChainError) -> Self {
+        Failure::of(error.number, error.error.kind(), error.to_string())
+    }
+}
+
+/// The second stage: executes blocks on the state that the last one left.
+struct Execution<'a> {
+    engine: &'a mut dyn Engine,
+    pre: PreState,
+    /// Shuffles schedules, in builds with debug assertions.
+    seed: Option<u64>,
+}
+
+impl Execution<'_> {
+    fn next(&mut self, block: &ChainBlock, control: &Control<'_>) -> Passing<ExecutedBlock> {
+        let number = block.number();
+        if let Some(seed) = self.seed {
+            self.engine.shuffle(seed.wrapping_add(number));
+        }
+        self.pre.block_hashes.clone_from(&block.input.block_hashes);
+        let done = execute_once(self.engine, &block.input, &self.pre, control).map_err(|error| {
+            let (problem, interrupted) = (judge::problem(&error), judge::interrupted(&error));
+            Failure { item: problem.item, interrupted, ..Failure::of(number, &problem.kind, problem.message) }
+        });
+        let (done, _) = done?;
+        self.pre.apply(&done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
+        Ok(done)
+    }
+}
+
+/// The third stage: everything that is hashed.
+struct Hashing {
+    /// The state after the last block.
+    after: PreState,
+    /// Whether digests are wanted.
+    prints: bool,
+}
+
+impl Hashing {
+    fn next(&mut self, block: &ChainBlock, done: &ExecutedBlock) -> Passing<Passed> {
+        let number = block.number();
+        if block.consensus.is_some() {
+            self.after.apply(done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
+        }
+        let root = block.check(done, || self.after.state_root());
+        let root = root.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
+        Ok(Passed {
+            number,
+            txs: block.input.txs.len(),
+            gas_used: done.results.iter().map(|result| result.gas_used).sum(),
+            print: self.prints.then(|| print(done, root)),
+        })
+    }
+}
+
+/// A digest of all that is a result of a block; `receipts_root` stands for logs.
+fn print(done: &ExecutedBlock, receipts_root: B256) -> B256 {
+    let mut hash = Keccak256::new();
+    let mut word = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    word(receipts_root.as_slice());
+    word(&done.gas_used.to_be_bytes());
+    for result in &done.results {
+        let status = match result.status {
+            Status::Success => 0,
+            Status::Revert => 1,
+            Status::Halt => 2,
+        };
+        word(&[status]);
+        word(&result.gas_used.to_be_bytes());
+        word(&result.output);
+        word(result.created.as_ref().map_or(&[], |created| created.as_slice()));
+    }
+    for (address, diff) in &done.diff {
+        word(address.as_slice());
+        word(&[u8::from(diff.wiped)]);
+        if let Some(info) = &diff.account {
+            word(&info.balance.to_be_bytes::<32>());
+            word(&info.nonce.to_be_bytes());
+            word(info.code_hash.as_slice());
+        }
+        for (slot, value) in &diff.storage {
+            word(&slot.to_be_bytes::<32>());
+            word(&value.to_be_bytes::<32>());
+        }
+    }
+    done.codes.iter().for_each(|(code_hash, _)| word(code_hash.as_slice()));
+    done.requests.iter().for_each(|request| word(request));
+    hash.finalize()
+}
+
+impl Run {
+    /// Number of the block after the last that passed, as far as it is known.
+    fn next(&self) -> u64 {
+        self.last.map_or(0, |last| last.saturating_add(1))
+    }
+
+    fn add(&mut self, passed: Passed) {
+        self.blocks += 1;
+        self.last = Some(passed.number);
+        self.txs += passed.txs;
+        self.gas_used = self.gas_used.saturating_add(passed.gas_used);
+        self.prints.extend(passed.print.map(|print| (passed.number, print)));
+    }
+}
+
+/// Executes a chain, its stages overlapped. `progress` is told how many blocks passed.
+pub(crate) fn stream(
+    chain: &Chain,
+    engine: &mut dyn Engine,
+    seed: u64,
+    prints: bool,
+    interrupt: &AtomicBool,
+    mut progress: impl FnMut(usize),
+) -> Run {
+    let stop = AtomicBool::new(false);
+    let mut execution = Execution { engine, pre: PreState::clone(&chain.pre), seed: Some(seed) };
+    let mut hashing = Hashing { after: PreState::clone(&chain.pre), prints };
+    let mut run = Run::default();
+    let start = Instant::now();
+    let (recovered, to_execute) = sync_channel(DEPTH);
+    let (executed, to_hash) = sync_channel(DEPTH);
+    let (hashed, passed) = sync_channel(DEPTH);
+    let (stop, execution, hashing) = (&stop, &mut execution, &mut hashing);
+    thread::scope(|scope| {
+        let recover = scope.spawn(move || recover(chain, &recovered));
+        let execute = scope.spawn(move || execute(execution, &to_execute, &executed, stop));
+        let hash = scope.spawn(move || hash(hashing, &to_hash, &hashed));
+        collect(&mut run, &passed, stop, interrupt, &mut progress);
+        // Who still has something to say finds nobody who listens, and ends.
+        drop(passed);
+        stop.store(true, Ordering::Relaxed);
+        let times = [recover.join(), execute.join(), hash.join()].map(|time| time.unwrap_or(None));
+        [run.recover, run.execute, run.hash] = times.map(Option::unwrap_or_default);
+        if times.contains(&None) && run.failed.is_none() {
+            run.failed = Some(Failure::of(run.next(), "panicked", "a stage panicked".to_owned()));
+        }
+    });
+    run.elapsed = start.elapsed();
+    run
+}
+
+/// Takes what passed, up to the first that did not.
+fn collect(
+    run: &mut Run,
+    passed: &Receiver<Passing<Passed>>,
+    stop: &AtomicBool,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(usize),
+) {
+    loop {
+        match passed.recv_timeout(TICK) {
+            Ok(Ok(one)) => {
+                run.add(one);
+                progress(run.blocks);
+            }
+            Ok(Err(failure)) => {
+                run.failed = Some(failure);
+                return;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Relaxed: the flags carry no data; a late look only delays the stop.
+        if interrupt.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+            let message = "interrupted".to_owned();
+            run.failed = Some(Failure { interrupted: true, ..Failure::of(run.next(), "cancelled", message) });
+            return;
+        }
+    }
+}
+
+/// Runs `work`, adding the time it takes.
+fn timed<T>(busy: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    *busy += start.elapsed();
+    done
+}
+
+fn recover(chain: &Chain, recovered: &SyncSender<Passing<ChainBlock>>) -> Option<Duration> {
+    let (mut busy, mut blocks) = (Duration::ZERO, chain.blocks());
+    while let Some(block) = timed(&mut busy, || blocks.next()) {
+        let ends = block.is_err();
+        if recovered.send(block.map_err(|error| Failure::of_chain(&error))).is_err() || ends {
+            break;
+        }
+    }
+    Some(busy)
+}
+
+fn execute(
+    execution: &mut Execution<'_>,
+    blocks: &Receiver<Passing<ChainBlock>>,
+    executed: &SyncSender<Passing<(ChainBlock, ExecutedBlock)>>,
+    stop: &AtomicBool,
+) -> Option<Duration> {
+    let mut busy = Duration::ZERO;
+    let control = Control { cancel: Some(stop), deadline: None };
+    for block in blocks {
+        let done = timed(&mut busy, || {
+            let block = block?;
+            let done = execution.next(&block, &control)?;
+            Ok((block, done))
+        });
+        let ends = done.is_err();
+        if executed.send(done).is_err() || ends {
+            break;
+        }
+    }
+    Some(busy)
+}
+
+fn hash(
+    hashing: &mut Hashing,
+    blocks: &Receiver<Passing<(ChainBlock, ExecutedBlock)>>,
+    hashed: &SyncSender<Passing<Passed>>,
+) -> Option<Duration> {
+    let mut busy = Duration::ZERO;
+    for block in blocks {
+        let passed = timed(&mut busy, || {
+            let (block, done) = block?;
+            hashing.next(&block, &done)
+        });
+        let ends = passed.is_err();
+        if hashed.send(passed).is_err() || ends {
+            break;
+        }
+    }
+    Some(busy)
+}
+
+/// Executes a chain one block after another, on one thread: what streaming must equal.
+pub(crate) fn one_by_one(chain: &Chain, engine: &mut dyn Engine, control: &Control<'_>) -> Run {
+    let mut execution = Execution { engine, pre: PreState::clone(&chain.pre), seed: None };
+    let mut hashing = Hashing { after: PreState::clone(&chain.pre), prints: true };
+    let mut run = Run::default();
+    let start = Instant::now();
+    for block in chain.blocks() {
+        let passed = block.map_err(|error| Failure::of_chain(&error)).and_then(|block| {
+            let done = execution.next(&block, control)?;
+            hashing.next(&block, &done)
+        });
+        match passed {
+            Ok(passed) => run.add(passed),
+            Err(failure) => {
+                run.failed = Some(failure);
+                break;
+            }
+        }
+    }
+    run.elapsed = start.elapsed();
+    run
+}

@@ -1,0 +1,253 @@
+//! Streams against one block after another.
+
+use super::{
+    difference,
+    pipeline::{Run, one_by_one, stream},
+};
+use braid_core::Control;
+use braid_evm::BlockInput;
+use braid_profiles::{Engine, ExecError, Executed, LeanEngine, profile};
+use braid_testkit::{Rng, data};
+use braid_work::{Chain, PreState, chain};
+use std::{
+    io::Read,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn streamed(chain: &Chain, engine: &mut dyn Engine) -> Run {
+    stream(chain, engine, 1, true, &GO_ON, |_| ())
+}
+
+fn serial(chain: &Chain) -> Run {
+    one_by_one(chain, &mut LeanEngine, &Control::default())
+}
+
+/// As every profile streams it; returns what all agree on.
+fn agree(chain: &Chain) -> Run {
+    let expected = serial(chain);
+    for (name, threads) in
+        [("lean", 1), ("serial", 1), ("aptos", 1), ("aptos", 2), ("aptos", 4), ("monad", 2)]
+    {
+        let mut engine = (profile(name).unwrap().build)(threads).unwrap();
+        let run = streamed(chain, engine.as_mut());
+        assert_eq!(difference(&run, &expected), None, "{}: {name} at {threads}", chain.name);
+        let sums = |run: &Run| (run.blocks, run.txs, run.gas_used, run.prints.len());
+        assert_eq!(sums(&run), sums(&expected), "{}: {name} at {threads}", chain.name);
+        let failed = |run: &Run| run.failed.as_ref().map(|failure| (failure.block, failure.kind.clone()));
+        assert_eq!(failed(&run), failed(&expected), "{}: {name} at {threads}", chain.name);
+    }
+    expected
+}
+
+#[test]
+fn workloads_are_split_and_stream() {
+    for (text, blocks, txs) in [
+        ("transfers?txs=50&accounts=5&blocks=50", 50, 50),
+        ("transfers?txs=200&accounts=20&hot=50&blocks=7", 7, 200),
+        ("erc20?txs=300&holders=10&blocks=12&seed=3", 12, 300),
+        ("erc20?blocks=1&txs=20", 1, 20),
+    ] {
+        let run = agree(&chain(text).unwrap());
+        assert_eq!((run.blocks, run.txs, run.failed), (blocks, txs, None), "{text}");
+    }
+    // The state is carried over: nonces go on, so no block but the first is valid alone.
+    let whole = serial(&chain("transfers?txs=60&accounts=3&blocks=1").unwrap());
+    let parts = serial(&chain("transfers?txs=60&accounts=3&blocks=6").unwrap());
+    assert_eq!((whole.gas_used, parts.gas_used), (60 * 21_000, 60 * 21_000));
+}
+
+/// `lean`, until a block at which it does something else.
+struct Until {
+    left: usize,
+    then: Then,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Refuses,
+    Panics,
+    Waits,
+}
+
+impl Engine for Until {
+    fn execute(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            return LeanEngine.execute(input, pre, control);
+        }
+        match self.then {
+            Then::Refuses => {
+                Err(ExecError::Invalid { tx: 2, kind: "nonce_too_low", reason: "made up".to_owned() })
+            }
+            Then::Panics => panic!("made up"),
+            Then::Waits => loop {
+                if control.interrupted::<()>().is_some() {
+                    return Err(ExecError::Cancelled { tx: 0 });
+                }
+                std::thread::yield_now();
+            },
+        }
+    }
+}
+
+#[test]
+fn a_block_that_fails_is_named_and_ends_the_stream() {
+    let chain = chain("transfers?txs=90&blocks=30").unwrap();
+    let all = serial(&chain);
+    for left in [0, 1, 6, 17, 29] {
+        for (then, kind) in [(Then::Refuses, "nonce_too_low"), (Then::Panics, "panicked")] {
+            let run = streamed(&chain, &mut Until { left, then });
+            let failure = run.failed.as_ref().unwrap();
+            assert_eq!((run.blocks, failure.kind.as_str()), (left, kind));
+            assert_eq!(failure.block, all.prints[left].0, "block {left}");
+            assert_eq!(run.prints, all.prints[..left], "all before it are finished");
+            let told = difference(&run, &all).unwrap();
+            assert_eq!(told.item, Some(format!("block {}", failure.block)));
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_stream_in_the_midst_of_a_block() {
+    let chain = chain("transfers?txs=90&blocks=30").unwrap();
+    let interrupt = AtomicBool::new(false);
+    let mut engine = Until { left: 7, then: Then::Waits };
+    let run = stream(&chain, &mut engine, 1, true, &interrupt, |done| {
+        if done == 7 {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(run.failed.unwrap().interrupted);
+    assert_eq!(run.blocks, 7);
+}
+
+/// A folder with a chain of its own, removed at its end.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The chain of ethereum/execution-apis, which crosses all forks up to the second change of blob parameters
+/// after Osaka: its genesis file and its blocks.
+fn real() -> Option<(Vec<u8>, Vec<u8>)> {
+    let file = std::fs::File::open(data()?.join("ethereum/rpc/execution-apis-tests.tar.zst")).unwrap();
+    let mut decoder = zstd::Decoder::new(file).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let (mut genesis, mut blocks) = (Vec::new(), Vec::new());
+    for entry in tar::Archive::new(decoder).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        if path.ends_with("genesis.json") {
+            entry.read_to_end(&mut genesis).unwrap();
+        } else if path.ends_with("chain.rlp") {
+            entry.read_to_end(&mut blocks).unwrap();
+        }
+    }
+    Some((genesis, blocks))
+}
+
+fn folder(name: &str, genesis: &[u8], blocks: &[u8]) -> Folder {
+    let path = std::env::temp_dir().join(format!("braid-stream-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("genesis.json"), genesis).unwrap();
+    std::fs::write(path.join("chain.rlp"), blocks).unwrap();
+    Folder(path)
+}
+
+fn open(folder: &Folder) -> Chain {
+    chain(folder.0.to_str().unwrap()).unwrap()
+}
+
+#[test]
+fn a_real_chain_across_all_forks() {
+    let Some((genesis, blocks)) = real() else { return };
+    let folder = folder("real", &genesis, &blocks);
+    let run = agree(&open(&folder));
+    assert_eq!(run.failed, None);
+    assert!(run.blocks > 50 && run.txs > 200, "{} blocks, {} transactions", run.blocks, run.txs);
+}
+
+/// Bytes are changed at random: in a header, a transaction, a signature. Whatever stage finds it, streaming
+/// stops where one block after another does.
+#[test]
+fn damaged_chains_end_where_they_end_one_by_one() {
+    let Some((genesis, blocks)) = real() else { return };
+    let repeat = std::env::var("BRAID_SEED").ok().map(|seed| seed.parse().expect("BRAID_SEED is a number"));
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in repeat.map_or(0..40u64, |seed| seed..seed + 1) {
+        let mut random = Rng::new(seed);
+        let mut damaged = blocks.clone();
+        let at = random.below(damaged.len() as u64) as usize;
+        damaged[at] ^= 1 << random.below(8);
+        let folder = folder(&format!("damaged-{seed}"), &genesis, &damaged);
+        // Where it cannot even be cut into blocks.
+        let Ok(chain) = chain(folder.0.to_str().unwrap()) else { continue };
+        let expected = serial(&chain);
+        let mut engine = (profile("aptos").unwrap().build)(2).unwrap();
+        let run = streamed(&chain, engine.as_mut());
+        let what = format!("byte {at}; repeat with BRAID_SEED={seed}");
+        assert_eq!(difference(&run, &expected), None, "{what}");
+        assert_eq!(run.failed, expected.failed, "{what}");
+        assert_eq!((run.blocks, &run.prints), (expected.blocks, &expected.prints), "{what}");
+        kinds.extend(run.failed.map(|failure| failure.kind));
+    }
+    assert!(repeat.is_some() || kinds.len() >= 4, "{kinds:?}");
+}
+
+#[test]
+fn genesis_files_that_cannot_be_are_refused() {
+    let Some((genesis, blocks)) = real() else { return };
+    let text = String::from_utf8(genesis).unwrap();
+    for (n, (from, to, told)) in [
+        ("\"homesteadBlock\": 0", "\"homesteadBlock\": \"x\"", "homesteadBlock"),
+        ("\"homesteadBlock\": 0", "\"amsterdamTime\": 0", "amsterdamTime"),
+        (
+            "\"terminalTotalDifficulty\": 4732352",
+            "\"terminalTotalDifficulty\": -1",
+            "terminalTotalDifficulty",
+        ),
+        ("\"baseFeeUpdateFraction\": 3338477", "\"baseFeeUpdateFraction\": 0", "blobSchedule"),
+        ("\"gasLimit\": \"0x5f5e100\"", "\"gasLimit\": []", "gasLimit"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(text.contains(from), "{from}");
+        let folder = folder(&format!("genesis-{n}"), text.replacen(from, to, 1).as_bytes(), &blocks);
+        let error = chain(folder.0.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("genesis.json"), "{error}");
+    }
+    // Another genesis: the first block does not follow it.
+    let other = text.replacen("\"gasLimit\": \"0x5f5e100\"", "\"gasLimit\": \"0x5f5e101\"", 1);
+    let run = serial(&open(&folder("genesis-other", other.as_bytes(), &blocks)));
+    let failure = run.failed.unwrap();
+    assert_eq!((run.blocks, failure.block, failure.kind.as_str()), (0, 1, "unknown_parent"));
+}
+
+#[test]
+fn what_is_no_chain_is_said() {
+    for (text, told) in [
+        ("transfers?txs=10", "blocks="),
+        ("transfers", "blocks="),
+        ("transfers?txs=10&blocks=0", "`blocks` is 0"),
+        ("transfers?txs=10&blocks=11", "`blocks` is 11"),
+        ("transfers?txs=10&blocks=x", "`blocks=x`"),
+        ("transfers?txs=10&blocks=2&blocks=2", "given twice"),
+        ("nonsense?blocks=2", "unknown workload"),
+        ("/nonexistent", "genesis.json"),
+    ] {
+        let error = chain(text).unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}

@@ -1,0 +1,217 @@
+//! One block that is executed ahead, shared by the thread that does it and the executor that follows.
+//!
+//! Protocol:
+//! 1. The thread that executes ahead puts results in, in block order, each when it is final, and says at the
+//!    end that there will be no more, whatever the end is (finished, failed, cancelled, panicked).
+//! 2. One executor takes them out in order. Who finds none waits until there are [`BATCH`] or the last one:
+//!    a thread that is woken for each takes the processor from those that execute.
+//! 3. Who gives up sets `cancel`; the schedule looks at it between transactions and at every read.
+
+use crate::{
+    ahead::BlockAhead,
+    snapshot::{Snapshot, SnapshotReader, SnapshotState},
+};
+use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS};
+use alloy_evm::EvmEnv;
+use alloy_primitives::B256;
+use braid_core::{Block, Control, Effects, Scheduler, Sink, State, StoreError, TxIndex};
+use braid_evm::{BlockInput, EvmRules, EvmShared, EvmTx, StepAccount, StepOutput, StepVm, SystemTx};
+use parking_lot::{Condvar, Mutex};
+use revm::{
+    context::{
+        TxEnv,
+        result::{ExecutionResult, HaltReason},
+    },
+    primitives::{BLOCK_HASH_HISTORY, hardfork::SpecId},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Results that a waiting executor is woken for.
+const BATCH: usize = 16;
+
+/// A final transaction.
+pub(crate) struct Ready {
+    pub(crate) result: ExecutionResult,
+    pub(crate) accounts: Vec<StepAccount>,
+}
+
+/// See the module.
+pub(crate) struct Speculation {
+    /// Environment of the block.
+    pub(crate) env: EvmEnv,
+    /// Argument of EIP-2935's call.
+    pub(crate) parent_hash: B256,
+    /// Argument of EIP-4788's call.
+    pub(crate) parent_beacon_root: Option<B256>,
+    /// See [`BlockAhead::with_setup`].
+    pub(crate) setup_allowed: bool,
+    /// The block; there from the first result on.
+    input: OnceLock<BlockInput>,
+    cancel: AtomicBool,
+    progress: Mutex<Progress>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    ready: VecDeque<Ready>,
+    /// Transactions of the block.
+    all: usize,
+    /// Results put in so far.
+    put: usize,
+    ended: bool,
+    waits: bool,
+}
+
+impl Speculation {
+    /// Of `block`, which nobody executes yet.
+    pub(crate) fn of<S>(block: &BlockAhead<S>) -> Arc<Self> {
+        Arc::new(Speculation {
+            env: block.env.clone(),
+            parent_hash: block.parent_hash,
+            parent_beacon_root: block.parent_beacon_root,
+            setup_allowed: block.setup_allowed,
+            input: OnceLock::new(),
+            cancel: AtomicBool::new(false),
+            progress: Mutex::new(Progress { all: block.txs.len(), ..Progress::default() }),
+            more: Condvar::new(),
+        })
+    }
+
+    /// The transaction at `index`, once there was a result.
+    pub(crate) fn tx(&self, index: usize) -> Option<&TxEnv> {
+        self.input.get()?.txs.get(index)
+    }
+
+    /// Takes what is ready, waiting until something is. Nothing: there will be no more.
+    pub(crate) fn take(&self) -> VecDeque<Ready> {
+        let mut progress = self.progress.lock();
+        while progress.ready.is_empty() && !progress.ended {
+            progress.waits = true;
+            self.more.wait(&mut progress);
+        }
+        progress.waits = false;
+        std::mem::take(&mut progress.ready)
+    }
+
+    /// Gives up. Returns how many results there were so far.
+    pub(crate) fn cancel(&self) -> usize {
+        // Relaxed: the flag carries no data; a late look only delays the stop.
+        self.cancel.store(true, Ordering::Relaxed);
+        let mut progress = self.progress.lock();
+        progress.ready.clear();
+        progress.put
+    }
+
+    fn put(&self, ready: Ready) {
+        let mut progress = self.progress.lock();
+        progress.put += 1;
+        if self.cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        progress.ready.push_back(ready);
+        if progress.waits && (progress.ready.len() >= BATCH || progress.put == progress.all) {
+            progress.waits = false;
+            self.more.notify_one();
+        }
+    }
+
+    /// Says that there will be no more.
+    pub(crate) fn end(&self) {
+        self.progress.lock().ended = true;
+        self.more.notify_all();
+    }
+}
+
+/// Says that there will be no more, however the thread leaves.
+pub(crate) struct Ending(pub(crate) Arc<Speculation>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What a block's transactions are executed on.
+pub(crate) struct Given<S> {
+    pub(crate) txs: Vec<TxEnv>,
+    pub(crate) state: S,
+    pub(crate) block_hashes: Option<BTreeMap<u64, B256>>,
+}
+
+/// Executes the block ahead. However it ends, what was put in is right.
+pub(crate) fn execute<C: Scheduler, S: Snapshot>(
+    speculation: &Speculation,
+    given: Given<S>,
+    scheduler: &C,
+    shared: &EvmShared,
+) {
+    if speculation.cancel.load(Ordering::Relaxed) {
+        return;
+    }
+    let state = SnapshotState(given.state);
+    let Ok(block_hashes) = given.block_hashes.map_or_else(|| hashes(&state, &speculation.env), Ok) else {
+        return;
+    };
+    let cfg = speculation.env.cfg_env.clone();
+    // EIP-7610: see the reader of snapshots.
+    let rules = EvmRules { eip7610: false, listed_hashes_only: true, ..EvmRules::default() };
+    let mut input = BlockInput::new(cfg.chain_id, cfg.spec, speculation.env.block_env.clone(), given.txs);
+    (input.block_hashes, input.rules) = (block_hashes, rules);
+    let input = speculation.input.get_or_init(|| input);
+    let Some(vm) = StepVm::new(shared, input, cfg, rules) else { return };
+    let mut txs = before(speculation);
+    txs.extend((0..input.txs.len() as u32).map(EvmTx::User));
+    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let control = Control { cancel: Some(&speculation.cancel), deadline: None };
+    // Why it ended early does not matter: the executor meets the reason itself, serially.
+    let _ = scheduler.run(&block, &mut Feed(speculation), &(), &control);
+}
+
+/// The calls before the first transaction, in alloy-evm's order.
+fn before(speculation: &Speculation) -> Vec<EvmTx> {
+    let spec = speculation.env.cfg_env.spec;
+    let call =
+        |to, word: B256| EvmTx::System(Arc::new(SystemTx::Call { to, data: word.0.into(), optional: true }));
+    let mut txs = Vec::new();
+    if spec.is_enabled_in(SpecId::PRAGUE) {
+        txs.push(call(HISTORY_STORAGE_ADDRESS, speculation.parent_hash));
+    }
+    if let Some(root) = speculation.parent_beacon_root.filter(|_| spec.is_enabled_in(SpecId::CANCUN)) {
+        txs.push(call(BEACON_ROOTS_ADDRESS, root));
+    }
+    txs
+}
+
+/// All that BLOCKHASH can ask for.
+fn hashes<S: Snapshot>(state: &SnapshotState<S>, env: &EvmEnv) -> Result<BTreeMap<u64, B256>, StoreError> {
+    let reader: SnapshotReader<_> = state.reader()?;
+    let number = u64::try_from(env.block_env.number).unwrap_or(u64::MAX);
+    let first = number.saturating_sub(BLOCK_HASH_HISTORY);
+    // One that cannot be told fails the transaction that asks for it.
+    let listed = (first..number).filter_map(|number| Some((number, reader.block_hash(number).ok()?)));
+    Ok(listed.collect())
+}
+
+/// Puts final transactions in.
+struct Feed<'s>(&'s Speculation);
+
+impl Sink<StepVm<'_>> for Feed<'_> {
+    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<StepVm<'_>>) {
+        if let Some(StepOutput::User { mut result, accounts }) = effects.output.take() {
+            // alloy-evm's precompiles do not say why they fail, as revm's do.
+            if let ExecutionResult::Halt { reason, .. } = &mut result
+                && matches!(reason, HaltReason::PrecompileErrorWithContext(_))
+            {
+                *reason = HaltReason::PrecompileError;
+            }
+            self.0.put(Ready { result, accounts });
+        }
+    }
+}

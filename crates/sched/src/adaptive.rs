@@ -1,0 +1,112 @@
+//! Chooses a schedule for each block: serial where threads cannot pay, Block-STM elsewhere.
+//!
+//! Sharing a block costs some tens of microseconds before the first transaction and some hundreds of
+//! nanoseconds for each; on a block that is done in a few hundred microseconds, or that is one long
+//! transaction, that is more than there is to gain. What the machine guesses of its transactions
+//! ([`Vm::weigh`]) decides; without a guess the block is shared. Within a shared block it is the crowd
+//! (`crowd.rs`) that sends workers to rest where they do not pay.
+
+use crate::{BlockStm, Pool, Serial, Waits};
+use braid_core::{Block, BlockError, Control, Outcome, Probe, Scheduler, Sink, State, Vm};
+use std::{sync::Arc, time::Duration};
+
+/// Guessed time of a block, less its longest transaction, below which it is not shared.
+const LEAST_SHARED: Duration = Duration::from_micros(400);
+
+/// Serial or Block-STM, by what the block looks like.
+#[derive(Debug)]
+pub struct Adaptive {
+    threads: u16,
+    serial: Serial,
+    parallel: BlockStm,
+}
+
+impl Adaptive {
+    /// On the threads of `pool`.
+    pub fn new(pool: Arc<Pool>) -> Self {
+        Adaptive {
+            threads: pool.threads(),
+            serial: Serial::new(),
+            parallel: BlockStm::new(pool).waits(Waits::Resume),
+        }
+    }
+
+    /// Perturbs the schedule by `seed`. For tests: does nothing without debug assertions.
+    #[must_use]
+    pub fn chaos(mut self, seed: u64) -> Self {
+        self.parallel = self.parallel.chaos(seed);
+        self
+    }
+
+    /// Whether threads may pay for transactions of these guessed times.
+    fn pays(&self, weights: impl Iterator<Item = Option<Duration>>) -> bool {
+        if self.threads == 1 {
+            return false;
+        }
+        let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
+        for weight in weights {
+            let Some(weight) = weight else { return true };
+            total += weight;
+            longest = longest.max(weight);
+            if total - longest >= LEAST_SHARED {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Scheduler for Adaptive {
+    fn name(&self) -> &'static str {
+        "adaptive"
+    }
+
+    fn run<M, S, K, P>(
+        &self,
+        block: &Block<'_, M, S>,
+        sink: &mut K,
+        probe: &P,
+        control: &Control<'_>,
+    ) -> Result<Outcome<M>, BlockError<M::Error>>
+    where
+        M: Vm,
+        S: State<M::Key, M::Value>,
+        K: Sink<M>,
+        P: Probe<M::Key>,
+    {
+        if self.pays(block.txs.iter().map(|tx| block.vm.weigh(tx))) {
+            return self.parallel.run(block, sink, probe, control);
+        }
+        let mut outcome = self.serial.run(block, sink, probe, control)?;
+        // With one thread nothing else was asked for.
+        outcome.stats.fallbacks += u64::from(self.threads > 1);
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pays(threads: u16, micros: &[u64]) -> bool {
+        let adaptive = Adaptive::new(Arc::new(Pool::new(threads)));
+        adaptive.pays(micros.iter().map(|micros| Some(Duration::from_micros(*micros))))
+    }
+
+    #[test]
+    fn shares_what_is_long_and_has_parts() {
+        assert!(pays(2, &[1; 401]));
+        assert!(!pays(2, &[1; 400]));
+        assert!(!pays(2, &[100_000]));
+        assert!(!pays(2, &[100_000, 399]));
+        assert!(pays(2, &[100_000, 400]));
+        assert!(!pays(1, &[100_000; 9]));
+    }
+
+    #[test]
+    fn shares_what_nobody_can_guess() {
+        let adaptive = Adaptive::new(Arc::new(Pool::new(2)));
+        assert!(adaptive.pays([None].into_iter()));
+        assert!(!adaptive.pays([].into_iter()));
+    }
+}

@@ -1,0 +1,140 @@
+//! One block after another, each held against its parent before it is executed, and against its header after.
+
+use alloy_consensus::Header;
+use alloy_primitives::{B256, U256};
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_rules::{
+    Block, ChainSpec, Fork, Parts, RuleError, block_input, body, header,
+    ommers::{self, Ancestor},
+    outcome,
+};
+use std::{collections::VecDeque, hint::black_box, sync::Arc};
+
+/// Hashes that BLOCKHASH can see.
+const BLOCK_HASHES: usize = 256;
+
+/// A block that is ready to be executed.
+#[derive(Clone, Debug)]
+pub struct ChainBlock {
+    /// What engines execute.
+    pub input: BlockInput,
+    /// The block as the chain has it, and its fork; `None` of a workload.
+    pub consensus: Option<(Fork, Arc<Block>)>,
+}
+
+impl ChainBlock {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        u64::try_from(self.input.env.number).unwrap_or(u64::MAX)
+    }
+
+    /// Checks the result of its execution against its header, as far as there is one: gas, receipts, bloom,
+    /// requests, and the root of the state after it. Without a header, receipts and bloom are computed all the
+    /// same. Returns the root of the receipts, as they are from Byzantium on.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(&self, done: &ExecutedBlock, state_root: impl FnOnce() -> B256) -> Result<B256, RuleError> {
+        if let Some((fork, block)) = &self.consensus {
+            outcome::check(*fork, &block.header, block.types(), done, state_root())?;
+            if *fork >= Fork::Byzantium {
+                return Ok(block.header.receipts_root);
+            }
+        }
+        let types = self.input.txs.iter().map(|tx| tx.tx_type);
+        let receipts = outcome::receipts(outcome::landed(types, done));
+        black_box(outcome::logs_bloom(&receipts));
+        Ok(outcome::receipts_root(&receipts))
+    }
+}
+
+/// A block that breaks a rule before it is executed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct ChainError {
+    /// Its number, as far as it is known: that after its parent's.
+    pub number: u64,
+    /// The rule.
+    pub error: Box<RuleError>,
+}
+
+#[derive(Clone, Debug)]
+struct Link {
+    hash: B256,
+    header: Header,
+    ommers: Vec<B256>,
+    total_difficulty: U256,
+}
+
+/// The last blocks of a chain, as far as the next one needs them.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    chain: Arc<ChainSpec>,
+    /// The latest first; never empty.
+    near: VecDeque<Link>,
+}
+
+impl Follower {
+    /// Of a chain that ends in its genesis block.
+    pub fn new(chain: ChainSpec, genesis: Header) -> Self {
+        let link = Link {
+            hash: genesis.hash_slow(),
+            ommers: Vec::new(),
+            total_difficulty: genesis.difficulty,
+            header: genesis,
+        };
+        Follower { chain: Arc::new(chain), near: VecDeque::from([link]) }
+    }
+
+    /// Decodes the next block, checks all that needs no execution, and recovers its senders.
+    ///
+    /// # Errors
+    /// The first rule that it breaks. The chain ends where it ended before.
+    pub fn next(&mut self, rlp: &[u8]) -> Result<ChainBlock, ChainError> {
+        let Some(parent) = self.near.front() else { unreachable!("the genesis block is always there") };
+        let number = parent.header.number.saturating_add(1);
+        let of_block = |error: RuleError| ChainError { number, error: Box::new(error) };
+        let block = Block::decode(rlp).map_err(of_block)?;
+        let parent_hash = block.header.parent_hash;
+        if parent_hash != parent.hash {
+            return Err(of_block(RuleError::UnknownParent { hash: parent_hash }));
+        }
+        let before = parent.total_difficulty;
+        header::check(&self.chain, &block.header, &parent.header, before).map_err(of_block)?;
+        let fork = self.chain.fork_at(number, block.header.timestamp, before);
+        ommers::check(&self.chain, &block.ommers, &self.ancestors()).map_err(of_block)?;
+        if let Some(broken) = body::violations(&self.chain, fork, &block).into_iter().next() {
+            return Err(of_block(broken));
+        }
+        let senders = body::senders(fork, &block.txs).map_err(of_block)?;
+        let parts = Parts {
+            header: &block.header,
+            txs: &block.txs,
+            senders: &senders,
+            ommers: &block.ommers,
+            withdrawals: block.withdrawals.as_deref().unwrap_or_default(),
+        };
+        let hashes = self.near.iter().map(|link| (link.header.number, link.hash)).collect();
+        let input = block_input(&self.chain, fork, parts, hashes).map_err(of_block)?;
+        let link = Link {
+            hash: block.hash,
+            ommers: block.ommers.iter().map(Header::hash_slow).collect(),
+            total_difficulty: before.saturating_add(block.header.difficulty),
+            header: block.header.clone(),
+        };
+        self.near.push_front(link);
+        self.near.truncate(BLOCK_HASHES);
+        Ok(ChainBlock { input, consensus: Some((fork, Arc::new(block))) })
+    }
+
+    fn ancestors(&self) -> Vec<Ancestor<'_>> {
+        let near = self.near.iter().take(ommers::MAX_DEPTH + 1);
+        near.map(|link| Ancestor {
+            hash: link.hash,
+            header: &link.header,
+            ommers: &link.ommers,
+            total_difficulty: link.total_difficulty,
+        })
+        .collect()
+    }
+}

@@ -6,12 +6,7 @@ mod common;
 
 use braid_evm::ExecutedBlock;
 use braid_profiles::{Engine, ExecError};
-<<<<<<< HEAD
 use common::{THREADS, engine, random::block, seed_to_repeat};
-=======
-use common::random::block;
-use common::{THREADS, engine, seed_to_repeat};
->>>>>>> embed
 
 /// A profile with a number of threads, and its engine.
 type Seat = (&'static str, usize, Box<dyn Engine>);

@@ -6,10 +6,7 @@
     reason = "shared by test files, each of which uses its part"
 )]
 
-<<<<<<< HEAD
 pub mod damage;
-=======
->>>>>>> embed
 pub mod random;
 
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, b256, keccak256};

@@ -102,10 +102,7 @@ fn code(random: &mut Random) -> Vec<u8> {
     asm.stop()
 }
 
-<<<<<<< HEAD
-=======
 /// The block of this seed; one in a while has an invalid transaction.
->>>>>>> embed
 pub fn block(seed: u64) -> World {
     let mut random = Random(Rng::new(seed));
     let spec = random.pick(&SPECS);

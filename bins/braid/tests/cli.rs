@@ -136,7 +136,9 @@ fn an_empty_folder_selects_nothing() {
     assert_eq!(code(&folder.braid(&["compare", "--on", "nothing"])), 4);
 }
 
-const RUN_KEYS: [&str; 13] = [
+const RUN_KEYS: [&str; 15] = [
+    "access_list_bytes",
+    "access_list_hash",
     "block",
     "checks",
     "elapsed_ns",

@@ -151,7 +151,18 @@ fn slots_of_a_new_contract_are_listed_and_one_that_dies_at_once_leaves_reads() {
     assert!(gone.nonce_changes.is_empty() && gone.code_changes.is_empty());
 }
 
-/// An empty account in the state, which only a test has: touched, it is gone, and no list says so.
+#[test]
+fn an_empty_account_that_is_touched_goes_unlisted() {
+    let mut world = world(SpecId::OSAKA);
+    world.set(account(50), AccountState::default());
+    world.call(account(0), 0, account(50), 0);
+    world.call(account(1), 0, account(50), 0);
+    let list = list(&world);
+    assert_eq!(entry(&list, account(50)), &AccountChanges::new(account(50)));
+    assert_eq!(world.agreed().diff[&account(50)].account, None);
+}
+
+/// An empty account with storage, which only a test has: touched, both are gone, and no list says so.
 #[test]
 fn what_no_list_can_tell_is_run_serially() {
     let mut world = world(SpecId::OSAKA);

@@ -164,7 +164,7 @@ fn damaged_lists_of_real_blocks_are_rejected() {
     for (source, seed) in modern.zip(seed_to_repeat().unwrap_or(1)..) {
         let case = source.load().unwrap_or_else(|error| panic!("{error}"));
         let Some(pre) = case.pre.as_ref() else { continue };
-        if !case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
+        if !case.input.spec.is_enabled_in(SpecId::BYZANTIUM) {
             continue;
         }
         let world = World { pre: (**pre).clone(), input: case.input.clone() };

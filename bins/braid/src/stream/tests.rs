@@ -238,11 +238,11 @@ fn genesis_files_that_cannot_be_are_refused() {
 #[test]
 fn what_is_no_chain_is_said() {
     for (text, told) in [
-        ("transfers?txs=10", "blocks="),
-        ("transfers", "blocks="),
-        ("transfers?txs=10&blocks=0", "`blocks` is 0"),
-        ("transfers?txs=10&blocks=11", "`blocks` is 11"),
-        ("transfers?txs=10&blocks=x", "`blocks=x`"),
+        ("transfers?txs=10", "`blocks` must be given"),
+        ("transfers", "`blocks` must be given"),
+        ("transfers?txs=10&blocks=0", "`blocks` is `0`, must be between 1 and 10"),
+        ("transfers?txs=10&blocks=11", "`blocks` is `11`"),
+        ("transfers?txs=10&blocks=x", "`blocks` is `x`"),
         ("transfers?txs=10&blocks=2&blocks=2", "given twice"),
         ("nonsense?blocks=2", "unknown workload"),
         ("/nonexistent", "genesis.json"),

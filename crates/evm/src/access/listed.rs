@@ -167,6 +167,8 @@ pub(crate) struct Prescription<'a> {
     first: TxIndex,
     /// Whether anything follows the last one.
     has_after: bool,
+    /// Whether some transaction may observe that an empty account exists (the refund of EIP-7702).
+    delegates: bool,
 }
 
 impl<'a> Prescription<'a> {
@@ -180,7 +182,8 @@ impl<'a> Prescription<'a> {
         first: TxIndex,
         has_after: bool,
     ) -> Result<Self, AccessListError> {
-        let this = Prescription { list, input, first, has_after };
+        let delegates = input.txs.iter().any(|tx| !tx.authorization_list.is_empty());
+        let this = Prescription { list, input, first, has_after, delegates };
         if first == 0
             && list.counts.first().is_some_and(|count| *count > 0)
             && let Some(extra) = list.first_at(0, |_| false)
@@ -239,6 +242,10 @@ impl<'a> Prescription<'a> {
         let exists = if found > 0 { list.exists(after) } else { before.exists };
         let has_storage = before.has_storage && !dies;
         let renewed = after.generation != before.generation;
+        // An empty account that a state has in spite of EIP-161 goes when it is touched; nothing but a
+        // delegation could tell.
+        let vanishes = before.exists && before.is_empty() && !self.delegates && !list.exists(after);
+        let exists = if found == 0 && vanishes { false } else { exists };
         if after.exists != exists || after.has_storage != has_storage || (dies && !renewed) {
             return Err(AccessListError::Inexpressible { address, index: index.into() });
         }
@@ -331,7 +338,9 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
         let nonce = below(row(&list.nonces, &account.nonces), index);
         let code = below(row(&list.codes, &account.codes), index);
         let base = base()?;
-        if balance.is_none() && nonce.is_none() && code.is_none() {
+        // At the end it is asked for what was written, and so touched.
+        let at_end = index > list.counts.len() as u32 - 2 + u32::from(self.has_after);
+        if balance.is_none() && nonce.is_none() && code.is_none() && !at_end {
             return Ok(base);
         }
         let mut now = record(base.as_ref());

@@ -12,8 +12,11 @@
 //!    No other change leaves an account without code and without a nonce: a delegation that ends
 //!    (EIP-7702) bumps the nonce.
 //! 2. An account that changed exists if it is not empty (EIP-161).
-//! 3. What does neither (empty accounts that are in the state, or storage without code, as only test
-//!    vectors have them; forks before EIP-161) cannot be derived: [`AccessListError::Inexpressible`].
+//! 3. An empty account that is in the state nevertheless goes when it is touched. Its existence can be observed
+//!    by a delegation alone (EIP-7702), so in a block without any it need not be told.
+//! 4. What does none of this (empty accounts with storage or beside delegations, storage without code, as
+//!    only test vectors have them; forks before EIP-161) cannot be derived:
+//!    [`AccessListError::Inexpressible`].
 
 mod compare;
 mod decode;

@@ -466,6 +466,9 @@ fn summarize(rows: &[CompareRow]) -> Vec<Summary> {
         let all: Vec<f64> = mine().map(|row| row.speedup).collect();
         let big: Vec<f64> =
             mine().filter(|row| row.gas_used >= BIG_BLOCK_GAS).map(|row| row.speedup).collect();
+        let big_with_limit = mine().filter(|row| row.gas_used >= BIG_BLOCK_GAS);
+        let shares: Vec<f64> =
+            big_with_limit.filter_map(|row| row.limit.map(|limit| row.speedup / limit)).collect();
         lines.push(Summary {
             profile: profile.to_owned(),
             threads,
@@ -473,6 +476,7 @@ fn summarize(rows: &[CompareRow]) -> Vec<Summary> {
             blocks: all.len(),
             big: geometric_mean(&big),
             big_blocks: big.len(),
+            share: median(&shares),
         });
     }
     lines

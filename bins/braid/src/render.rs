@@ -166,6 +166,8 @@ pub(crate) struct Summary {
     pub(crate) big: Option<f64>,
     /// Number of big blocks.
     pub(crate) big_blocks: usize,
+    /// Median over big blocks of the share of the block's limit that was reached.
+    pub(crate) share: Option<f64>,
 }
 
 /// The tables of `compare`.
@@ -183,8 +185,8 @@ pub(crate) fn compare(reference: &str, rows: &[CompareRow], summary: &[Summary],
     }
     let speedup = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}x"));
     let mean = format!("vs {reference}");
-    let mut table =
-        Table::new(&["<profile", "threads", &mean, "blocks", ">= 4 Mgas", "blocks >= 4 Mgas"], color);
+    let heads = ["<profile", "threads", &mean, "blocks", ">= 4 Mgas", "blocks >= 4 Mgas", "of limit"];
+    let mut table = Table::new(&heads, color);
     for line in summary {
         table.row(vec![
             line.profile.clone(),
@@ -193,9 +195,10 @@ pub(crate) fn compare(reference: &str, rows: &[CompareRow], summary: &[Summary],
             line.blocks.to_string(),
             speedup(line.big),
             line.big_blocks.to_string(),
+            line.share.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
         ]);
     }
-    text.push_str("geometric means\n");
+    text.push_str("geometric means; the median share of the limit of blocks >= 4 Mgas\n");
     text.push_str(&table.render());
     text
 }

@@ -84,7 +84,7 @@ impl Scheduler for Adaptive {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(feature = "shuttle", feature = "loom"))))]
 mod tests {
     use super::*;
 

@@ -1,8 +1,10 @@
 //! The locations of a block: each key once, with its committed value, its versions and its readers.
 //!
-//! 1. A key is interned on first touch into one of the shards, and from then on named by a [`Loc`]: one
-//!    lock and one index away, without hashing. The shard's lock guards its table and its cells, so a
-//!    look-up by key costs one lock too.
+//! 1. A key is interned on first touch (`index.rs`), and from then on named by a [`Loc`]: one lock away,
+//!    without hashing. A look-up by key costs one lock too: that of the cell, in which the key is compared.
+//!    A fresh cell is locked, given its key, and only then entered into the index: who finds it there waits
+//!    for the lock, and finds the key. Cells never move; each thread hands them out of a stripe of its own,
+//!    so that what it interns lies together.
 //! 2. `committed` is the value after the committed prefix. It is loaded from the state, outside the
 //!    lock, by the first who needs it; a load that comes second is dropped (the state is immutable).
 //! 3. `versions` holds the full writes in flight (puts and deletes), ascending, at most one per
@@ -14,22 +16,29 @@
 //! 4. `readers` names who resolved the location for which of its reads. Who registers does so in the
 //!    critical section in which it reads; who writes collects in the one in which it writes. So of a
 //!    reader and a writer either the reader sees the write or the writer sees the reader.
-//! 5. Lock order: a slot, then a shard, then the ordered index. Nobody takes a slot under a shard.
+//! 5. Lock order: a slot, then a cell, then the ordered index. Nobody takes a slot under a cell, and nobody a
+//!    cell under another but one that is not in the index yet.
 //! 6. Cells are reset when their index is used again in a later block, not before: one pass less.
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::{
+    index::{Found, Index},
+    sync::{
+        MODEL, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 use braid_core::{Key, Reader, StoreError, TxIndex, Value, Write};
 use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::{
     collections::BTreeMap,
     hash::BuildHasher,
     ops::{Deref, DerefMut, Range},
+    sync::OnceLock,
 };
 
-/// Names an interned key: shard in the low bits, index within the shard above.
+/// Names an interned key: stripe in the low bits, index within the stripe above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Loc(u32);
 
@@ -74,7 +83,8 @@ pub(crate) enum Resolved<V> {
 /// One location.
 #[derive(Debug)]
 pub(crate) struct Cell<K, V: Value> {
-    key: K,
+    /// `None` only before its first block.
+    key: Option<K>,
     committed: Committed<V>,
     /// The last transaction that committed a change, plus one; zero if none has.
     stamp: u32,
@@ -89,9 +99,9 @@ pub(crate) struct Cell<K, V: Value> {
 impl<K: Key, V: Value> Cell<K, V> {
     const MOST_CONTENTION: i8 = 6;
 
-    fn new(key: K) -> Self {
+    fn new() -> Self {
         Cell {
-            key,
+            key: None,
             committed: Committed::Unread,
             stamp: 0,
             watched: false,
@@ -102,7 +112,7 @@ impl<K: Key, V: Value> Cell<K, V> {
     }
 
     fn reset(&mut self, key: K) {
-        self.key = key;
+        self.key = Some(key);
         self.committed = Committed::Unread;
         self.stamp = 0;
         self.watched = false;
@@ -112,7 +122,7 @@ impl<K: Key, V: Value> Cell<K, V> {
     }
 
     pub(crate) fn key(&self) -> &K {
-        &self.key
+        self.key.as_ref().expect("a cell has a key before it has a name")
     }
 
     pub(crate) fn stamp(&self) -> u32 {
@@ -289,30 +299,53 @@ impl<K: Key, V: Value> Cell<K, V> {
     }
 }
 
+/// Chunks of a stripe.
+const CHUNKS: usize = 22;
+/// Cells of the first chunk; each of the others has twice as many as the one before.
+const FIRST: u32 = if MODEL { 4 } else { 256 };
+
+/// A cell with its lock, on lines of its own.
+type Locked<K, V> = CachePadded<Mutex<Cell<K, V>>>;
+
+type Chunk<K, V> = Box<[Locked<K, V>]>;
+
+/// Cells that one thread hands out, in chunks that never move.
 #[derive(Debug)]
-struct Shard<K, V: Value> {
-    table: HashTable<u32>,
-    cells: Vec<Cell<K, V>>,
-    /// Cells in use; those above are left from earlier blocks (rule 6).
-    live: usize,
+struct Stripe<K, V: Value> {
+    next: AtomicU32,
+    chunks: [OnceLock<Chunk<K, V>>; CHUNKS],
 }
 
-/// On lines of its own: the locks of two shards do not disturb each other.
-type Padded<K, V> = CachePadded<Mutex<Shard<K, V>>>;
+impl<K: Key, V: Value> Stripe<K, V> {
+    fn new() -> Self {
+        Stripe { next: AtomicU32::new(0), chunks: [const { OnceLock::new() }; CHUNKS] }
+    }
+
+    /// Chunk and place of the cell `index`.
+    fn place(index: u32) -> (usize, usize) {
+        let chunk = (index / FIRST + 1).ilog2();
+        (chunk as usize, (index - FIRST * ((1 << chunk) - 1)) as usize)
+    }
+
+    fn cell(&self, index: u32) -> &Mutex<Cell<K, V>> {
+        let (chunk, at) = Self::place(index);
+        let fill = || (0..FIRST << chunk).map(|_| CachePadded::new(Mutex::new(Cell::new()))).collect();
+        &self.chunks[chunk].get_or_init(fill)[at]
+    }
+}
 
 /// All locations of a block.
-#[derive(Debug)]
 pub(crate) struct Cells<K, V: Value> {
-    shards: Box<[Padded<K, V>]>,
+    stripes: Box<[CachePadded<Stripe<K, V>>]>,
     bits: u32,
+    index: Index,
     hasher: RandomState,
     ordered: Option<Mutex<BTreeMap<K, Loc>>>,
 }
 
 /// A locked cell.
 pub(crate) struct Open<'a, K, V: Value> {
-    shard: MutexGuard<'a, Shard<K, V>>,
-    index: usize,
+    cell: MutexGuard<'a, Cell<K, V>>,
     /// Its name.
     pub(crate) loc: Loc,
 }
@@ -320,30 +353,27 @@ pub(crate) struct Open<'a, K, V: Value> {
 impl<K, V: Value> Deref for Open<'_, K, V> {
     type Target = Cell<K, V>;
     fn deref(&self) -> &Cell<K, V> {
-        &self.shard.cells[self.index]
+        &self.cell
     }
 }
 
 impl<K, V: Value> DerefMut for Open<'_, K, V> {
     fn deref_mut(&mut self) -> &mut Cell<K, V> {
-        &mut self.shard.cells[self.index]
+        &mut self.cell
     }
 }
 
 impl<K: Key, V: Value> Cells<K, V> {
-    const SHARDS_PER_THREAD: usize = 64;
-    const MIN_SHARDS: usize = 16;
-    /// Cells kept for later blocks, per shard.
-    const MAX_KEPT: usize = 1 << 16;
+    /// Chunks kept for later blocks, per stripe: 65,280 cells.
+    const CHUNKS_KEPT: usize = 8;
 
     /// No locations, for `threads` threads; `ranges` keeps them in order as well.
     pub(crate) fn new(threads: u16, ranges: bool) -> Self {
-        let count =
-            (usize::from(threads) * Self::SHARDS_PER_THREAD).next_power_of_two().max(Self::MIN_SHARDS);
-        let shard = || Mutex::new(Shard { table: HashTable::new(), cells: Vec::new(), live: 0 });
+        let count = usize::from(threads).next_power_of_two();
         Cells {
-            shards: (0..count).map(|_| CachePadded::new(shard())).collect(),
+            stripes: (0..count).map(|_| CachePadded::new(Stripe::new())).collect(),
             bits: count.trailing_zeros(),
+            index: Index::new(),
             hasher: RandomState::default(),
             ordered: ranges.then(|| Mutex::new(BTreeMap::new())),
         }
@@ -356,12 +386,12 @@ impl<K: Key, V: Value> Cells<K, V> {
 
     /// Forgets all locations, keeping memory for as many as a large block needs.
     pub(crate) fn clear(&mut self) {
-        for shard in &mut self.shards {
-            let shard = shard.get_mut();
-            shard.table.clear();
-            shard.live = 0;
-            if shard.cells.len() > Self::MAX_KEPT {
-                *shard = Shard { table: HashTable::new(), cells: Vec::new(), live: 0 };
+        self.index.clear();
+        for stripe in &mut self.stripes {
+            // Relaxed: nobody else is there.
+            stripe.next.store(0, Ordering::Relaxed);
+            for chunk in &mut stripe.chunks[Self::CHUNKS_KEPT..] {
+                chunk.take();
             }
         }
         if let Some(ordered) = &mut self.ordered {
@@ -369,43 +399,50 @@ impl<K: Key, V: Value> Cells<K, V> {
         }
     }
 
-    /// The cell of `key`, interned if need be.
+    /// The cell of `key`, interned if need be (rule 1).
     pub(crate) fn open(&self, key: &K) -> Open<'_, K, V> {
         let hash = self.hasher.hash_one(key);
-        // The table uses the low bits for buckets and the top seven for tags; take others.
-        let at = (hash >> 32) as usize & (self.shards.len() - 1);
-        let mut guard = self.shards[at].lock();
-        let shard = &mut *guard;
-        let found = shard.table.find(hash, |index| shard.cells[*index as usize].key == *key);
-        if let Some(index) = found {
-            let index = *index;
-            return Open { shard: guard, index: index as usize, loc: self.name(index, at) };
+        let mut probe = self.index.probe(hash);
+        let mut fresh: Option<Open<'_, K, V>> = None;
+        loop {
+            match probe.next() {
+                Found::Cell(cell) => {
+                    let open = self.at(Loc(cell));
+                    if open.key() == key {
+                        return open;
+                    }
+                }
+                Found::Free => {
+                    let open = fresh.take().unwrap_or_else(|| self.fresh(key));
+                    if !probe.claim(open.loc.0) {
+                        // Somebody was faster; maybe with this very key.
+                        fresh = Some(open);
+                        continue;
+                    }
+                    if let Some(ordered) = &self.ordered {
+                        ordered.lock().insert(*key, open.loc);
+                    }
+                    return open;
+                }
+            }
         }
-        let index = shard.live;
-        let name = u32::try_from(index).expect("fewer than 2^32 locations fit into memory");
-        shard.live += 1;
-        match shard.cells.get_mut(index) {
-            Some(cell) => cell.reset(*key),
-            None => shard.cells.push(Cell::new(*key)),
-        }
-        let cells = &shard.cells;
-        shard.table.insert_unique(hash, name, |index| self.hasher.hash_one(cells[*index as usize].key));
-        let loc = self.name(name, at);
-        if let Some(ordered) = &self.ordered {
-            ordered.lock().insert(*key, loc);
-        }
-        Open { shard: guard, index, loc }
     }
 
-    fn name(&self, index: u32, shard: usize) -> Loc {
-        debug_assert!(index <= u32::MAX >> self.bits, "fewer locations fit into memory");
-        Loc(index << self.bits | shard as u32)
+    /// A cell that nobody else knows yet, locked. One that is not needed after all is lost for this block.
+    fn fresh(&self, key: &K) -> Open<'_, K, V> {
+        let stripe = thread_number() as usize & (self.stripes.len() - 1);
+        // Relaxed: only a number; the cell has its lock.
+        let index = self.stripes[stripe].next.fetch_add(1, Ordering::Relaxed);
+        assert!(index <= u32::MAX >> self.bits >> 1, "fewer locations fit into memory");
+        let mut open = self.at(Loc(index << self.bits | stripe as u32));
+        open.reset(*key);
+        open
     }
 
     /// The cell named `loc`.
     pub(crate) fn at(&self, loc: Loc) -> Open<'_, K, V> {
-        let shard = self.shards[loc.0 as usize & (self.shards.len() - 1)].lock();
-        Open { shard, index: (loc.0 >> self.bits) as usize, loc }
+        let stripe = &self.stripes[loc.0 as usize & (self.stripes.len() - 1)];
+        Open { cell: stripe.cell(loc.0 >> self.bits).lock(), loc }
     }
 
     /// Asks the state for `key` without holding a lock, and opens the cell again.
@@ -433,11 +470,19 @@ impl<K: Key, V: Value> Cells<K, V> {
 
     /// Takes the committed value out of a cell, after the block.
     pub(crate) fn take(&mut self, loc: Loc) -> Option<V> {
-        let shard = self.shards[loc.0 as usize & (self.shards.len() - 1)].get_mut();
-        let cell = &mut shard.cells[(loc.0 >> self.bits) as usize];
-        match std::mem::replace(&mut cell.committed, Committed::Unread) {
+        match std::mem::replace(&mut self.at(loc).committed, Committed::Unread) {
             Committed::Known(value) => value,
             Committed::Unread => None,
         }
     }
+}
+
+/// A number of the calling thread: neighbours of one pool have neighbouring ones.
+fn thread_number() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    thread_local! {
+        // Relaxed: only a number.
+        static MINE: u32 = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    MINE.with(|mine| *mine)
 }

@@ -18,6 +18,7 @@ mod cells;
 mod chaos;
 mod commit;
 mod crowd;
+mod index;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]

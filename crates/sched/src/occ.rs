@@ -204,7 +204,7 @@ where
     fn speculate(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex) -> bool {
         let mut attempt = me.take(&self.arena.buffers);
         self.event(me.hand.id, Event::Start { tx, incarnation: 0 });
-        // Acquire: whatever was folded before the cursor moved here is seen (the shards' locks see to
+        // Acquire: whatever was folded before the cursor moved here is seen (the cells' locks see to
         // that as well).
         let is_final = self.cursor.load(Ordering::Acquire) == tx;
         if is_final {

@@ -65,7 +65,7 @@
 //!    by the holder of the baton: the block makes progress. It ends when the cursor reaches the end, or
 //!    with `stop`.
 //!
-//! Locks are taken in the order ledger, slot (of the lower transaction first), shard, and the heap, the
+//! Locks are taken in the order ledger, slot (of the lower transaction first), cell, and the heap, the
 //! ranges and the ordered index last.
 
 mod commit;

@@ -153,7 +153,11 @@ mod tests {
         for epoch in 0..3 {
             for hash in [|_| 0, |number: u32| u64::from(number) << 48, |number: u32| u64::from(number)] {
                 for number in 0..24 {
-                    assert_eq!(intern(&index, hash(number), number, |cell| cell == number), number, "{epoch}");
+                    assert_eq!(
+                        intern(&index, hash(number), number, |cell| cell == number),
+                        number,
+                        "{epoch}"
+                    );
                 }
                 for number in 0..24 {
                     assert_eq!(intern(&index, hash(number), 1000, |cell| cell == number), number, "{epoch}");

@@ -39,8 +39,9 @@ use std::{
 /// Executions of all workers between two looks of each, and of one worker at least.
 const WINDOW: u32 = 64;
 const WINDOW_EACH: u32 = 8;
-/// Of one hundred executions, how many may be thrown away or made to wait before half of the workers rest,
-/// and before all but one do.
+/// Of one hundred executions, how many may be thrown away, or thrown away or made to wait, before half of the
+/// workers rest, and before all but one do.
+const THROWN_PERCENT: u64 = 30;
 const WASTE_PERCENT: u64 = 40;
 const MUCH_WASTE_PERCENT: u64 = 80;
 /// Processor time of a transaction that may be too small to share.
@@ -229,7 +230,9 @@ impl Crowd {
         let each = (now - pace.since) / pace.settled;
         let grain = cpu.saturating_sub(pace.cpu) / pace.settled;
         let executions = stats.executions - pace.before.executions;
-        let wasted = stats.retries - pace.before.retries + stats.waits - pace.before.waits;
+        let thrown = stats.retries - pace.before.retries;
+        let wasted = thrown + stats.waits - pace.before.waits;
+        let too_much = wasted * 100 > executions * WASTE_PERCENT || thrown * 100 > executions * THROWN_PERCENT;
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
@@ -237,7 +240,7 @@ impl Crowd {
         let chunk = (DRAW.as_nanos() / grain.as_nanos().max(1)).clamp(1, u128::from(CHUNK)) as u32;
         *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience, chunk };
         let mut plan = self.plan.lock();
-        if wasted * 100 <= executions * WASTE_PERCENT {
+        if !too_much {
             self.look_further();
         } else if width > 1 && steady {
             // Relaxed: as in `look_further`.

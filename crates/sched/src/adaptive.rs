@@ -2,7 +2,7 @@
 //!
 //! Sharing a block costs some tens of microseconds before the first transaction and some hundreds of
 //! nanoseconds for each; on a block that is done in a few hundred microseconds, or that is one long
-//! transaction, that is more than there is to gain. What the machine guesses of its transactions
+//! transaction, or of very small ones with few threads, that is more than there is to gain. What the machine guesses of its transactions
 //! ([`Vm::weigh`]) decides; without a guess the block is shared. Within a shared block it is the crowd
 //! (`crowd.rs`) that sends workers to rest where they do not pay.
 
@@ -12,6 +12,11 @@ use std::{sync::Arc, time::Duration};
 
 /// Guessed time of a block, less its longest transaction, below which it is not shared.
 const LEAST_SHARED: Duration = Duration::from_micros(400);
+
+/// What a transaction takes more if the block is shared: locks, records of reads, lines of the other cores.
+const SHARING: Duration = Duration::from_nanos(700);
+/// Of one hundred, what a shared block must take of the time of a serial one.
+const MOST_PERCENT: u32 = 95;
 
 /// Serial or Block-STM, by what the block looks like.
 #[derive(Debug)]
@@ -43,16 +48,15 @@ impl Adaptive {
         if self.threads == 1 {
             return false;
         }
-        let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
+        let (mut total, mut longest, mut count) = (Duration::ZERO, Duration::ZERO, 0);
         for weight in weights {
             let Some(weight) = weight else { return true };
             total += weight;
             longest = longest.max(weight);
-            if total - longest >= LEAST_SHARED {
-                return true;
-            }
+            count += 1;
         }
-        false
+        let shared = (total + SHARING * count) / u32::from(self.threads);
+        total - longest >= LEAST_SHARED && shared * 100 < total * MOST_PERCENT
     }
 }
 
@@ -95,12 +99,20 @@ mod tests {
 
     #[test]
     fn shares_what_is_long_and_has_parts() {
-        assert!(pays(2, &[1; 401]));
-        assert!(!pays(2, &[1; 400]));
+        assert!(pays(2, &[2; 201]));
+        assert!(!pays(2, &[2; 200]));
         assert!(!pays(2, &[100_000]));
         assert!(!pays(2, &[100_000, 399]));
         assert!(pays(2, &[100_000, 400]));
         assert!(!pays(1, &[100_000; 9]));
+    }
+
+    #[test]
+    fn shares_small_transactions_among_many() {
+        let plain = [Some(Duration::from_nanos(700)); 50_000];
+        let of = |threads| Adaptive::new(Arc::new(Pool::new(threads)));
+        assert!(!of(2).pays(plain.into_iter()));
+        assert!(of(4).pays(plain.into_iter()));
     }
 
     #[test]

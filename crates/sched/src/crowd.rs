@@ -15,8 +15,8 @@
 //!    times as long next time; so a block of one chain wastes little more than a serial run of it.
 //! 5. *Run-ahead.* No fresh transaction is drawn far beyond the first that is not committed, nor while
 //!    executions with many reads wait for their commits. Whoever is at the cursor is never held back. How
-//!    far is far grows while little is wasted, and for who has been held back for a while (something long
-//!    runs at the cursor); it is short again after waste, because all that is ahead is wasted then.
+//!    far is far grows while little is wasted, and for who is held back while nothing is committed (something
+//!    long runs at the cursor); it is short again after waste, because all that is ahead is wasted then.
 //!    Small transactions are drawn a few at a time: their neighbours stay in one core's cache.
 //! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
 //! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
@@ -67,7 +67,7 @@ const NAP: Duration = Duration::from_micros(100);
 const AHEAD_WASTED: u32 = 6;
 const AHEAD_FIRST: u32 = 24;
 const AHEAD_MOST: u32 = 96;
-/// As often looks who is held back before it may draw further ahead; then it may at each nap.
+/// After so many looks at a cursor that stands still, who is held back may draw further ahead.
 const HELD_BACK: u32 = 24;
 /// Executions with at least so many reads are counted while they wait for their commit.
 const HEAVY: usize = 48;
@@ -232,7 +232,8 @@ impl Crowd {
         let executions = stats.executions - pace.before.executions;
         let thrown = stats.retries - pace.before.retries;
         let wasted = thrown + stats.waits - pace.before.waits;
-        let too_much = wasted * 100 > executions * WASTE_PERCENT || thrown * 100 > executions * THROWN_PERCENT;
+        let too_much =
+            wasted * 100 > executions * WASTE_PERCENT || thrown * 100 > executions * THROWN_PERCENT;
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
@@ -291,10 +292,20 @@ impl Crowd {
         next <= cursor || (!heavy && next - cursor < ahead)
     }
 
-    /// Rule 5: waits, after `may_draw` has said no.
-    pub(crate) fn held_back(&self, worker: u16, backoff: &mut Backoff, stopped: impl Fn() -> bool) {
+    /// Rule 5: waits, after `may_draw` has said no. `seen` is where the cursor was when this was last looked at.
+    pub(crate) fn held_back(
+        &self,
+        worker: u16,
+        backoff: &mut Backoff,
+        seen: &mut TxIndex,
+        cursor: TxIndex,
+        stopped: impl Fn() -> bool,
+    ) {
         if backoff.rounds() % HELD_BACK == HELD_BACK - 1 || backoff.rounds() >= IDLE_ROUNDS {
-            self.look_further();
+            // Where commits go on, it is not for want of run-ahead that this worker waits.
+            if std::mem::replace(seen, cursor) == cursor {
+                self.look_further();
+            }
         }
         self.idle(worker, backoff, stopped);
     }

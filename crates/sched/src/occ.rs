@@ -149,7 +149,7 @@ where
             Err(_) => return,
         };
         let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
-        let mut ahead = Backoff::default();
+        let (mut ahead, mut seen) = (Backoff::default(), TxIndex::MAX);
         while !self.brake().stopped() {
             self.crowd.rest(id, || self.brake().stopped());
             // Relaxed: an index is only a name; what it names was there before the block.
@@ -160,7 +160,9 @@ where
                     .interrupted::<M::Error>()
                     .into_iter()
                     .for_each(|cause| self.interrupt(Some(cause)));
-                self.crowd.held_back(id, &mut ahead, || self.brake().stopped());
+                // Relaxed: a hint.
+                let cursor = self.cursor.load(Ordering::Relaxed);
+                self.crowd.held_back(id, &mut ahead, &mut seen, cursor, || self.brake().stopped());
                 continue;
             }
             ahead.reset();

@@ -44,7 +44,7 @@ where
             Err(_) => return,
         };
         let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
-        let mut idle = Backoff::default();
+        let (mut idle, mut seen) = (Backoff::default(), TxIndex::MAX);
         let mut settled = 0;
         let mut drawn = 0..0;
         while !self.brake().stopped() {
@@ -61,7 +61,9 @@ where
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
                 }
-                self.crowd.held_back(id, &mut idle, || self.brake().stopped());
+                // Relaxed: a hint.
+                let cursor = self.cursor.load(Ordering::Relaxed);
+                self.crowd.held_back(id, &mut idle, &mut seen, cursor, || self.brake().stopped());
                 continue;
             };
             idle.reset();

@@ -3,7 +3,7 @@
 //! 1. A key is interned on first touch (`index.rs`), and from then on named by a [`Loc`]: one lock away,
 //!    without hashing. A look-up by key costs one lock too: that of the cell, in which the key is compared.
 //!    A fresh cell is locked, given its key, and only then entered into the index: who finds it there waits
-//!    for the lock, and finds the key. Cells never move; each thread hands them out of a stripe of its own,
+//!    for the lock, and finds the key. Cells never move; each worker hands them out of a stripe of its own,
 //!    so that what it interns lies together.
 //! 2. `committed` is the value after the committed prefix. It is loaded from the state, outside the
 //!    lock, by the first who needs it; a load that comes second is dropped (the state is immutable).
@@ -309,7 +309,7 @@ type Locked<K, V> = CachePadded<Mutex<Cell<K, V>>>;
 
 type Chunk<K, V> = Box<[Locked<K, V>]>;
 
-/// Cells that one thread hands out, in chunks that never move.
+/// Cells that one worker hands out, in chunks that never move.
 #[derive(Debug)]
 struct Stripe<K, V: Value> {
     next: AtomicU32,
@@ -430,7 +430,7 @@ impl<K: Key, V: Value> Cells<K, V> {
 
     /// A cell that nobody else knows yet, locked. One that is not needed after all is lost for this block.
     fn fresh(&self, key: &K) -> Open<'_, K, V> {
-        let stripe = thread_number() as usize & (self.stripes.len() - 1);
+        let stripe = STRIPE.get() as usize & (self.stripes.len() - 1);
         // Relaxed: only a number; the cell has its lock.
         let index = self.stripes[stripe].next.fetch_add(1, Ordering::Relaxed);
         assert!(index <= u32::MAX >> self.bits >> 1, "fewer locations fit into memory");
@@ -477,12 +477,12 @@ impl<K: Key, V: Value> Cells<K, V> {
     }
 }
 
-/// A number of the calling thread: neighbours of one pool have neighbouring ones.
-fn thread_number() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    thread_local! {
-        // Relaxed: only a number.
-        static MINE: u32 = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-    MINE.with(|mine| *mine)
+thread_local! {
+    /// The worker that the calling thread is.
+    static STRIPE: std::cell::Cell<u16> = const { std::cell::Cell::new(0) };
+}
+
+/// The calling thread is `worker` from here on: it interns into that stripe.
+pub(crate) fn intern_as(worker: u16) {
+    STRIPE.set(worker);
 }

@@ -5,7 +5,7 @@ use crate::{
     arena::Arenas,
     attempt::{Attempt, Buffers, Verdict, execute, guarded},
     brake::Brake,
-    cells::{Cell, Cells, Loc, Open, Resolved},
+    cells::{self, Cells, Loc, Open, Resolved, intern_as},
     chaos::Chaos,
     crowd::{Crowd, Pace},
     mutants::{self, Mutant},
@@ -18,7 +18,12 @@ use braid_core::{
     BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, TxIndex, Value, View, Vm, Write,
 };
 use crossbeam_utils::CachePadded;
-use std::ops::Range;
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    rc::Rc,
+    time::Duration,
+};
 
 /// Changed locations, by first change.
 pub(crate) type Changed<K> = Vec<(K, Loc)>;
@@ -70,14 +75,65 @@ pub(crate) struct Hand<R> {
     pub(crate) id: u16,
     pub(crate) reader: R,
     pub(crate) chaos: Chaos,
-    pub(crate) stats: Stats,
+    pub(crate) shift: Rc<Shift>,
 }
 
-/// What one thread brings to a block.
+impl<R> Hand<R> {
+    /// Counts.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        let mut stats = self.shift.stats.get();
+        count(&mut stats);
+        self.shift.stats.set(stats);
+    }
+}
+
+/// A thread's part in a block: what its lanes (`lanes.rs`) have in common.
+#[derive(Debug)]
+pub(crate) struct Shift {
+    pub(crate) stats: Cell<Stats>,
+    pace: RefCell<Pace>,
+    /// Fresh transactions that were drawn and not begun.
+    pub(crate) drawn: RefCell<Range<TxIndex>>,
+    /// Transactions settled since the thread last asked for the duty to commit.
+    pub(crate) settled: Cell<u32>,
+}
+
+impl Shift {
+    /// The part of the thread that works as `worker`.
+    pub(crate) fn new(worker: u16, crowd: &Crowd) -> Rc<Self> {
+        intern_as(worker);
+        Rc::new(Shift {
+            stats: Cell::new(Stats::default()),
+            pace: RefCell::new(crowd.pace()),
+            drawn: RefCell::new(0..0),
+            settled: Cell::new(0),
+        })
+    }
+
+    /// Fresh transactions to draw at a time.
+    pub(crate) fn chunk(&self) -> u32 {
+        self.pace.borrow().chunk
+    }
+
+    /// How long to wait for other executions (rule 8 of the crowd).
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.pace.borrow().patience
+    }
+
+    /// Leaves the block.
+    pub(crate) fn end(&self, total: &Mutex<Stats>) {
+        let (stats, mut total) = (self.stats.take(), total.lock());
+        total.executions += stats.executions;
+        total.retries += stats.retries;
+        total.waits += stats.waits;
+        total.validations += stats.validations;
+    }
+}
+
+/// What one thread, or one lane of it, brings to a block.
 pub(crate) struct Worker<M: Vm, R> {
     pub(crate) hand: Hand<R>,
     pub(crate) scratch: M::Worker,
-    pub(crate) pace: Pace,
     /// Executions whose memory can be used again.
     spare: Vec<Box<Attempt<M>>>,
 }
@@ -86,9 +142,15 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
     /// Spare executions one worker keeps for itself before it offers them to the others.
     const KEPT: usize = 8;
 
-    pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, crowd: &Crowd) -> Self {
-        let hand = Hand { id, reader, chaos, stats: Stats::default() };
-        Worker { hand, scratch: vm.worker(), pace: crowd.pace(), spare: Vec::new() }
+    pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, shift: Rc<Shift>) -> Self {
+        let hand = Hand { id, reader, chaos, shift };
+        Worker { hand, scratch: vm.worker(), spare: Vec::new() }
+    }
+
+    /// Has executed once more.
+    pub(crate) fn look(&self, crowd: &Crowd) {
+        let shift = &*self.hand.shift;
+        crowd.look(self.hand.id, &mut shift.pace.borrow_mut(), &shift.stats.get());
     }
 
     /// A cleared execution.
@@ -114,13 +176,8 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
     }
 
     /// Leaves the block.
-    pub(crate) fn finish(self, shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>, total: &Mutex<Stats>) {
+    pub(crate) fn finish(self, shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>) {
         shared.lock().extend(self.spare.into_iter().map(|attempt| attempt.into_buffers()));
-        let mut total = total.lock();
-        total.executions += self.hand.stats.executions;
-        total.retries += self.hand.stats.retries;
-        total.waits += self.hand.stats.waits;
-        total.validations += self.hand.stats.validations;
     }
 
     /// Executes `tx` with every earlier transaction committed. False if the block was given up.
@@ -133,7 +190,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
         attempt: &mut Attempt<M>,
     ) -> bool {
         attempt.clear(true);
-        self.hand.stats.executions += 1;
+        self.hand.count(|stats| stats.executions += 1);
         let mut view = FinalView::new(cells, &mut self.hand.reader, brake);
         let verdict =
             execute(vm, &mut self.scratch, tx, &mut view, |view| view.halted.take(), &mut attempt.effects);
@@ -324,7 +381,7 @@ impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
     }
 
     fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, Halt> {
-        let committed = |cell: &Cell<K, V>| match cell.committed() {
+        let committed = |cell: &cells::Cell<K, V>| match cell.committed() {
             Some(value) => Resolved::Value(value.cloned()),
             None => Resolved::Unread,
         };
@@ -338,7 +395,7 @@ pub(crate) fn scan<K: Key, V: Value, R: Reader<K, V>>(
     cells: &Cells<K, V>,
     reader: &mut R,
     range: &Range<K>,
-    resolve: impl Fn(&Cell<K, V>) -> Resolved<V>,
+    resolve: impl Fn(&cells::Cell<K, V>) -> Resolved<V>,
 ) -> Result<Vec<(K, V)>, Halt> {
     if range.start >= range.end {
         return Ok(Vec::new());

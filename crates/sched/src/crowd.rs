@@ -199,6 +199,17 @@ impl Crowd {
         }
     }
 
+    /// Wakes `worker`, if it sleeps: it has something to go on with.
+    pub(crate) fn wake(&self, worker: u16) {
+        // Relaxed: as in `sleep`.
+        if self.asleep.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some((_, thread)) = self.resting.lock().iter().find(|(resting, _)| *resting == worker) {
+            thread.unpark();
+        }
+    }
+
     /// Wakes who rests, and lets nobody rest again: the block ends. Every worker says so when it leaves, worker
     /// 0 too, which is the only one that sets a width without looking at the present one. So none rests in
     /// a block that has ended.

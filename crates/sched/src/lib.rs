@@ -19,6 +19,8 @@ mod chaos;
 mod commit;
 mod crowd;
 mod index;
+#[allow(unsafe_code)]
+mod lanes;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]

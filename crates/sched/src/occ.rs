@@ -21,7 +21,7 @@ use crate::{
     brake::Brake,
     cells::{Cell, Cells, Resolved},
     chaos::Chaos,
-    commit::{Arena, Ledger, StopOnPanic, Worker, changes_of, open_for_commit, scan},
+    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, open_for_commit, scan},
     crowd::Crowd,
     mutants::{self, Mutant},
     pool::Pool,
@@ -148,7 +148,8 @@ where
             Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
             Err(_) => return,
         };
-        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
+        let mut me =
+            Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), Shift::new(id, &self.crowd));
         let (mut ahead, mut seen) = (Backoff::default(), TxIndex::MAX);
         while !self.brake().stopped() {
             self.crowd.rest(id, || self.brake().stopped());
@@ -177,10 +178,11 @@ where
             }
             me.hand.chaos.point();
             self.merge(&mut me);
-            self.crowd.look(id, &mut me.pace, &me.hand.stats);
+            me.look(&self.crowd);
         }
         self.crowd.dismiss();
-        me.finish(&self.arena.buffers, &self.stats);
+        me.hand.shift.end(&self.stats);
+        me.finish(&self.arena.buffers);
     }
 
     fn brake(&self) -> Brake<'_> {
@@ -222,7 +224,7 @@ where
             }
         } else {
             attempt.clear(false);
-            me.hand.stats.executions += 1;
+            me.hand.count(|stats| stats.executions += 1);
             let Attempt { log, effects, failure, .. } = &mut *attempt;
             let mut view = OccView {
                 cells: &self.arena.cells,
@@ -301,9 +303,9 @@ where
         }
         ledger.admit()?;
         if !attempt.is_final && !self.valid(me, tx, &attempt) {
-            me.hand.stats.retries += 1;
+            me.hand.count(|stats| stats.retries += 1);
             self.event(me.hand.id, Event::Start { tx, incarnation: 1 });
-            self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
+            me.look(&self.crowd);
             let (vm, txs) = (self.block.vm, self.block.txs);
             if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
                 return Ok(false);
@@ -329,7 +331,7 @@ where
 
     /// Whether a speculative execution stands (rules 4 and 6). Tells the probe if not.
     fn valid(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
-        me.hand.stats.validations += 1;
+        me.hand.count(|stats| stats.validations += 1);
         let cells = &self.arena.cells;
         if mutants::on(Mutant::Validation) {
             return attempt.failure.is_none();

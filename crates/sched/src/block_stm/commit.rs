@@ -101,11 +101,11 @@ where
 
     /// Whether a speculative attempt at the cursor is what serial would have done.
     fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
-        me.hand.stats.validations += 1;
+        me.hand.count(|stats| stats.validations += 1);
         let unchecked = attempt.log.reads.iter().filter(|read| read.watched || attempt.recheck);
         for read in unchecked {
             if !self.unmoved(me, tx, read) {
-                me.hand.stats.retries += 1;
+                me.hand.count(|stats| stats.retries += 1);
                 let mut cell = self.arena.cells.at(read.loc);
                 cell.contend();
                 let (key, by) = (*cell.key(), cell.writer_below(tx));
@@ -116,11 +116,11 @@ where
         }
         self.check_reads(me, tx, attempt);
         if attempt.failure.is_some() {
-            me.hand.stats.retries += 1;
+            me.hand.count(|stats| stats.retries += 1);
             return false;
         }
         if let Err((key, by)) = me.assumed_holds(&self.arena.cells, attempt) {
-            me.hand.stats.retries += 1;
+            me.hand.count(|stats| stats.retries += 1);
             self.event(me.hand.id, Event::Abort { tx, key: &key, by });
             return false;
         }
@@ -132,7 +132,7 @@ where
         if mutants::on(Mutant::Watch) || self.arena.cells.at(read.loc).stamp() == read.stamp {
             return true;
         }
-        self.still_sees(me, tx, read.loc, &read.seen)
+        self.still_sees(&mut me.hand, tx, read.loc, &read.seen)
     }
 
     /// Rule 10, checked: pushes must have caught every read that is not true.
@@ -141,7 +141,7 @@ where
             return;
         }
         for read in &attempt.log.reads {
-            let value = self.with_value(me, tx, read.loc, |value| value.cloned());
+            let value = self.with_value(&mut me.hand, tx, read.loc, |value| value.cloned());
             let holds = value
                 .as_ref()
                 .is_none_or(|value| <M::Value as braid_core::Value>::holds(&read.seen, value.as_ref()));
@@ -164,7 +164,7 @@ where
         }
         drop(slot);
         self.event(me.hand.id, Event::Start { tx, incarnation });
-        self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
+        me.look(&self.crowd);
         let (vm, txs) = (self.block.vm, self.block.txs);
         if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
             return None;

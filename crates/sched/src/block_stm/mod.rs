@@ -18,19 +18,24 @@
 //! Reads.
 //! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section, unless
 //!    the location is watched (rule 13).
-//! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`,
-//!    then looks at `k`'s slot: if `k`'s writes are published it reads again, else it joins the waiters
-//!    under `k`'s lock. Who settles or commits `k` takes the waiters under that same lock, so no wake-up
-//!    is lost. A published transaction has no estimates, so reading again makes progress.
-//!    A location for which an execution was thrown away is *contended*: its next readers first wait, for
-//!    a bounded time, until nobody executes a lower transaction, unless most such waits are in vain. That
-//!    only saves executions.
+//! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`, or
+//!    is parked in its lane (`lanes.rs`), still `Executing`; then it looks at `k`'s slot: if `k`'s writes are
+//!    published it reads again, else it joins the waiters under `k`'s lock. Who settles or commits `k` takes
+//!    the waiters under that same lock, so no wake-up is lost. A published transaction has no estimates, so
+//!    reading again makes progress.
+//!    A location for which an execution was thrown away is *contended*: its next readers first wait until
+//!    nobody executes a lower transaction, unless most such waits are in vain: for a bounded time, and then
+//!    parked until that one is settled, if the lane may park. That only saves executions.
+//!    Nobody waits for what has not begun; a worker whose lanes all but one are parked begins nothing fresh.
+//!    So the lowest transaction that has begun goes on, and with it, one by one, whatever waits.
 //!
 //! Finishing `tx`, not final.
 //! 8. Publish: for each full write, in one critical section of its location, replace the version of `tx`
 //!    and collect the registered readers above; additions wait for the commit (rule 13). Retract the
 //!    versions that the previous incarnation left and this one did not write, collecting likewise. Then
 //!    push (rule 11). All of this while `Executing`.
+//!    An execution that has become dirty resolves its reads so far again, by value, at its next read, and is
+//!    given up there if one differs: all that follows would be in vain.
 //! 9. Settle: under the slot's lock, `Executed` unless the slot is dirty. If dirty: clean it, resolve
 //!    every read again by value, and settle again or, if one differs, run the next incarnation at once.
 //! 10. No invalidation is missed. Let `i` change what `j > i` read. By rule 6 and 8 either `j` read the
@@ -61,9 +66,9 @@
 //!    nothing and leaves folding and pushing to the commit.
 //! 16. Ranges: a scan registers its range before it resolves; whoever changes a key checks the ranges
 //!    after it has published. Both lists have a lock, so the argument of rule 10 holds again.
-//! 17. The lowest transaction that is not committed never waits, and is in the heap, executing, or held
-//!    by the holder of the baton: the block makes progress. It ends when the cursor reaches the end, or
-//!    with `stop`.
+//! 17. The lowest transaction that is not committed waits for nobody: it is in the heap, executing, woken in
+//!    its lane (and resumed after what runs on that thread), or held by the holder of the baton. So the block
+//!    makes progress. It ends when the cursor reaches the end, or with `stop`.
 //!
 //! Locks are taken in the order ledger, slot (of the lower transaction first), cell, and the heap, the
 //! ranges and the ordered index last.
@@ -80,6 +85,7 @@ use crate::{
     cells::Loc,
     commit::{Arena, Ledger, changes_of},
     crowd::Crowd,
+    lanes::{Desk, LANES, Stacks},
     pool::Pool,
     sync::{
         Baton, Mutex,
@@ -98,7 +104,7 @@ pub enum Waits {
     /// It stops, and runs again from its start once the other transaction is done.
     #[default]
     Retry,
-    /// If the other transaction is executing, it waits inside the read, for a bounded time, and goes on.
+    /// It is parked inside of the read, on a stack of its own, and goes on from there.
     Resume,
 }
 
@@ -107,6 +113,7 @@ pub enum Waits {
 pub struct BlockStm {
     pool: Arc<Pool>,
     arenas: Arenas,
+    stacks: Stacks,
     waits: Waits,
     chaos: Option<u64>,
 }
@@ -114,7 +121,13 @@ pub struct BlockStm {
 impl BlockStm {
     /// On the threads of `pool`.
     pub fn new(pool: Arc<Pool>) -> Self {
-        BlockStm { pool, arenas: Arenas::default(), waits: Waits::default(), chaos: None }
+        BlockStm {
+            pool,
+            arenas: Arenas::default(),
+            stacks: Stacks::default(),
+            waits: Waits::default(),
+            chaos: None,
+        }
     }
 
     /// Chooses what a read of an estimate does.
@@ -142,6 +155,13 @@ enum Status {
     Committed,
 }
 
+/// The slot of a transaction.
+struct Place<M: Vm> {
+    slot: Mutex<Slot<M>>,
+    /// Whether `dirty` is set, for who executes it and has no lock. Changed under the lock.
+    alarm: AtomicBool,
+}
+
 struct Slot<M: Vm> {
     status: Status,
     /// Of the execution that runs, or of the last one.
@@ -155,7 +175,21 @@ struct Slot<M: Vm> {
     /// Locations with versions of an incarnation that is no longer true.
     prior: Vec<Loc>,
     /// Who waits for this transaction.
-    waiters: Vec<TxIndex>,
+    waiters: Vec<Waiter>,
+}
+
+/// Who goes on when a transaction is settled.
+enum Waiter {
+    /// One that is `Blocked`: it begins again.
+    Blocked(TxIndex),
+    /// One that is parked in a lane of this worker: it goes on from there.
+    Parked(u16, u8),
+}
+
+impl<M: Vm> Place<M> {
+    fn new() -> Self {
+        Place { slot: Mutex::new(Slot::new()), alarm: AtomicBool::new(false) }
+    }
 }
 
 impl<M: Vm> Slot<M> {
@@ -203,7 +237,7 @@ struct Run<'a, M: Vm, S, K, P> {
     probe: &'a P,
     control: &'a Control<'a>,
     arena: &'a Arena<M::Key, M::Value>,
-    slots: Vec<CachePadded<Mutex<Slot<M>>>>,
+    slots: Vec<CachePadded<Place<M>>>,
     /// The next index that nobody has drawn.
     next: CachePadded<AtomicU32>,
     /// The ledger's cursor, for those who do not hold the baton.
@@ -216,8 +250,11 @@ struct Run<'a, M: Vm, S, K, P> {
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
     /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
     stop: CachePadded<AtomicBool>,
-    /// What each worker executes speculatively; `TxIndex::MAX` for nothing.
-    running: Box<[CachePadded<AtomicU32>]>,
+    /// What each lane of each worker executes; `TxIndex::MAX` for nothing.
+    running: Box<[CachePadded<[AtomicU32; LANES]>]>,
+    /// Where the lanes of each worker are woken.
+    desks: Box<[CachePadded<Desk>]>,
+    stacks: &'a Stacks,
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
@@ -251,7 +288,7 @@ impl Scheduler for BlockStm {
             probe,
             control,
             arena: &arena,
-            slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(Slot::new()))).collect(),
+            slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
             next: CachePadded::new(AtomicU32::new(0)),
             cursor: CachePadded::new(AtomicU32::new(0)),
             ready: CachePadded::new(AtomicU32::new(0)),
@@ -261,8 +298,10 @@ impl Scheduler for BlockStm {
             ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
             stop: CachePadded::new(AtomicBool::new(false)),
             running: (0..self.pool.threads())
-                .map(|_| CachePadded::new(AtomicU32::new(TxIndex::MAX)))
+                .map(|_| CachePadded::new([const { AtomicU32::new(TxIndex::MAX) }; LANES]))
                 .collect(),
+            desks: (0..self.pool.threads()).map(|_| CachePadded::new(Desk::new())).collect(),
+            stacks: &self.stacks,
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,
@@ -297,7 +336,14 @@ where
     }
 
     fn slot(&self, tx: TxIndex) -> &Mutex<Slot<M>> {
-        &self.slots[tx as usize]
+        &self.slots[tx as usize].slot
+    }
+
+    /// Takes the mark that a write may have changed what `tx`, which executes, has read (rules 8 and 9).
+    fn take_dirty(&self, tx: TxIndex, slot: &mut Slot<M>) -> bool {
+        // Relaxed: a hint; `dirty` has its lock.
+        self.slots[tx as usize].alarm.store(false, Ordering::Relaxed);
+        std::mem::take(&mut slot.dirty)
     }
 
     /// Stops the block, for `cause` or what the control says.

@@ -2,12 +2,13 @@
 
 use super::{Run, Status};
 use crate::{
-    attempt::{Attempt, guarded},
+    attempt::{Attempt, Log, guarded},
     cells::{Loc, Registered},
-    commit::{Worker, scan},
+    commit::{Hand, Worker, scan},
     mutants::{self, Mutant},
+    sync::atomic::Ordering,
 };
-use braid_core::{Event, Probe, Sink, State, TxIndex, Value, Vm, Write};
+use braid_core::{Event, Probe, Reader, Sink, State, TxIndex, Value, Vm, Write};
 
 impl<'a, M, S, K, P> Run<'a, M, S, K, P>
 where
@@ -87,7 +88,7 @@ where
             let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
                 let record = attempt.log.reads.get(reader.read as usize).filter(|read| read.loc == loc);
                 // A registration that an earlier incarnation left behind.
-                record.is_none_or(|read| self.still_sees(me, reader.tx, loc, &read.seen))
+                record.is_none_or(|read| self.still_sees(&mut me.hand, reader.tx, loc, &read.seen))
             };
             if self.tell(me, by, key, reader.tx, recheck, holds) {
                 self.arena.cells.at(loc).contend();
@@ -109,7 +110,7 @@ where
             let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
                 let record = attempt.log.scans.get(at as usize).filter(|scan| scan.range.contains(key));
                 record.is_none_or(|record| {
-                    self.with_value(me, tx, loc, |value| record.agrees(key, value)).unwrap_or(false)
+                    self.with_value(&mut me.hand, tx, loc, |value| record.agrees(key, value)).unwrap_or(false)
                 })
             };
             self.tell(me, by, key, tx, false, holds);
@@ -131,6 +132,8 @@ where
         match slot.status {
             Status::Executing => {
                 slot.dirty = true;
+                // Relaxed: as in `take_dirty`.
+                self.slots[tx as usize].alarm.store(true, Ordering::Relaxed);
                 slot.recheck |= recheck;
             }
             Status::Executed => {
@@ -143,7 +146,7 @@ where
                 let Some(mut attempt) = slot.attempt.take() else { return false };
                 self.crowd.release(attempt.log.reads.len());
                 self.event(me.hand.id, Event::Abort { tx, key, by: Some(by) });
-                me.hand.stats.retries += 1;
+                me.hand.count(|stats| stats.retries += 1);
                 self.mark_estimates(tx, &attempt);
                 std::mem::swap(&mut slot.prior, &mut attempt.log.locs);
                 slot.status = Status::Ready;
@@ -169,50 +172,50 @@ where
         }
     }
 
-    /// Rule 9: whether all that `attempt` saw is still what it would see. Tells the probe if not.
-    pub(super) fn revalidate(
+    /// Rules 8 and 9: whether all that `log` saw is still what it would see. Tells the probe if not.
+    pub(super) fn revalidate<R: Reader<M::Key, M::Value>>(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        hand: &mut Hand<R>,
         tx: TxIndex,
-        attempt: &Attempt<M>,
+        log: &Log<M::Key, M::Value>,
     ) -> bool {
-        me.hand.stats.validations += 1;
-        for read in &attempt.log.reads {
-            if !self.still_sees(me, tx, read.loc, &read.seen) {
+        hand.count(|stats| stats.validations += 1);
+        for read in &log.reads {
+            if !self.still_sees(hand, tx, read.loc, &read.seen) {
                 let mut cell = self.arena.cells.at(read.loc);
                 cell.contend();
                 let (key, by) = (*cell.key(), cell.writer_below(tx));
                 drop(cell);
-                self.event(me.hand.id, Event::Abort { tx, key: &key, by });
+                self.event(hand.id, Event::Abort { tx, key: &key, by });
                 return false;
             }
         }
-        for record in &attempt.log.scans {
+        for record in &log.scans {
             // A scan that meets an estimate counts as changed.
-            let now = scan(&self.arena.cells, &mut me.hand.reader, &record.range, |cell| cell.resolve(tx));
+            let now = scan(&self.arena.cells, &mut hand.reader, &record.range, |cell| cell.resolve(tx));
             if !now.is_ok_and(|now| record.agrees_all(&now)) {
-                self.event(me.hand.id, Event::Abort { tx, key: &record.range.start, by: None });
+                self.event(hand.id, Event::Abort { tx, key: &record.range.start, by: None });
                 return false;
             }
         }
         true
     }
 
-    pub(super) fn still_sees(
+    pub(super) fn still_sees<R: Reader<M::Key, M::Value>>(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        hand: &mut Hand<R>,
         tx: TxIndex,
         loc: Loc,
         seen: &<M::Value as Value>::Seen,
     ) -> bool {
         // A state that fails counts as a change: the next execution meets the failure itself.
-        self.with_value(me, tx, loc, |value| M::Value::holds(seen, value)).unwrap_or(false)
+        self.with_value(hand, tx, loc, |value| M::Value::holds(seen, value)).unwrap_or(false)
     }
 
     /// Shows what `tx` would read at `loc`; `None` if the state fails.
-    pub(super) fn with_value<T>(
+    pub(super) fn with_value<T, R: Reader<M::Key, M::Value>>(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        hand: &mut Hand<R>,
         tx: TxIndex,
         loc: Loc,
         show: impl Fn(Option<&M::Value>) -> T,
@@ -223,7 +226,7 @@ where
         }
         let key = *cell.key();
         drop(cell);
-        let loaded = guarded(|| self.arena.cells.load(loc, &key, &mut me.hand.reader));
+        let loaded = guarded(|| self.arena.cells.load(loc, &key, &mut hand.reader));
         loaded.ok()?.ok()?.peek(tx, show)
     }
 }

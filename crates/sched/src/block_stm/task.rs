@@ -1,15 +1,19 @@
 //! What a worker does: draw a transaction, execute it, publish, settle.
 
-use super::{Run, Status, view::StmView};
+use super::{Run, Status, Waiter, view::StmView};
 use crate::{
     attempt::{Attempt, Verdict, execute},
     chaos::Chaos,
-    commit::{StopOnPanic, Worker},
+    commit::{Shift, StopOnPanic, Worker},
+    lanes::{self, Lane},
     mutants::{self, Mutant},
-    sync::{Backoff, atomic::Ordering},
+    sync::{
+        Backoff,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
-use std::{cmp::Reverse, ops::Range};
+use std::{cmp::Reverse, rc::Rc};
 
 /// Transactions that a worker settles before it asks for the duty to commit. Commits in a row find the
 /// ledger and the cursor in their own cache; and whoever runs ahead needs no commit to go on.
@@ -36,25 +40,32 @@ where
 {
     /// One worker's part of the block.
     pub(super) fn work(&self, id: u16) {
+        let shift = Shift::new(id, &self.crowd);
+        let stopped = || self.brake().stopped();
+        lanes::run(self.stacks, &self.desks[usize::from(id)], stopped, &|lane| self.lane(id, lane, &shift));
+        shift.end(&self.stats);
+    }
+
+    /// One lane of it.
+    fn lane(&self, id: u16, lane: &Lane<'_>, shift: &Rc<Shift>) {
         let _guard = StopOnPanic(&self.stop);
         let reader = match self.block.state.reader() {
             Ok(reader) => reader,
             // The others can do without this worker, but somebody has to say why nobody runs.
-            Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
+            Err(error) if id == 0 || lane.index() > 0 => return self.interrupt(Some(Cause::Store(error))),
             Err(_) => return,
         };
-        let mut me = Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), &self.crowd);
+        let chaos = Chaos::new(self.chaos, id + u16::from(lane.index()));
+        let mut me = Worker::new(id, self.block.vm, reader, chaos, shift.clone());
         let (mut idle, mut seen) = (Backoff::default(), TxIndex::MAX);
-        let mut settled = 0;
-        let mut drawn = 0..0;
         while !self.brake().stopped() {
             me.hand.chaos.point();
-            if settled == 0 && drawn.is_empty() {
+            lane.give_way();
+            if lane.is_alone() && shift.settled.get() == 0 && shift.drawn.borrow().is_empty() {
                 self.crowd.rest(id, || self.brake().stopped());
             }
-            let Some((tx, mut incarnation)) = self.draw(&mut drawn, me.pace.chunk) else {
-                if settled > 0 {
-                    settled = 0;
+            let Some((tx, mut incarnation)) = self.draw(lane, shift) else {
+                if shift.settled.take() > 0 {
                     self.commit(&mut me);
                     continue;
                 }
@@ -63,33 +74,34 @@ where
                 }
                 // Relaxed: a hint.
                 let cursor = self.cursor.load(Ordering::Relaxed);
-                self.crowd.held_back(id, &mut idle, &mut seen, cursor, || self.brake().stopped());
+                let desk = &self.desks[usize::from(id)];
+                let on = || self.brake().stopped() || desk.has_woken();
+                self.crowd.held_back(id, &mut idle, &mut seen, cursor, on);
                 continue;
             };
             idle.reset();
-            loop {
-                match self.attempt(&mut me, tx, incarnation) {
+            let settled = loop {
+                match self.attempt(&mut me, lane, tx, incarnation) {
                     Next::Again(next) => incarnation = next,
-                    Next::Done => break,
-                    Next::Final => {
-                        settled = RING;
-                        break;
-                    }
+                    Next::Done => break 1,
+                    Next::Final => break RING,
                     Next::Stop => return self.interrupt(None),
                 }
-            }
-            settled += 1;
-            if settled >= RING {
-                settled = 0;
+            };
+            shift.settled.set(shift.settled.get() + settled);
+            if shift.settled.get() >= RING {
+                shift.settled.set(0);
                 self.commit(&mut me);
             }
+            // Only here: what was final has published nothing before its commit.
+            self.running(id, lane).store(TxIndex::MAX, Ordering::Relaxed);
         }
         self.crowd.dismiss();
-        me.finish(&self.arena.buffers, &self.stats);
+        me.finish(&self.arena.buffers);
     }
 
-    /// Rule 5: a transaction to execute, and its incarnation. Of the fresh ones, `chunk` are `drawn` at once.
-    fn draw(&self, drawn: &mut Range<TxIndex>, chunk: u32) -> Option<(TxIndex, u32)> {
+    /// Rule 5: a transaction to execute, and its incarnation. Fresh ones are drawn a few at a time.
+    fn draw(&self, lane: &Lane<'_>, shift: &Shift) -> Option<(TxIndex, u32)> {
         // Relaxed, here and below: only hints where to look; slots and heap have their locks.
         while self.ready.load(Ordering::Relaxed) > 0 {
             let mut heap = self.heap.lock();
@@ -102,6 +114,11 @@ where
                 return Some((tx, slot.begin()));
             }
         }
+        if lane.is_last() {
+            // Who is parked waits for nothing that has not begun, so one of them goes on soon.
+            return None;
+        }
+        let mut drawn = shift.drawn.borrow_mut();
         if let Some(tx) = drawn.next() {
             return Some((tx, 0));
         }
@@ -112,17 +129,25 @@ where
             return None;
         }
         // Near the end of the block one at a time, or one worker would have what another could do.
-        let chunk = chunk.min((count - next) / (4 * self.running.len() as u32)).max(1);
+        let chunk = shift.chunk().min((count - next) / (4 * self.running.len() as u32)).max(1);
         let first = self.next.fetch_add(chunk, Ordering::Relaxed);
         *drawn = first.min(count)..first.saturating_add(chunk).min(count);
         drawn.next().map(|tx| (tx, 0))
     }
 
     /// Executes `tx` once.
-    fn attempt(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, incarnation: u32) -> Next {
+    fn attempt(
+        &self,
+        me: &mut Worker<M, S::Reader<'_>>,
+        lane: &Lane<'_>,
+        tx: TxIndex,
+        incarnation: u32,
+    ) -> Next {
         self.event(me.hand.id, Event::Start { tx, incarnation });
-        self.crowd.look(me.hand.id, &mut me.pace, &me.hand.stats);
+        me.look(&self.crowd);
         let mut attempt = me.take(&self.arena.buffers);
+        // Relaxed: the slots have their locks; who waits for this (rule 7) waits for nothing else.
+        self.running(me.hand.id, lane).store(tx, Ordering::Relaxed);
         // Acquire: all lower transactions are folded if this says so (rule 15).
         if self.cursor.load(Ordering::Acquire) == tx {
             let (vm, txs) = (self.block.vm, self.block.txs);
@@ -135,27 +160,31 @@ where
             slot.status = Status::Executed;
             return Next::Final;
         }
-        // Relaxed: the slots have their locks; who waits for this (rule 7) waits for nothing else.
-        self.running[usize::from(me.hand.id)].store(tx, Ordering::Relaxed);
-        let next = self.attempt_early(me, tx, incarnation, attempt);
-        self.running[usize::from(me.hand.id)].store(TxIndex::MAX, Ordering::Relaxed);
-        next
+        self.attempt_early(me, lane, tx, incarnation, attempt)
+    }
+
+    /// What the lane executes.
+    fn running(&self, worker: u16, lane: &Lane<'_>) -> &AtomicU32 {
+        &self.running[usize::from(worker)][usize::from(lane.index())]
     }
 
     /// Executes `tx` while lower transactions may still run.
     fn attempt_early(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
+        lane: &Lane<'_>,
         tx: TxIndex,
         incarnation: u32,
         mut attempt: Box<Attempt<M>>,
     ) -> Next {
-        match self.speculate(me, tx, &mut attempt) {
+        match self.speculate(me, lane, tx, &mut attempt) {
             Verdict::Done => {}
             Verdict::Failed(cause) => {
                 attempt.failure = Some(cause);
                 attempt.effects.writes.clear();
             }
+            // What it has read is not true any more (rule 8).
+            Verdict::Blocked(on) if on == tx => return self.again(me, tx, attempt),
             Verdict::Blocked(on) => {
                 me.put(attempt, &self.arena.buffers);
                 return self.wait_for(tx, on);
@@ -169,23 +198,26 @@ where
     fn speculate(
         &self,
         me: &mut Worker<M, S::Reader<'_>>,
+        lane: &Lane<'_>,
         tx: TxIndex,
         attempt: &mut Attempt<M>,
     ) -> Verdict<M::Error> {
         attempt.clear(false);
-        me.hand.stats.executions += 1;
+        me.hand.count(|stats| stats.executions += 1);
+        let patience = me.hand.shift.patience();
         let Attempt { log, effects, .. } = attempt;
         let mut view = StmView {
             run: self,
             hand: &mut me.hand,
             brake: self.brake(),
             tx,
-            reads: &mut log.reads,
-            scans: &mut log.scans,
-            assumed: &mut log.assumed,
+            log,
+            alarm: &self.slots[tx as usize].alarm,
+            checked: 0,
             halted: None,
             last: None,
-            patience: me.pace.patience,
+            patience,
+            lane,
         };
         let halted = |view: &mut StmView<'_, '_, M, S, K, P, _>| view.halted.take();
         execute(self.block.vm, &mut me.scratch, &self.block.txs[tx as usize], &mut view, halted, effects)
@@ -197,7 +229,7 @@ where
         self.slot(tx).lock().status = Status::Blocked;
         let mut other = self.slot(on).lock();
         if other.pending() {
-            other.waiters.push(tx);
+            other.waiters.push(Waiter::Blocked(tx));
             return Next::Done;
         }
         drop(other);
@@ -214,10 +246,10 @@ where
         mut attempt: Box<Attempt<M>>,
     ) -> Next {
         let mut slot = self.slot(tx).lock();
-        let dirty = std::mem::take(&mut slot.dirty);
+        let dirty = self.take_dirty(tx, &mut slot);
         if dirty {
             drop(slot);
-            if !self.revalidate(me, tx, &attempt) {
+            if !self.revalidate(&mut me.hand, tx, &attempt.log) {
                 return self.again(me, tx, attempt);
             }
             slot = self.slot(tx).lock();
@@ -239,9 +271,9 @@ where
                 self.wake(waiters);
                 return Next::Done;
             }
-            slot.dirty = false;
+            self.take_dirty(tx, &mut slot);
             drop(slot);
-            if !self.revalidate(me, tx, &attempt) {
+            if !self.revalidate(&mut me.hand, tx, &attempt.log) {
                 self.disown(tx, &mut attempt);
                 return self.again(me, tx, attempt);
             }
@@ -249,7 +281,7 @@ where
     }
 
     fn again(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: Box<Attempt<M>>) -> Next {
-        me.hand.stats.retries += 1;
+        me.hand.count(|stats| stats.retries += 1);
         me.put(attempt, &self.arena.buffers);
         Next::Again(self.slot(tx).lock().begin())
     }
@@ -260,12 +292,20 @@ where
         std::mem::swap(&mut self.slot(tx).lock().prior, &mut attempt.log.locs);
     }
 
-    /// Makes waiters ready (rule 3).
-    pub(super) fn wake(&self, waiters: Vec<TxIndex>) {
+    /// Makes waiters ready (rule 3), or resumes them (rule 7).
+    pub(super) fn wake(&self, waiters: Vec<Waiter>) {
         if mutants::on(Mutant::Wake) {
             return;
         }
-        for tx in waiters {
+        for waiter in waiters {
+            let tx = match waiter {
+                Waiter::Blocked(tx) => tx,
+                Waiter::Parked(worker, lane) => {
+                    self.desks[usize::from(worker)].wake(lane);
+                    self.crowd.wake(worker);
+                    continue;
+                }
+            };
             let mut slot = self.slot(tx).lock();
             debug_assert_eq!(slot.status, Status::Blocked, "only the one it waits for wakes it");
             slot.status = Status::Ready;

@@ -1,12 +1,16 @@
 //! The speculative view: everything below the transaction, as far as it has run.
 
-use super::{RangeReader, Run, Status, Waits};
+use super::{RangeReader, Run, Status, Waiter, Waits};
 use crate::{
-    attempt::{ReadRecord, ScanRecord},
+    attempt::{Log, ReadRecord, ScanRecord},
     brake::Brake,
     cells::{Loc, Registered, Resolved},
     commit::{Hand, scan},
-    sync::{Backoff, MODEL, atomic::Ordering},
+    lanes::Lane,
+    sync::{
+        Backoff, MODEL,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use braid_core::{Event, Halt, Probe, Read, ReadId, Reader, Sink, State, TxIndex, Value, View, Vm};
 use std::{
@@ -22,14 +26,17 @@ pub(super) struct StmView<'v, 'a, M: Vm, S, K, P, R> {
     pub(super) hand: &'v mut Hand<R>,
     pub(super) brake: Brake<'v>,
     pub(super) tx: TxIndex,
-    pub(super) reads: &'v mut Vec<ReadRecord<M::Value>>,
-    pub(super) scans: &'v mut Vec<ScanRecord<M::Key, M::Value>>,
-    pub(super) assumed: &'v mut Vec<(M::Key, Loc, Seen<M>)>,
+    pub(super) log: &'v mut Log<M::Key, M::Value>,
+    /// Of the transaction's slot.
+    pub(super) alarm: &'v AtomicBool,
+    /// Reads that were resolved again on its alarm.
+    pub(super) checked: usize,
     pub(super) halted: Option<Halt>,
     /// The location read last: the one that an assumption is usually about.
     pub(super) last: Option<(M::Key, Loc)>,
     /// How long to wait for lower executions; so many rounds, if nobody knows.
     pub(super) patience: Option<Duration>,
+    pub(super) lane: &'v Lane<'v>,
 }
 
 impl<M, S, K, P, R> StmView<'_, '_, M, S, K, P, R>
@@ -40,12 +47,16 @@ where
     P: Probe<M::Key>,
     R: Reader<M::Key, M::Value>,
 {
-    /// How often a resumable wait looks again before it gives up.
+    /// How often a wait looks again, if nobody knows how long executions take.
     const PATIENCE: u32 = if crate::sync::MODEL { 3 } else { 512 };
 
     fn value(&mut self, key: &M::Key) -> Result<Option<M::Value>, Halt> {
         self.brake.check()?;
         self.hand.chaos.point();
+        // Relaxed: a late look costs time only.
+        if self.alarm.load(Ordering::Relaxed) {
+            self.look_back()?;
+        }
         let cells = &self.run.arena.cells;
         let mut cell = cells.open(key);
         let loc = cell.loc;
@@ -64,7 +75,7 @@ where
                 Resolved::Value(value) => {
                     let (stamp, watched) = (cell.stamp_for(self.tx), cell.watched());
                     if !watched {
-                        let read = self.reads.len() as u32;
+                        let read = self.log.reads.len() as u32;
                         // Relaxed: an old horizon only keeps more readers than needed. Looked at only
                         // then: every commit takes this line away from the other cores.
                         let horizon = || self.run.cursor.load(Ordering::Relaxed);
@@ -73,7 +84,7 @@ where
                     drop(cell);
                     self.last = Some((*key, loc));
                     let seen = M::Value::exactly(value.as_ref());
-                    self.reads.push(ReadRecord { loc, stamp, watched, seen });
+                    self.log.reads.push(ReadRecord { loc, stamp, watched, seen });
                     return Ok(value);
                 }
                 Resolved::Unread => {
@@ -89,26 +100,54 @@ where
         }
     }
 
-    /// Waits until nobody executes a lower transaction, for a bounded time (rule 7); whether it had to.
+    /// Gives the execution up if what it has read is not true any more (rule 8).
+    fn look_back(&mut self) -> Result<(), Halt> {
+        // No more work than reading was: a block may be made to push very often.
+        if self.checked > self.log.reads.len() {
+            return Ok(());
+        }
+        let mut slot = self.run.slot(self.tx).lock();
+        let dirty = self.run.take_dirty(self.tx, &mut slot);
+        drop(slot);
+        self.checked += self.log.reads.len();
+        match !dirty || self.run.revalidate(self.hand, self.tx, self.log) {
+            true => Ok(()),
+            false => Err(Halt::Blocked(self.tx)),
+        }
+    }
+
+    /// Waits until nobody executes a lower transaction (rule 7): in place for as long as executions usually
+    /// take, because a change of stacks lets others go first; then parked, or no longer. Whether it had to.
     fn let_lower_end(&mut self, key: &M::Key) -> Result<bool, Halt> {
         let (mut patience, since) = (Backoff::default(), Instant::now());
         // A model knows no time.
-        let patient = |rounds| match self.patience {
-            Some(patience) if !MODEL => since.elapsed() < patience,
+        let longest = self.patience;
+        let patient = |rounds| match longest {
+            Some(longest) if !MODEL => since.elapsed() < longest,
             _ => rounds < Self::PATIENCE,
         };
         // Relaxed: a late look waits a little too long, or reads too early and is pushed.
+        let (run, tx) = (self.run, self.tx);
         let lower = || {
-            let running = self.run.running.iter().map(|tx| tx.load(Ordering::Relaxed));
-            running.filter(|tx| *tx < self.tx).max()
+            let running = run.running.iter().flat_map(|lanes| lanes.iter());
+            running.map(|running| running.load(Ordering::Relaxed)).filter(|running| *running < tx).max()
         };
-        while let Some(on) = lower().filter(|_| patience.rounds() == 0 || patient(patience.rounds())) {
+        while let Some(on) = lower() {
+            let parks = self.lane.may_park();
+            if !parks && patience.rounds() > 0 && !patient(patience.rounds()) {
+                break;
+            }
             if patience.rounds() == 0 {
-                self.hand.stats.waits += 1;
+                self.hand.count(|stats| stats.waits += 1);
                 self.run.event(self.hand.id, Event::Wait { tx: self.tx, key, on });
             }
             self.brake.check()?;
             patience.wait();
+            let parks = parks && (!patient(patience.rounds()) || self.is_here(on));
+            if parks && !self.park(on)? {
+                // Its worker still says so, but it has ended.
+                break;
+            }
         }
         Ok(patience.rounds() > 0)
     }
@@ -116,12 +155,15 @@ where
     /// Waits a little for `on`, if that is the way and makes sense.
     fn wait(&mut self, key: &M::Key, on: TxIndex, patience: &mut Backoff) -> Result<(), Halt> {
         if patience.rounds() == 0 {
-            self.hand.stats.waits += 1;
+            self.hand.count(|stats| stats.waits += 1);
             self.run.event(self.hand.id, Event::Wait { tx: self.tx, key, on });
         }
         self.brake.check()?;
         if self.run.waits == Waits::Retry || patience.rounds() >= Self::PATIENCE {
             return Err(Halt::Blocked(on));
+        }
+        if self.lane.may_park() {
+            return self.park(on).map(drop);
         }
         {
             let other = self.run.slot(on).lock();
@@ -137,6 +179,30 @@ where
         Ok(())
     }
 
+    /// Whether this thread has to go on with `on`.
+    fn is_here(&self, on: TxIndex) -> bool {
+        // Relaxed: a lane of this thread wrote it.
+        self.run.running[usize::from(self.hand.id)].iter().any(|tx| tx.load(Ordering::Relaxed) == on)
+    }
+
+    /// Parks until `on` is settled (rule 7); false if it is.
+    fn park(&mut self, on: TxIndex) -> Result<bool, Halt> {
+        debug_assert!(on < self.tx, "transactions wait for lower ones only");
+        let mut other = self.run.slot(on).lock();
+        if !other.pending() {
+            return Ok(false);
+        }
+        other.waiters.push(Waiter::Parked(self.hand.id, self.lane.index()));
+        drop(other);
+        self.lane.park(self.tx);
+        self.brake.check()?;
+        // Relaxed: as in `value`.
+        if self.alarm.load(Ordering::Relaxed) {
+            self.look_back()?;
+        }
+        Ok(true)
+    }
+
     fn register_range(&self, range: &Range<M::Key>) {
         let mut ranges = self.run.ranges.lock();
         if ranges.len() == ranges.capacity() {
@@ -146,7 +212,7 @@ where
             let kept = ranges.len();
             ranges.reserve(kept + 16);
         }
-        ranges.push(RangeReader { tx: self.tx, scan: self.scans.len() as u32, range: range.clone() });
+        ranges.push(RangeReader { tx: self.tx, scan: self.log.scans.len() as u32, range: range.clone() });
     }
 }
 
@@ -160,11 +226,11 @@ where
 {
     fn read(&mut self, key: &M::Key) -> Result<Read<M::Value>, Halt> {
         let value = self.value(key).inspect_err(|halt| self.halted = Some(halt.clone()))?;
-        Ok(Read { id: ReadId(self.reads.len() as u32 - 1), value })
+        Ok(Read { id: ReadId(self.log.reads.len() as u32 - 1), value })
     }
 
     fn narrow(&mut self, read: ReadId, seen: Seen<M>) {
-        if let Some(record) = self.reads.get_mut(read.0 as usize) {
+        if let Some(record) = self.log.reads.get_mut(read.0 as usize) {
             record.seen = seen;
         } else {
             debug_assert!(false, "{read:?} was not handed out");
@@ -173,7 +239,7 @@ where
 
     fn assume(&mut self, key: &M::Key, seen: Seen<M>) {
         if let Some((_, loc)) = self.last.filter(|(last, _)| last == key) {
-            return self.assumed.push((*key, loc, seen));
+            return self.log.assumed.push((*key, loc, seen));
         }
         let mut cell = self.run.arena.cells.open(key);
         let loc = cell.loc;
@@ -185,7 +251,7 @@ where
                 cell.fill(value);
             }
         }
-        self.assumed.push((*key, loc, seen));
+        self.log.assumed.push((*key, loc, seen));
     }
 
     fn is_final(&self) -> bool {
@@ -201,12 +267,12 @@ where
         let reader = &mut self.hand.reader;
         let scanned = self.brake.check().and_then(|()| scan(cells, reader, &range, |cell| cell.resolve(tx)));
         if let Err(Halt::Blocked(on)) = &scanned {
-            self.hand.stats.waits += 1;
+            self.hand.count(|stats| stats.waits += 1);
             self.run.event(self.hand.id, Event::Wait { tx, key: &range.start, on: *on });
         }
         let found = scanned.inspect_err(|halt| self.halted = Some(halt.clone()))?;
         let seen = found.iter().map(|(key, value)| (*key, M::Value::exactly(Some(value)))).collect();
-        self.scans.push(ScanRecord { range, found: seen });
+        self.log.scans.push(ScanRecord { range, found: seen });
         Ok(found)
     }
 }

@@ -12,12 +12,14 @@ mod eip1283;
 mod error;
 mod executor;
 mod handler;
+mod hash;
 mod journal;
 mod key;
 mod stacks;
 mod step;
 mod stock;
 mod system;
+mod transfer;
 mod vm;
 
 pub use access::{

@@ -11,6 +11,7 @@ use crate::{
     stacks::Stacks,
     stock::{self, Setting},
     system,
+    transfer::{Given, Transfer, Transfers},
 };
 use alloy_primitives::{B256, Bytes};
 use braid_core::{Effects, Hint, Mode, Stop, Trust, View, Vm};
@@ -124,6 +125,8 @@ pub struct EvmVm<'b> {
     trace: Option<TraceOptions>,
     touches: Wanted,
     precompiles: EthPrecompiles,
+    /// Makes plain transfers, if the block allows it.
+    pub(crate) transfers: Option<Transfers>,
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
     block_hashes: &'b BTreeMap<u64, B256>,
@@ -158,6 +161,7 @@ impl<'b> EvmVm<'b> {
             stock: spec.is_enabled_in(SpecId::AMSTERDAM),
             trace: None,
             touches: Wanted::Nothing,
+            transfers: Transfers::new(&cfg, &input.env, precompiles.precompiles),
             precompiles,
             env: &input.env,
             txs: &input.txs,
@@ -216,6 +220,26 @@ impl<'b> EvmVm<'b> {
             Wanted::Nothing => output,
             _ => EvmOutput::Touched(Box::new(Touched { output, touches })),
         }
+    }
+
+    /// Runs a plain transfer; or says what was read before `tx` turned out to be none.
+    pub(crate) fn transfer(
+        &self,
+        tx: &TxEnv,
+        view: &mut dyn View<EvmKey, EvmValue>,
+        writes: &mut Writes,
+        touches: &mut Touches,
+    ) -> Result<Result<Transfer, Given>, Stop<EvmError>> {
+        let Some(transfers) = &self.transfers else { return Ok(Err([None; 2])) };
+        let Some(candidate) = transfers.candidate(tx) else { return Ok(Err([None; 2])) };
+        let done = transfers.run(tx, &candidate, view)?;
+        if let Ok(transfer) = &done {
+            transfer.write(writes);
+            if self.touches == Wanted::All {
+                touches.accounts.extend([transfer.from, transfer.to]);
+            }
+        }
+        Ok(done)
     }
 
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
@@ -327,7 +351,11 @@ impl<'b> Vm for EvmVm<'b> {
     type Worker = EvmWorker<'b>;
 
     fn worker(&self) -> EvmWorker<'b> {
-        EvmWorker { arenas: self.shared.arenas.lock().pop(), stacks: Stacks::kept(), shared: self.shared }
+        let mut arenas = self.shared.arenas.lock().pop();
+        if let Some(arenas) = &mut arenas {
+            arenas.hashes.clear();
+        }
+        EvmWorker { arenas, stacks: Stacks::kept(), shared: self.shared }
     }
 
     /// What the transaction itself says: sender, recipient, access list. A guess.
@@ -379,9 +407,15 @@ impl<'b> Vm for EvmVm<'b> {
                     return Ok(());
                 }
                 let writes = &mut effects.writes;
-                let result =
-                    self.run(worker, tx, view, writes, &mut touches, |evm| Course::new().run(evm))?;
-                let result = stock::tx_result(result);
+                let result = match self.transfer(tx, view, writes, &mut touches)? {
+                    Ok(transfer) => transfer.result(),
+                    Err(given) => {
+                        stock::tx_result(self.run(worker, tx, view, writes, &mut touches, |evm| {
+                            evm.ctx.journal.adopt(given);
+                            Course::new().run(evm)
+                        })?)
+                    }
+                };
                 effects.work = result.gas_used;
                 effects.output = Some(self.output(EvmOutput::User(result), touches));
             }

@@ -10,6 +10,7 @@ use crate::{
     StepFate, TxResult,
     handler::Fault,
     journal::{Writes, mismatch},
+    precompiles::may_be_precompile,
 };
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use braid_core::{ReadId, Stop, View, Write};
@@ -20,7 +21,6 @@ use revm::{
         result::{ExecutionResult, Output, ResultGas, SuccessReason},
         transaction::TransactionType,
     },
-    precompile::Precompiles,
     primitives::{TxKind, hardfork::SpecId},
 };
 
@@ -58,12 +58,11 @@ pub(crate) struct Transfers {
     chain_id: u64,
     basefee: u64,
     beneficiary: Address,
-    precompiles: &'static Precompiles,
 }
 
 impl Transfers {
     /// For the blocks whose rules make a plain transfer what it is here.
-    pub(crate) fn new(cfg: &CfgEnv, env: &BlockEnv, precompiles: &'static Precompiles) -> Option<Self> {
+    pub(crate) fn new(cfg: &CfgEnv, env: &BlockEnv) -> Option<Self> {
         let spec = cfg.spec;
         let complete = (!spec.is_enabled_in(SpecId::MERGE) || env.prevrandao.is_some())
             && (!spec.is_enabled_in(SpecId::CANCUN) || env.blob_excess_gas_and_price.is_some());
@@ -77,15 +76,13 @@ impl Transfers {
             chain_id: cfg.chain_id,
             basefee: env.basefee,
             beneficiary: env.beneficiary,
-            precompiles,
         })
     }
 
     /// Whether `tx` may be one. What is invalid is none.
     pub(crate) fn candidate(&self, tx: &TxEnv) -> Option<Candidate> {
         let TxKind::Call(to) = tx.kind else { return None };
-        if !tx.data.is_empty() || tx.value.is_zero() || to == tx.caller || self.precompiles.get(&to).is_some()
-        {
+        if !tx.data.is_empty() || tx.value.is_zero() || to == tx.caller || may_be_precompile(&to) {
             return None;
         }
         let basefee = u128::from(self.basefee);

@@ -8,6 +8,7 @@ use crate::{
     eip1283,
     handler::{Course, Fault, Machine},
     journal::{Arenas, Journal, JournalRules, Source, Writes},
+    precompiles::{Answers, BlockPrecompiles},
     stacks::Stacks,
     stock::{self, Setting},
     system,
@@ -20,6 +21,7 @@ use revm::{
     context::{BlockEnv, CfgEnv, TxEnv},
     handler::{EthPrecompiles, Handler},
     interpreter::instructions::{GasTable, gas_table_spec},
+    precompile::Precompiles,
     primitives::{TxKind, hardfork::SpecId},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -124,7 +126,8 @@ pub struct EvmVm<'b> {
     stock: bool,
     trace: Option<TraceOptions>,
     touches: Wanted,
-    precompiles: EthPrecompiles,
+    precompiles: &'static Precompiles,
+    answers: Answers,
     /// Makes plain transfers, if the block allows it.
     pub(crate) transfers: Option<Transfers>,
     env: &'b BlockEnv,
@@ -152,8 +155,8 @@ impl<'b> EvmVm<'b> {
             eip1283::reprice(&mut cfg.gas_params);
         }
         let listed_hashes_only = rules.listed_hashes_only;
-        let precompiles = EthPrecompiles::new(spec);
-        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles: precompiles.precompiles };
+        let precompiles = EthPrecompiles::new(spec).precompiles;
+        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles };
         EvmVm {
             gas: gas_table_spec(spec),
             rules,
@@ -161,8 +164,9 @@ impl<'b> EvmVm<'b> {
             stock: spec.is_enabled_in(SpecId::AMSTERDAM),
             trace: None,
             touches: Wanted::Nothing,
-            transfers: Transfers::new(&cfg, &input.env, precompiles.precompiles),
+            transfers: Transfers::new(&cfg, &input.env),
             precompiles,
+            answers: Answers::default(),
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
@@ -262,7 +266,11 @@ impl<'b> EvmVm<'b> {
             ctx: Ctx::new(self.env, tx, &self.cfg, journal, local),
             inspector: (),
             instruction: Instructions::new(&self.gas, self.eip1283),
-            precompiles: self.precompiles.clone(),
+            precompiles: BlockPrecompiles {
+                all: self.precompiles,
+                spec: self.cfg.spec,
+                answers: &self.answers,
+            },
             frame_stack: frames,
         };
         let result = work(&mut evm);

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     AccountSeen, AccountState, EvmKey, EvmSeen, EvmValue,
+    precompiles::may_be_precompile,
     transfer::{Given, Loaded},
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
@@ -24,7 +25,9 @@ impl Journal<'_> {
     /// Whether an address is warm before its first access.
     fn starts_warm(&self, address: &Address) -> bool {
         self.coinbase == Some(*address)
-            || (self.warm_precompiles && self.rules.precompiles.get(address).is_some())
+            || (self.warm_precompiles
+                && may_be_precompile(address)
+                && self.rules.precompiles.get(address).is_some())
             || (!self.arenas.warm_addresses.is_empty() && self.arenas.warm_addresses.contains(address))
     }
 

@@ -85,9 +85,13 @@ const SPECS: [SpecId; 9] = [
     SpecId::OSAKA,
 ];
 
-/// Addresses 1 to 3 are precompiles, the rest are anything.
+/// Three precompiles (or places for them), the rest are anything.
+fn place(number: u8) -> Address {
+    if number <= 3 { Address::with_last_byte(number) } else { Address::repeat_byte(number) }
+}
+
 fn address(rng: &mut Rng) -> Address {
-    Address::with_last_byte(1 + rng.below(13) as u8)
+    place(1 + rng.below(13) as u8)
 }
 
 fn state(rng: &mut Rng, codes: &[Bytecode]) -> HashMap<EvmKey, EvmValue> {
@@ -112,7 +116,7 @@ fn state(rng: &mut Rng, codes: &[Bytecode]) -> HashMap<EvmKey, EvmValue> {
         if rng.one_in(6) {
             account = AccountState { generation: 3, ..AccountState::default() };
         }
-        state.insert(EvmKey::Account(Address::with_last_byte(number)), EvmValue::Account(account));
+        state.insert(EvmKey::Account(place(number)), EvmValue::Account(account));
     }
     state
 }
@@ -198,8 +202,8 @@ fn the_short_way_is_the_long_way() {
     let codes = [
         Bytecode::new_legacy(Bytes::from_static(&[0])),
         Bytecode::new_legacy(Bytes::from_static(&[0x34, 0x5f, 0x55])),
-        Bytecode::new_eip7702(Address::with_last_byte(9)),
-        Bytecode::new_eip7702(Address::with_last_byte(2)),
+        Bytecode::new_eip7702(place(9)),
+        Bytecode::new_eip7702(place(2)),
     ];
     let shared = EvmShared::default();
     let mut taken = 0;

@@ -2,13 +2,13 @@
 //! instructions that have to say which part of an account they look at.
 
 use crate::{
-    eip1283,
+    eip1283, hash,
     journal::{Journal, Stopped},
 };
 use alloy_primitives::{Address, B256, Log, U256};
 use revm::{
     Database as _,
-    bytecode::opcode::{CALL, CREATE, CREATE2, EXTCODEHASH, SSTORE},
+    bytecode::opcode::{CALL, CREATE, CREATE2, EXTCODEHASH, KECCAK256, SSTORE},
     context::{BlockEnv, CfgEnv, LocalContext, TxEnv},
     context_interface::{
         Block, Cfg, ContextTr, Host, JournalTr, Transaction,
@@ -260,7 +260,8 @@ impl Host for Ctx<'_> {
     }
 }
 
-/// The instructions of one execution: revm's, four of them wrapped, and SSTORE if EIP-1283 is in force.
+/// The instructions of one execution: revm's, four of them wrapped, KECCAK256 by what the worker remembers, and
+/// SSTORE if EIP-1283 is in force.
 pub(crate) struct Instructions<'a> {
     table: &'a InstructionTable<EthInterpreter, Ctx<'a>>,
     gas: &'a GasTable,
@@ -287,6 +288,7 @@ impl<'a> InstructionProvider for Instructions<'a> {
 
 const fn table<'a>(eip1283: bool) -> InstructionTable<EthInterpreter, Ctx<'a>> {
     let mut table = instruction_table::<EthInterpreter, Ctx<'a>>();
+    table[KECCAK256 as usize] = Instruction::new(hash::keccak);
     table[CALL as usize] = Instruction::new(call);
     table[EXTCODEHASH as usize] = Instruction::new(extcodehash);
     table[CREATE as usize] = Instruction::new(create::<false>);

@@ -3,7 +3,9 @@
 use crate::{
     EvmError,
     ctx::{Ctx, Instructions},
+    intrinsic::intrinsic_gas,
     journal::Stopped,
+    precompiles::BlockPrecompiles,
 };
 use alloy_primitives::U256;
 use braid_core::{Halt, Stop};
@@ -15,14 +17,15 @@ use revm::{
         result::{FromStringError, HaltReason, InvalidHeader, InvalidTransaction},
         transaction::{AuthorizationTr, TransactionType},
     },
-    handler::{EthFrame, EthPrecompiles, EvmTr, FrameResult, Handler},
+    handler::{EthFrame, EvmTr, FrameResult, Handler},
     interpreter::{GasTracker, InitialAndFloorGas, interpreter::EthInterpreter},
     primitives::hardfork::SpecId,
 };
 use std::marker::PhantomData;
 
 /// revm, put together for one execution.
-pub(crate) type Machine<'a> = Evm<Ctx<'a>, (), Instructions<'a>, EthPrecompiles, EthFrame<EthInterpreter>>;
+pub(crate) type Machine<'a> =
+    Evm<Ctx<'a>, (), Instructions<'a>, BlockPrecompiles<'a>, EthFrame<EthInterpreter>>;
 
 /// Why revm gave up.
 #[derive(Debug)]
@@ -88,6 +91,10 @@ impl<'a> Handler for Course<'a> {
     type Evm = Machine<'a>;
     type Error = Fault;
     type HaltReason = HaltReason;
+
+    fn validate_initial_tx_gas(&self, evm: &mut Machine<'a>) -> Result<InitialAndFloorGas, Fault> {
+        Ok(intrinsic_gas(evm.ctx.tx, evm.ctx.cfg)?)
+    }
 
     /// As revm's, but the nonce is predicted under speculation, and the balance is a bound.
     fn validate_against_state_and_deduct_caller(

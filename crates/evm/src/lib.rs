@@ -12,12 +12,16 @@ mod eip1283;
 mod error;
 mod executor;
 mod handler;
+mod hash;
+mod intrinsic;
 mod journal;
 mod key;
+mod precompiles;
 mod stacks;
 mod step;
 mod stock;
 mod system;
+mod transfer;
 mod vm;
 
 pub use access::{

@@ -66,6 +66,11 @@ impl<'b> StepVm<'b> {
         let amsterdam = cfg.spec.is_enabled_in(SpecId::AMSTERDAM);
         (!amsterdam).then(|| StepVm(EvmVm::with_cfg(shared, input, cfg, rules)))
     }
+
+    #[cfg(test)]
+    pub(crate) fn without_transfers(&mut self) {
+        self.0.transfers = None;
+    }
 }
 
 impl<'b> Vm for StepVm<'b> {
@@ -103,10 +108,14 @@ impl<'b> Vm for StepVm<'b> {
                 // Nobody wants to know of touches.
                 let mut touches = Touches::default();
                 let writes = &mut effects.writes;
-                let (result, accounts) = self.0.run(worker, env, view, writes, &mut touches, |evm| {
-                    let result = Course::new().run(evm)?;
-                    Ok((result, evm.ctx.journal.steps()))
-                })?;
+                let (result, accounts) = match self.0.transfer(env, view, writes, &mut touches)? {
+                    Ok(transfer) => (transfer.execution_result(), transfer.steps()),
+                    Err(given) => self.0.run(worker, env, view, writes, &mut touches, |evm| {
+                        evm.ctx.journal.adopt(given);
+                        let result = Course::new().run(evm)?;
+                        Ok((result, evm.ctx.journal.steps()))
+                    })?,
+                };
                 effects.work = result.tx_gas_used();
                 effects.output = Some(StepOutput::User { result, accounts });
             }

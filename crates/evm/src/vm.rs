@@ -8,9 +8,11 @@ use crate::{
     eip1283,
     handler::{Course, Fault, Machine},
     journal::{Arenas, Journal, JournalRules, Source, Writes},
+    precompiles::{Answers, BlockPrecompiles},
     stacks::Stacks,
     stock::{self, Setting},
     system,
+    transfer::{Given, Transfer, Transfers},
 };
 use alloy_primitives::{B256, Bytes};
 use braid_core::{Effects, Hint, Mode, Stop, Trust, View, Vm};
@@ -19,6 +21,7 @@ use revm::{
     context::{BlockEnv, CfgEnv, TxEnv},
     handler::{EthPrecompiles, Handler},
     interpreter::instructions::{GasTable, gas_table_spec},
+    precompile::Precompiles,
     primitives::{TxKind, hardfork::SpecId},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -123,7 +126,10 @@ pub struct EvmVm<'b> {
     stock: bool,
     trace: Option<TraceOptions>,
     touches: Wanted,
-    precompiles: EthPrecompiles,
+    precompiles: &'static Precompiles,
+    answers: Answers,
+    /// Makes plain transfers, if the block allows it.
+    pub(crate) transfers: Option<Transfers>,
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
     block_hashes: &'b BTreeMap<u64, B256>,
@@ -149,8 +155,8 @@ impl<'b> EvmVm<'b> {
             eip1283::reprice(&mut cfg.gas_params);
         }
         let listed_hashes_only = rules.listed_hashes_only;
-        let precompiles = EthPrecompiles::new(spec);
-        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles: precompiles.precompiles };
+        let precompiles = EthPrecompiles::new(spec).precompiles;
+        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles };
         EvmVm {
             gas: gas_table_spec(spec),
             rules,
@@ -158,7 +164,9 @@ impl<'b> EvmVm<'b> {
             stock: spec.is_enabled_in(SpecId::AMSTERDAM),
             trace: None,
             touches: Wanted::Nothing,
+            transfers: Transfers::new(&cfg, &input.env),
             precompiles,
+            answers: Answers::default(),
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
@@ -218,6 +226,26 @@ impl<'b> EvmVm<'b> {
         }
     }
 
+    /// Runs a plain transfer; or says what was read before `tx` turned out to be none.
+    pub(crate) fn transfer(
+        &self,
+        tx: &TxEnv,
+        view: &mut dyn View<EvmKey, EvmValue>,
+        writes: &mut Writes,
+        touches: &mut Touches,
+    ) -> Result<Result<Transfer, Given>, Stop<EvmError>> {
+        let Some(transfers) = &self.transfers else { return Ok(Err([None; 2])) };
+        let Some(candidate) = transfers.candidate(tx) else { return Ok(Err([None; 2])) };
+        let done = transfers.run(tx, &candidate, view)?;
+        if let Ok(transfer) = &done {
+            transfer.write(writes);
+            if self.touches == Wanted::All {
+                touches.accounts.extend([transfer.from, transfer.to]);
+            }
+        }
+        Ok(done)
+    }
+
     /// Puts revm together, runs `work` in it, takes the worker's parts back, and reports what was
     /// observed and written.
     pub(crate) fn run<'a, T>(
@@ -238,7 +266,11 @@ impl<'b> EvmVm<'b> {
             ctx: Ctx::new(self.env, tx, &self.cfg, journal, local),
             inspector: (),
             instruction: Instructions::new(&self.gas, self.eip1283),
-            precompiles: self.precompiles.clone(),
+            precompiles: BlockPrecompiles {
+                all: self.precompiles,
+                spec: self.cfg.spec,
+                answers: &self.answers,
+            },
             frame_stack: frames,
         };
         let result = work(&mut evm);
@@ -327,7 +359,11 @@ impl<'b> Vm for EvmVm<'b> {
     type Worker = EvmWorker<'b>;
 
     fn worker(&self) -> EvmWorker<'b> {
-        EvmWorker { arenas: self.shared.arenas.lock().pop(), stacks: Stacks::kept(), shared: self.shared }
+        let mut arenas = self.shared.arenas.lock().pop();
+        if let Some(arenas) = &mut arenas {
+            arenas.hashes.clear();
+        }
+        EvmWorker { arenas, stacks: Stacks::kept(), shared: self.shared }
     }
 
     /// What the transaction itself says: sender, recipient, access list. A guess.
@@ -379,9 +415,15 @@ impl<'b> Vm for EvmVm<'b> {
                     return Ok(());
                 }
                 let writes = &mut effects.writes;
-                let result =
-                    self.run(worker, tx, view, writes, &mut touches, |evm| Course::new().run(evm))?;
-                let result = stock::tx_result(result);
+                let result = match self.transfer(tx, view, writes, &mut touches)? {
+                    Ok(transfer) => transfer.result(),
+                    Err(given) => {
+                        stock::tx_result(self.run(worker, tx, view, writes, &mut touches, |evm| {
+                            evm.ctx.journal.adopt(given);
+                            Course::new().run(evm)
+                        })?)
+                    }
+                };
                 effects.work = result.gas_used;
                 effects.output = Some(self.output(EvmOutput::User(result), touches));
             }

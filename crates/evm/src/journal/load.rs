@@ -6,7 +6,11 @@ use super::{
     entry::{AccountEntry, SlotEntry},
     mismatch, missing_code,
 };
-use crate::{AccountSeen, AccountState, EvmKey, EvmSeen, EvmValue};
+use crate::{
+    AccountSeen, AccountState, EvmKey, EvmSeen, EvmValue,
+    precompiles::may_be_precompile,
+    transfer::{Given, Loaded},
+};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::{
     bytecode::Bytecode,
@@ -21,7 +25,9 @@ impl Journal<'_> {
     /// Whether an address is warm before its first access.
     fn starts_warm(&self, address: &Address) -> bool {
         self.coinbase == Some(*address)
-            || (self.warm_precompiles && self.rules.precompiles.get(address).is_some())
+            || (self.warm_precompiles
+                && may_be_precompile(address)
+                && self.rules.precompiles.get(address).is_some())
             || (!self.arenas.warm_addresses.is_empty() && self.arenas.warm_addresses.contains(address))
     }
 
@@ -71,6 +77,15 @@ impl Journal<'_> {
         let at = self.arenas.push_account(address);
         self.arenas.entry_mut(at).reset(address, read.id, initial, id);
         Ok(at)
+    }
+
+    /// Takes over what was read before there was a journal. First thing of an execution.
+    pub(crate) fn adopt(&mut self, given: Given) {
+        let id = self.arenas.id;
+        for Loaded { address, read, state } in given.into_iter().flatten() {
+            let at = self.arenas.push_account(address);
+            self.arenas.entry_mut(at).reset(address, read, state, id);
+        }
     }
 
     /// The sender's account, with `nonce` for its nonce: predicted, unless the view is final.

@@ -1,0 +1,210 @@
+//! Keccak-256 of short inputs, remembered within a block.
+//!
+//! The slot of a mapping's entry is the hash of its key and of the mapping's own slot, 64 bytes, and a block asks
+//! for the same few hundred again and again: on mainnet blocks more than half of what KECCAK256 is asked for was
+//! asked before in the same block. A permutation takes as long as some hundred of the simplest instructions.
+
+use crate::ctx::Ctx;
+use alloy_primitives::{B256, KECCAK256_EMPTY, keccak256};
+use foldhash::fast::RandomState;
+use revm::{
+    context_interface::Cfg,
+    interpreter::{
+        InstructionContext, InstructionExecResult, InstructionResult,
+        interpreter::{EthInterpreter, resize_memory},
+    },
+};
+use std::hash::{BuildHasher, Hasher};
+
+/// Words of the longest input that is remembered, 88 bytes: keys and slots of mappings are 64, what CREATE2
+/// derives an address from is 85 (EIP-1014).
+const WORDS: usize = 11;
+
+/// A remembered hash: the input in words, zeros behind it; the hash; epoch and length of the input. Two cache
+/// lines. All zero is none: no epoch is zero.
+type Cell = [u64; 16];
+
+/// Sets of two cells; a power of two. 256 KiB: blocks of 30 million gas have some 700 different inputs.
+const SETS: usize = 1024;
+
+/// Hashes that one worker computed in this block. Inputs are compared whole, so that one is never taken for
+/// another; and where they go depends on a secret of the process, so that nobody can aim at one place. At worst
+/// a hash costs one look-up more than without.
+#[derive(Debug, Default)]
+pub(crate) struct Hashes {
+    hasher: RandomState,
+    /// Empty until the first hash.
+    cells: Vec<Cell>,
+    epoch: u32,
+    /// Which cell of a full set goes next.
+    turn: usize,
+}
+
+impl Hashes {
+    /// Forgets everything: another block begins.
+    pub(crate) fn clear(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.cells = Vec::new();
+        }
+    }
+
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<Cell>()
+    }
+
+    /// Keccak-256 of `input`.
+    pub(crate) fn keccak256(&mut self, input: &[u8]) -> B256 {
+        if let Ok(input) = <&[u8; 64]>::try_from(input) {
+            self.remembered(words(input), input)
+        } else if input.len() <= WORDS * 8 {
+            self.remembered(words(input), input)
+        } else {
+            keccak256(input)
+        }
+    }
+
+    #[inline(always)]
+    fn remembered(&mut self, words: [u64; WORDS], input: &[u8]) -> B256 {
+        if self.cells.is_empty() {
+            self.cells = vec![[0; 16]; SETS * 2];
+            self.epoch = self.epoch.max(1);
+        }
+        let tag = u64::from(self.epoch) << 32 | input.len() as u64;
+        let set = self.set(&words);
+        let cells = &mut self.cells[set..set + 2];
+        for cell in &*cells {
+            // Without a branch for each word, and without a call.
+            let differ = |or, (ours, theirs): (&u64, &u64)| or | (ours ^ theirs);
+            if words.iter().zip(cell).fold(cell[15] ^ tag, differ) == 0 {
+                return hash_of(cell);
+            }
+        }
+        let free = cells.iter().position(|cell| cell[15] >> 32 != tag >> 32);
+        let at = free.unwrap_or_else(|| {
+            self.turn ^= 1;
+            self.turn
+        });
+        let hash = keccak256(input);
+        let cell = &mut cells[at];
+        cell[..WORDS].copy_from_slice(&words);
+        for (word, bytes) in cell[WORDS..15].iter_mut().zip(hash.0.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        cell[15] = tag;
+        hash
+    }
+
+    /// The first cell of the set for an input.
+    #[inline(always)]
+    fn set(&self, words: &[u64; WORDS]) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        // What differs beyond these shares a set, at worst.
+        for word in &words[..8] {
+            hasher.write_u64(*word);
+        }
+        hasher.finish() as usize % SETS * 2
+    }
+}
+
+/// The input in words, with zeros behind it.
+#[inline(always)]
+fn words(input: &[u8]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    let (whole, rest) = input.as_chunks();
+    for (word, bytes) in words.iter_mut().zip(whole) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        words[whole.len()] = u64::from_le_bytes(last);
+    }
+    words
+}
+
+fn hash_of(cell: &Cell) -> B256 {
+    let mut hash = B256::ZERO;
+    for (bytes, word) in hash.0.as_chunks_mut().0.iter_mut().zip(&cell[WORDS..15]) {
+        *bytes = word.to_le_bytes();
+    }
+    hash
+}
+
+/// KECCAK256, by what the worker remembers. Gas, growth of memory and failures are those of revm's.
+pub(crate) fn keccak(at: InstructionContext<'_, Ctx<'_>, EthInterpreter>) -> InstructionExecResult {
+    let InstructionContext { interpreter, host } = at;
+    let Some(([offset], top)) = interpreter.stack.popn_top() else {
+        return Err(InstructionResult::StackUnderflow);
+    };
+    let gas_params = host.cfg.gas_params();
+    let len = usize::try_from(*top).map_err(|_| InstructionResult::InvalidOperandOOG)?;
+    if !interpreter.gas.record_regular_cost(gas_params.keccak256_cost(len)) {
+        return Err(InstructionResult::OutOfGas);
+    }
+    let hash = if len == 0 {
+        KECCAK256_EMPTY
+    } else {
+        let from = usize::try_from(offset).map_err(|_| InstructionResult::InvalidOperandOOG)?;
+        resize_memory(&mut interpreter.gas, &mut interpreter.memory, gas_params, from, len)?;
+        host.journal.arenas.hashes.keccak256(&interpreter.memory.slice_len(from, len))
+    };
+    *top = hash.into();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs of all lengths around the bounds, few enough to come again and many enough to push each other
+    /// out, in several blocks.
+    #[test]
+    fn remembered_or_not_a_hash_is_the_same() {
+        let mut hashes = Hashes::default();
+        for block in 0..3 {
+            for round in 0..3 {
+                for at in 0..6000_usize {
+                    let len = if at % 3 == 0 { at % 140 } else { 64 };
+                    // Also some that differ in length only.
+                    let byte = if at % 7 == 0 { 0 } else { (at * 31 % 251) as u8 };
+                    let mut input = vec![byte; len];
+                    input.iter_mut().zip((at / 9).to_le_bytes()).for_each(|(to, byte)| *to = byte);
+                    assert_eq!(hashes.keccak256(&input), keccak256(&input), "{block} {round} {at}");
+                }
+            }
+            hashes.clear();
+        }
+    }
+
+    #[test]
+    fn another_block_finds_nothing() {
+        let mut hashes = Hashes::default();
+        let input = [7; 64];
+        let live = |hashes: &Hashes| {
+            hashes.cells.iter().filter(|cell| cell[15] >> 32 == u64::from(hashes.epoch)).count()
+        };
+        hashes.keccak256(&input);
+        hashes.keccak256(&input);
+        assert_eq!(live(&hashes), 1, "the second one found the first");
+        hashes.clear();
+        assert_eq!(live(&hashes), 0);
+        hashes.epoch = u32::MAX;
+        hashes.keccak256(&input);
+        hashes.clear();
+        assert_eq!((hashes.epoch, hashes.bytes()), (0, 0));
+        assert_eq!(hashes.keccak256(&input), keccak256(input));
+        assert_eq!(live(&hashes), 1);
+    }
+
+    /// What was remembered is what is answered: a wrong hash in a cell would come out.
+    #[test]
+    fn the_second_answer_comes_from_the_cell() {
+        let mut hashes = Hashes::default();
+        hashes.keccak256(&[1; 40]);
+        let cell = hashes.cells.iter_mut().find(|cell| cell[15] != 0).expect("one cell is filled");
+        cell[WORDS] ^= 1;
+        assert_ne!(hashes.keccak256(&[1; 40]), keccak256([1; 40]));
+    }
+}

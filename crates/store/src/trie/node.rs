@@ -128,9 +128,7 @@ pub(super) fn insert<S: Source>(
             *place = split(&path, at, &rest, value);
             true
         }
-        Node::Branch(children) => {
-            insert(nodes, &mut children[nibble_at(key, depth)], key, depth + 1, value)?
-        }
+        Node::Branch(children) => insert(nodes, &mut children[nibble_at(key, depth)], key, depth + 1, value)?,
         Node::Ref(_) => unreachable!("a revealed node"),
     };
     if changed {
@@ -214,7 +212,8 @@ fn reveal_merged<S: Source>(
 ) -> Result<(), S::Error> {
     let nibble = nibble_at(key, depth);
     reveal(nodes, &mut children[nibble], key, depth + 1)?;
-    let vanishes = matches!(&children[nibble].node, Node::Leaf { path, .. } if *path == key.slice(depth + 1..));
+    let vanishes =
+        matches!(&children[nibble].node, Node::Leaf { path, .. } if *path == key.slice(depth + 1..));
     let mut others = (0..16).filter(|i| *i != nibble && !children[*i].is_empty());
     if let (true, Some(other), None) = (vanishes, others.next(), others.next()) {
         let mut path = *key;

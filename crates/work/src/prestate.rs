@@ -15,6 +15,9 @@ use std::{
     ops::Range,
 };
 
+/// An account, its storage root left out, and its slots.
+pub(crate) type WithSlots = (Address, TrieAccount, Vec<(U256, U256)>);
+
 /// Accounts, slots and analysed code before a block, in memory.
 #[derive(Clone, Debug, Default)]
 pub struct PreState {
@@ -32,8 +35,8 @@ impl PreState {
         }))
     }
 
-    /// All accounts that exist, storage roots left out, with their slots; in no particular order.
-    pub(crate) fn accounts(&self) -> Vec<(Address, TrieAccount, Vec<(U256, U256)>)> {
+    /// All accounts that exist; in no particular order.
+    pub(crate) fn accounts(&self) -> Vec<WithSlots> {
         let mut slots: HashMap<Address, Vec<(U256, U256)>> = HashMap::new();
         let mut accounts = Vec::new();
         for (key, value) in self.store.iter() {

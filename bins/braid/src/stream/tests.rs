@@ -261,6 +261,49 @@ fn forgetting_changes_no_result() {
     assert_eq!((run.blocks, run.failed), (10, None));
 }
 
+/// Mainnet from its genesis to block 8191: rewards and ommers only, and a state root in each header.
+/// Era1 (e2store entries: type, length, two reserved bytes, content): 3 is a header, 4 a body, in snappy frames.
+#[test]
+fn the_first_blocks_of_mainnet_have_their_roots() {
+    let Some(data) = data() else { return };
+    let file = data.join("ethereum/era1/mainnet_genesis_alloc.json.zst");
+    let mut genesis: serde_json::Value =
+        serde_json::from_reader(zstd::Decoder::new(std::fs::File::open(file).unwrap()).unwrap()).unwrap();
+    genesis["config"].as_object_mut().unwrap().remove("daoForkBlock");
+    let era = std::fs::read(data.join("ethereum/era1/mainnet-00000-5ec1ffb8.era1")).unwrap();
+    let (mut rest, mut header, mut blocks) = (&era[..], Vec::new(), Vec::new());
+    while let [kind, _, a, b, c, d, _, _, content @ ..] = rest {
+        let (content, others) = content.split_at(u32::from_le_bytes([*a, *b, *c, *d]) as usize);
+        let plain = || {
+            let mut plain = Vec::new();
+            snap::read::FrameDecoder::new(content).read_to_end(&mut plain).unwrap();
+            plain
+        };
+        match kind {
+            3 => header = plain(),
+            4 => {
+                // A block is a list of its header and what is in the list of its body.
+                let body = plain();
+                let mut items = &body[..];
+                alloy_rlp::Header::decode(&mut items).unwrap();
+                let payload_length = header.len() + items.len();
+                alloy_rlp::Header { list: true, payload_length }.encode(&mut blocks);
+                blocks.extend_from_slice(&header);
+                blocks.extend_from_slice(items);
+            }
+            _ => {}
+        }
+        rest = others;
+    }
+    // The first is the genesis block itself.
+    let mut following = &blocks[..];
+    let first = alloy_rlp::Header::decode(&mut following).unwrap();
+    let folder = folder("era1", genesis.to_string().as_bytes(), &following[first.payload_length..]);
+    let mut engine = (profile("serial").unwrap().build)(1).unwrap();
+    let run = streamed(&open(&folder), engine.as_mut());
+    assert_eq!((run.failed, run.blocks, run.last), (None, 8191, Some(8191)));
+}
+
 /// Bytes are changed at random: in a header, a transaction, a signature. Whatever stage finds it, streaming
 /// stops where one block after another does.
 #[test]

@@ -91,6 +91,9 @@ pub(crate) struct RunArgs {
     /// `erc20?txs=10000&blocks=20`. Times are of whole chains.
     #[arg(long)]
     pub(crate) stream: bool,
+    /// With `--stream`: engines forget before each block what they learned from those before it.
+    #[arg(long, requires = "stream")]
+    pub(crate) forget: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -67,6 +67,10 @@ pub(crate) struct StreamResult {
     pub(crate) input: String,
     pub(crate) profile: String,
     pub(crate) threads: usize,
+    /// Threads that recovered senders.
+    pub(crate) recoverers: Option<usize>,
+    /// Whether the engine kept what it learned from block to block.
+    pub(crate) learning: Option<bool>,
     /// Most blocks that wait between two stages.
     pub(crate) depth: usize,
     /// Blocks that passed all stages.

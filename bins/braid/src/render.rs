@@ -124,7 +124,13 @@ pub(crate) fn stream(streams: &[StreamResult], color: bool) -> String {
     }
     let ok = streams.iter().filter(|one| one.status == Status::Ok).count();
     let mut text = table.render();
-    let _ = writeln!(text, "{ok} of {} streams ok; times are of whole chains, not of blocks", streams.len());
+    let learning = match streams.iter().find_map(|one| one.learning) {
+        Some(true) => ", engines learning from block to block",
+        Some(false) => ", engines forgetting what they learned",
+        None => "",
+    };
+    let all = streams.len();
+    let _ = writeln!(text, "{ok} of {all} streams ok; times are of whole chains, not of blocks{learning}");
     text
 }
 

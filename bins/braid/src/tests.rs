@@ -568,6 +568,13 @@ fn a_stream_is_labelled_as_one() {
     assert_eq!(record["document"]["command"], "stream");
     let table = braid("run --stream transfers?txs=20&blocks=5 --profile good").out;
     assert!(table.contains("stream") && table.contains("whole chains"), "{table}");
+    assert!(table.contains("engines learning from block to block"), "{table}");
+    assert_eq!(document["streams"][0]["learning"], true);
+    assert!(document["streams"][0]["recoverers"].as_u64().unwrap() >= 1);
+    let forgets = "run --stream transfers?txs=20&blocks=5 --profile good --forget";
+    assert!(braid(forgets).out.contains("engines forgetting"));
+    assert_eq!(braid(&format!("{forgets} --json")).json()["streams"][0]["learning"], false);
+    assert_eq!(braid("run transfers?txs=20 --profile good --forget").exit, Exit::Usage);
 }
 
 #[test]

@@ -17,10 +17,11 @@ use braid_rules::{ChainSpec, Fork, UnknownNetwork};
 use braid_sched::{BlockStm, Occ, Pool, Serial, Waits, WorkerPanic};
 use braid_store::{
     MemStore,
-    trie::{PartialTrie, TrieError, TrieNodes},
+    trie::{PartialTrie, StateTrie, TrieError, TrieNodes},
 };
 use braid_work::{
-    Alloc, Case, DbError, PreState, RawTxs, Source, WorkError, Workload, witness::WitnessError,
+    Alloc, Case, Chain, ChainBlock, DbError, HashedState, PreState, RawTxs, Source, WorkError, Workload,
+    witness::WitnessError,
 };
 use std::error::Error;
 
@@ -46,6 +47,10 @@ fn what_a_block_is_made_of_goes_anywhere() {
     owned::<ChainSpec>();
     owned::<Fork>();
     owned::<TrieNodes>();
+    owned::<StateTrie>();
+    owned::<Chain>();
+    owned::<ChainBlock>();
+    owned::<HashedState>();
     shared::<PartialTrie<'static>>();
     shared::<Control<'static>>();
     shared::<Event<'static, EvmKey>>();

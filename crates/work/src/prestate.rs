@@ -10,7 +10,13 @@ use revm::{
     primitives::{StorageKey, StorageValue},
     state::{AccountInfo, Bytecode},
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
+
+/// An account, its storage root left out, and its slots.
+pub(crate) type WithSlots = (Address, TrieAccount, Vec<(U256, U256)>);
 
 /// Accounts, slots and analysed code before a block, in memory.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +30,14 @@ pub struct PreState {
 impl PreState {
     /// State root, if this is the whole state.
     pub fn state_root(&self) -> B256 {
-        let mut slots: BTreeMap<Address, Vec<(U256, U256)>> = BTreeMap::new();
+        trie::state_root(self.accounts().into_iter().map(|(address, account, slots)| {
+            (address, TrieAccount { storage_root: trie::storage_root(slots), ..account })
+        }))
+    }
+
+    /// All accounts that exist; in no particular order.
+    pub(crate) fn accounts(&self) -> Vec<WithSlots> {
+        let mut slots: HashMap<Address, Vec<(U256, U256)>> = HashMap::new();
         let mut accounts = Vec::new();
         for (key, value) in self.store.iter() {
             match (key, value) {
@@ -32,16 +45,18 @@ impl PreState {
                     slots.entry(*address).or_default().push((*slot, *value));
                 }
                 (EvmKey::Account(address), EvmValue::Account(account)) if account.exists => {
-                    accounts.push((*address, *account));
+                    let AccountState { nonce, balance, code_hash, .. } = *account;
+                    let account = TrieAccount { nonce, balance, code_hash, ..TrieAccount::default() };
+                    accounts.push((*address, account));
                 }
                 _ => {}
             }
         }
-        trie::state_root(accounts.into_iter().map(|(address, account)| {
-            let storage_root = trie::storage_root(slots.remove(&address).unwrap_or_default());
-            let AccountState { nonce, balance, code_hash, .. } = account;
-            (address, TrieAccount { nonce, balance, storage_root, code_hash })
-        }))
+        let with_slots = |(address, account)| {
+            let slots = slots.remove(&address).unwrap_or_default();
+            (address, account, slots)
+        };
+        accounts.into_iter().map(with_slots).collect()
     }
 
     /// Changes this state as `block`, executed on it, did.

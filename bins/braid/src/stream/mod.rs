@@ -1,7 +1,7 @@
 //! `braid run --stream`: execute chains, successive blocks overlapped.
 //!
 //! Its times are those of whole chains, recovery and hashing included, on engines that keep what they learn
-//! from block to block. They are never mixed with those of single blocks: documents and records say `stream`.
+//! from block to block (or, told so, forget it). They are never mixed with those of single blocks: documents and records say `stream`.
 
 mod pipeline;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use crate::{
 };
 use braid_profiles::Profile;
 use braid_work::{Chain, chain};
-use pipeline::{DEPTH, Failure, Run, one_by_one, stream};
+use pipeline::{DEPTH, Failure, Manner, Run, one_by_one, stream};
 
 /// What `run` has settled before it knows what kind of run it is.
 pub(crate) struct Setting<'a> {
@@ -91,11 +91,13 @@ fn one(
     };
     let all = chain.len();
     let progress = |done: usize| ui.detail(|| format!("{} block {done} of {all}", chain.name));
-    let done = stream(chain, engine.as_mut(), seed, compare, session.cancel, progress);
+    let (learning, recoverers) = (!args.forget, recoverers());
+    let manner = Manner { seed, learning, recoverers, prints: compare };
+    let done = stream(chain, engine.as_mut(), manner, session.cancel, progress);
     if done.failed.as_ref().is_some_and(|failure| failure.interrupted) {
         return None;
     }
-    let mut result = told(chain, setting, &done);
+    let mut result = told(chain, setting, &manner, &done);
     if !compare {
         return Some((result, false));
     }
@@ -140,7 +142,12 @@ fn difference(done: &Run, serial: &Run) -> Option<Problem> {
     }
 }
 
-fn told(chain: &Chain, setting: &Setting<'_>, done: &Run) -> StreamResult {
+/// Threads that recover senders: one for each processor, up to what the chain takes.
+fn recoverers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(braid_work::MAX_RECOVERERS)
+}
+
+fn told(chain: &Chain, setting: &Setting<'_>, manner: &Manner, done: &Run) -> StreamResult {
     let nanos = |time: std::time::Duration| Some(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     let problem = |failure: &Failure| Problem {
         kind: failure.kind.clone(),
@@ -155,6 +162,8 @@ fn told(chain: &Chain, setting: &Setting<'_>, done: &Run) -> StreamResult {
         input: chain.name.clone(),
         profile: setting.profile.name.to_owned(),
         threads: setting.threads,
+        recoverers: Some(manner.recoverers),
+        learning: Some(manner.learning),
         depth: DEPTH,
         blocks: Some(done.blocks),
         txs: Some(done.txs),
@@ -173,6 +182,8 @@ fn unreadable(input: &str, setting: &Setting<'_>, problem: Problem) -> StreamRes
         input: input.to_owned(),
         profile: setting.profile.name.to_owned(),
         threads: setting.threads,
+        recoverers: None,
+        learning: None,
         depth: DEPTH,
         blocks: None,
         txs: None,

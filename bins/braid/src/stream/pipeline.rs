@@ -2,9 +2,11 @@
 //!
 //! 1. A block passes from stage to stage in order, through queues of [`DEPTH`] blocks: a stage that is ahead
 //!    waits.
-//! 2. The second stage alone has the state that blocks are executed on; the third has a copy, one or more
-//!    blocks behind, from which it takes the root.
-//! 3. A failure passes through the queues like a block, so all blocks before it are finished and none after
+//! 2. The second stage alone has the state that blocks are executed on; the third has its tries, one or more
+//!    blocks behind, of which it hashes what a block changed.
+//! 3. The first stage is several threads, which recover senders of several blocks at a time but hand on in
+//!    order. With queues full, it holds a few blocks more.
+//! 4. A failure passes through the queues like a block, so all blocks before it are finished and none after
 //!    it is told of. The stage that met it ends, and those before it end because nobody takes what they make;
 //!    an engine that is in the midst of a later block is cancelled.
 
@@ -13,8 +15,9 @@ use alloy_primitives::{B256, Keccak256};
 use braid_core::Control;
 use braid_evm::{ExecutedBlock, Status};
 use braid_profiles::{Engine, bench::execute_once};
-use braid_work::{Chain, ChainBlock, ChainError, PreState};
+use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState};
 use std::{
+    ops::ControlFlow,
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
@@ -95,6 +98,8 @@ struct Execution<'a> {
     pre: PreState,
     /// Shuffles schedules, in builds with debug assertions.
     seed: Option<u64>,
+    /// Whether the engine keeps what it learns from block to block.
+    learning: bool,
 }
 
 impl Execution<'_> {
@@ -102,6 +107,9 @@ impl Execution<'_> {
         let number = block.number();
         if let Some(seed) = self.seed {
             self.engine.shuffle(seed.wrapping_add(number));
+        }
+        if !self.learning {
+            self.engine.reset();
         }
         self.pre.block_hashes.clone_from(&block.input.block_hashes);
         let done = execute_once(self.engine, &block.input, &self.pre, control).map_err(|error| {
@@ -117,7 +125,7 @@ impl Execution<'_> {
 /// The third stage: everything that is hashed.
 struct Hashing {
     /// The state after the last block.
-    after: PreState,
+    after: HashedState,
     /// Whether digests are wanted.
     prints: bool,
 }
@@ -125,27 +133,28 @@ struct Hashing {
 impl Hashing {
     fn next(&mut self, block: &ChainBlock, done: &ExecutedBlock) -> Passing<Passed> {
         let number = block.number();
-        if block.consensus.is_some() {
-            self.after.apply(done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
-        }
-        let root = block.check(done, || self.after.state_root());
-        let root = root.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
+        self.after.apply(done);
+        let state_root = self.after.root();
+        let receipts_root = block.check(done, || state_root);
+        let receipts_root =
+            receipts_root.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
         Ok(Passed {
             number,
             txs: block.input.txs.len(),
             gas_used: done.results.iter().map(|result| result.gas_used).sum(),
-            print: self.prints.then(|| print(done, root)),
+            print: self.prints.then(|| print(done, state_root, receipts_root)),
         })
     }
 }
 
 /// A digest of all that is a result of a block; `receipts_root` stands for logs.
-fn print(done: &ExecutedBlock, receipts_root: B256) -> B256 {
+fn print(done: &ExecutedBlock, state_root: B256, receipts_root: B256) -> B256 {
     let mut hash = Keccak256::new();
     let mut word = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
+    word(state_root.as_slice());
     word(receipts_root.as_slice());
     word(&done.gas_used.to_be_bytes());
     for result in &done.results {
@@ -192,18 +201,32 @@ impl Run {
     }
 }
 
+/// How a chain is streamed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Shuffles schedules, in builds with debug assertions.
+    pub(crate) seed: u64,
+    /// Whether the engine keeps what it learns from block to block.
+    pub(crate) learning: bool,
+    /// Threads that recover senders.
+    pub(crate) recoverers: usize,
+    /// Whether digests of results are wanted.
+    pub(crate) prints: bool,
+}
+
 /// Executes a chain, its stages overlapped. `progress` is told how many blocks passed.
 pub(crate) fn stream(
     chain: &Chain,
     engine: &mut dyn Engine,
-    seed: u64,
-    prints: bool,
+    manner: Manner,
     interrupt: &AtomicBool,
     mut progress: impl FnMut(usize),
 ) -> Run {
+    let Manner { seed, learning, recoverers, prints } = manner;
     let stop = AtomicBool::new(false);
-    let mut execution = Execution { engine, pre: PreState::clone(&chain.pre), seed: Some(seed) };
-    let mut hashing = Hashing { after: PreState::clone(&chain.pre), prints };
+    let pre = PreState::clone(&chain.pre);
+    let mut hashing = Hashing { after: HashedState::new(&pre), prints };
+    let mut execution = Execution { engine, pre, seed: Some(seed), learning };
     let mut run = Run::default();
     let start = Instant::now();
     let (recovered, to_execute) = sync_channel(DEPTH);
@@ -211,7 +234,7 @@ pub(crate) fn stream(
     let (hashed, passed) = sync_channel(DEPTH);
     let (stop, execution, hashing) = (&stop, &mut execution, &mut hashing);
     thread::scope(|scope| {
-        let recover = scope.spawn(move || recover(chain, &recovered));
+        let recover = scope.spawn(move || recover(chain, recoverers, &recovered));
         let execute = scope.spawn(move || execute(execution, &to_execute, &executed, stop));
         let hash = scope.spawn(move || hash(hashing, &to_hash, &hashed));
         collect(&mut run, &passed, stop, interrupt, &mut progress);
@@ -267,14 +290,13 @@ fn timed<T>(busy: &mut Duration, work: impl FnOnce() -> T) -> T {
     done
 }
 
-fn recover(chain: &Chain, recovered: &SyncSender<Passing<ChainBlock>>) -> Option<Duration> {
-    let (mut busy, mut blocks) = (Duration::ZERO, chain.blocks());
-    while let Some(block) = timed(&mut busy, || blocks.next()) {
-        let ends = block.is_err();
-        if recovered.send(block.map_err(|error| Failure::of_chain(&error))).is_err() || ends {
-            break;
-        }
-    }
+fn recover(chain: &Chain, threads: usize, recovered: &SyncSender<Passing<ChainBlock>>) -> Option<Duration> {
+    let busy = chain.for_each_block(threads, &mut |block| match recovered
+        .send(block.map_err(|error| Failure::of_chain(&error)))
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
     Some(busy)
 }
 
@@ -321,8 +343,9 @@ fn hash(
 
 /// Executes a chain one block after another, on one thread: what streaming must equal.
 pub(crate) fn one_by_one(chain: &Chain, engine: &mut dyn Engine, control: &Control<'_>) -> Run {
-    let mut execution = Execution { engine, pre: PreState::clone(&chain.pre), seed: None };
-    let mut hashing = Hashing { after: PreState::clone(&chain.pre), prints: true };
+    let pre = PreState::clone(&chain.pre);
+    let mut hashing = Hashing { after: HashedState::new(&pre), prints: true };
+    let mut execution = Execution { engine, pre, seed: None, learning: true };
     let mut run = Run::default();
     let start = Instant::now();
     for block in chain.blocks() {

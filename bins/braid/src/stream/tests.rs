@@ -2,23 +2,27 @@
 
 use super::{
     difference,
-    pipeline::{Run, one_by_one, stream},
+    pipeline::{Manner, Run, one_by_one, stream},
 };
 use braid_core::Control;
 use braid_evm::BlockInput;
-use braid_profiles::{Engine, ExecError, Executed, LeanEngine, profile};
+use braid_profiles::{Engine, ExecError, Executed, LeanEngine, bench::execute_once, profile};
 use braid_testkit::{Rng, data};
-use braid_work::{Chain, PreState, chain};
+use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState, chain};
 use std::{
     io::Read,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
+const MANNER: Manner = Manner { seed: 1, learning: true, recoverers: 3, prints: true };
+
 fn streamed(chain: &Chain, engine: &mut dyn Engine) -> Run {
-    stream(chain, engine, 1, true, &GO_ON, |_| ())
+    stream(chain, engine, MANNER, &GO_ON, |_| ())
 }
 
 fn serial(chain: &Chain) -> Run {
@@ -120,7 +124,7 @@ fn an_interrupt_ends_a_stream_in_the_midst_of_a_block() {
     let chain = chain("transfers?txs=90&blocks=30").unwrap();
     let interrupt = AtomicBool::new(false);
     let mut engine = Until { left: 7, then: Then::Waits };
-    let run = stream(&chain, &mut engine, 1, true, &interrupt, |done| {
+    let run = stream(&chain, &mut engine, MANNER, &interrupt, |done| {
         if done == 7 {
             interrupt.store(true, Ordering::Relaxed);
         }
@@ -176,6 +180,128 @@ fn a_real_chain_across_all_forks() {
     let run = agree(&open(&folder));
     assert_eq!(run.failed, None);
     assert!(run.blocks > 50 && run.txs > 200, "{} blocks, {} transactions", run.blocks, run.txs);
+}
+
+/// Roots of the tries that follow a chain, against those of the whole state after each block.
+#[test]
+fn roots_that_follow_a_chain_are_those_of_the_whole_state() {
+    let real = real().map(|(genesis, blocks)| folder("roots", &genesis, &blocks));
+    let texts =
+        ["transfers?txs=60&accounts=9&blocks=6", "erc20?txs=120&holders=10&blocks=8", "mint?txs=40&blocks=5"];
+    let chains = texts.map(|text| chain(text).unwrap()).into_iter().chain(real.as_ref().map(open));
+    for chain in chains {
+        let mut whole = PreState::clone(&chain.pre);
+        let mut hashed = HashedState::new(&whole);
+        let mut engine = LeanEngine;
+        for block in chain.blocks() {
+            let block = block.unwrap();
+            whole.block_hashes.clone_from(&block.input.block_hashes);
+            let (done, _) = execute_once(&mut engine, &block.input, &whole, &Control::default()).unwrap();
+            whole.apply(&done).unwrap();
+            hashed.apply(&done);
+            assert_eq!(hashed.root(), whole.state_root(), "{}: block {}", chain.name, block.number());
+        }
+    }
+}
+
+/// What is recovered ahead is what one thread recovers, error included, in the same order; and whoever takes
+/// the blocks may stop at any of them.
+#[test]
+fn any_number_of_threads_recovers_the_same() {
+    let Some((genesis, blocks)) = real() else { return };
+    let repeat = std::env::var("BRAID_SEED").ok().map(|seed| seed.parse().expect("BRAID_SEED is a number"));
+    let mut failed = 0;
+    for seed in repeat.map_or(0..24u64, |seed| seed..seed + 1) {
+        let mut random = Rng::new(seed);
+        let mut damaged = blocks.clone();
+        if seed > 0 {
+            let at = random.below(damaged.len() as u64) as usize;
+            damaged[at] ^= 1 << random.below(8);
+        }
+        let folder = folder(&format!("ahead-{seed}"), &genesis, &damaged);
+        let Ok(chain) = chain(folder.0.to_str().unwrap()) else { continue };
+        let print = |block: Result<ChainBlock, ChainError>| {
+            block.map(|block| format!("{:?}", block.input)).map_err(|error| error.to_string())
+        };
+        let one: Vec<_> = chain.blocks().map(print).collect();
+        failed += usize::from(one.last().is_some_and(|last| last.is_err()));
+        let stop_at = 1 + random.below(one.len() as u64) as usize;
+        for threads in [0, 1, 2, 3, 8, 1000] {
+            for most in [one.len() + 1, stop_at] {
+                let mut many = Vec::new();
+                chain.for_each_block(threads, &mut |block| {
+                    many.push(print(block));
+                    if many.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                let expected = &one[..most.min(one.len())];
+                assert_eq!(many, expected, "{threads} threads; repeat with BRAID_SEED={seed}");
+            }
+        }
+    }
+    assert!(repeat.is_some() || failed >= 8, "{failed} of the damaged chains end in an error");
+}
+
+#[test]
+fn a_panic_of_the_taker_leaves_no_thread_waiting() {
+    let Some((genesis, blocks)) = real() else { return };
+    let folder = folder("taker", &genesis, &blocks);
+    let chain = open(&folder);
+    let took = catch_unwind(AssertUnwindSafe(|| chain.for_each_block(4, &mut |_| panic!("made up"))));
+    assert!(took.is_err());
+}
+
+/// An engine that forgets is told so before each block, and comes to the same results.
+#[test]
+fn forgetting_changes_no_result() {
+    let chain = chain("erc20?txs=200&holders=10&blocks=10").unwrap();
+    let mut engine = (profile("aptos").unwrap().build)(2).unwrap();
+    let manner = Manner { learning: false, ..MANNER };
+    let run = stream(&chain, engine.as_mut(), manner, &GO_ON, |_| ());
+    assert_eq!(difference(&run, &serial(&chain)), None);
+    assert_eq!((run.blocks, run.failed), (10, None));
+}
+
+/// Mainnet from its genesis to block 8191: rewards and ommers only, and a state root in each header.
+/// Era1 (e2store entries: type, length, two reserved bytes, content): 3 is a header, 4 a body, in snappy frames.
+#[test]
+fn the_first_blocks_of_mainnet_have_their_roots() {
+    let Some(data) = data() else { return };
+    let file = data.join("ethereum/era1/mainnet_genesis_alloc.json.zst");
+    let mut genesis: serde_json::Value =
+        serde_json::from_reader(zstd::Decoder::new(std::fs::File::open(file).unwrap()).unwrap()).unwrap();
+    genesis["config"].as_object_mut().unwrap().remove("daoForkBlock");
+    let era = std::fs::read(data.join("ethereum/era1/mainnet-00000-5ec1ffb8.era1")).unwrap();
+    let (mut rest, mut header, mut blocks) = (&era[..], Vec::new(), Vec::new());
+    while let [kind, _, a, b, c, d, _, _, content @ ..] = rest {
+        let (content, others) = content.split_at(u32::from_le_bytes([*a, *b, *c, *d]) as usize);
+        let plain = || {
+            let mut plain = Vec::new();
+            snap::read::FrameDecoder::new(content).read_to_end(&mut plain).unwrap();
+            plain
+        };
+        match kind {
+            3 => header = plain(),
+            4 => {
+                // A block is a list of its header and what is in the list of its body.
+                let body = plain();
+                let mut items = &body[..];
+                alloy_rlp::Header::decode(&mut items).unwrap();
+                let payload_length = header.len() + items.len();
+                alloy_rlp::Header { list: true, payload_length }.encode(&mut blocks);
+                blocks.extend_from_slice(&header);
+                blocks.extend_from_slice(items);
+            }
+            _ => {}
+        }
+        rest = others;
+    }
+    // The first is the genesis block itself.
+    let mut following = &blocks[..];
+    let first = alloy_rlp::Header::decode(&mut following).unwrap();
+    let folder = folder("era1", genesis.to_string().as_bytes(), &following[first.payload_length..]);
+    let mut engine = (profile("serial").unwrap().build)(1).unwrap();
+    let run = streamed(&open(&folder), engine.as_mut());
+    assert_eq!((run.failed, run.blocks, run.last), (None, 8191, Some(8191)));
 }
 
 /// Bytes are changed at random: in a header, a transaction, a signature. Whatever stage finds it, streaming

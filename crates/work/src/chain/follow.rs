@@ -1,14 +1,18 @@
 //! One block after another, each held against its parent before it is executed, and against its header after.
 
 use alloy_consensus::Header;
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_rules::{
     Block, ChainSpec, Fork, Parts, RuleError, block_input, body, header,
     ommers::{self, Ancestor},
     outcome,
 };
-use std::{collections::VecDeque, hint::black_box, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hint::black_box,
+    sync::Arc,
+};
 
 /// Hashes that BLOCKHASH can see.
 const BLOCK_HASHES: usize = 256;
@@ -66,6 +70,39 @@ struct Link {
     total_difficulty: U256,
 }
 
+/// A block that follows its parent, and whose senders are not known yet.
+#[derive(Clone, Debug)]
+pub(super) struct Unrecovered {
+    number: u64,
+    chain: Arc<ChainSpec>,
+    pub(super) fork: Fork,
+    pub(super) block: Arc<Block>,
+    /// What BLOCKHASH can see.
+    hashes: BTreeMap<u64, B256>,
+}
+
+impl Unrecovered {
+    /// The error of a block that breaks `rule`.
+    pub(super) fn broken(&self, rule: RuleError) -> ChainError {
+        ChainError { number: self.number, error: Box::new(rule) }
+    }
+
+    /// The block, with its senders in order.
+    pub(super) fn with_senders(self, senders: &[Address]) -> Result<ChainBlock, ChainError> {
+        let Unrecovered { number, chain, fork, block, hashes } = self;
+        let parts = Parts {
+            header: &block.header,
+            txs: &block.txs,
+            senders,
+            ommers: &block.ommers,
+            withdrawals: block.withdrawals.as_deref().unwrap_or_default(),
+        };
+        let input = block_input(&chain, fork, parts, hashes);
+        let input = input.map_err(|error| ChainError { number, error: Box::new(error) })?;
+        Ok(ChainBlock { input, consensus: Some((fork, block)) })
+    }
+}
+
 /// The last blocks of a chain, as far as the next one needs them.
 #[derive(Clone, Debug)]
 pub struct Follower {
@@ -91,6 +128,23 @@ impl Follower {
     /// # Errors
     /// The first rule that it breaks. The chain ends where it ended before.
     pub fn next(&mut self, rlp: &[u8]) -> Result<ChainBlock, ChainError> {
+        let (unrecovered, link) = self.decode(rlp)?;
+        let senders = body::senders(unrecovered.fork, &unrecovered.block.txs)
+            .map_err(|error| unrecovered.broken(error))?;
+        let block = unrecovered.with_senders(&senders)?;
+        self.push(link);
+        Ok(block)
+    }
+
+    /// Decodes the next block and checks all that needs neither its senders nor its execution; the chain then
+    /// ends in it.
+    pub(super) fn next_unrecovered(&mut self, rlp: &[u8]) -> Result<Unrecovered, ChainError> {
+        let (block, link) = self.decode(rlp)?;
+        self.push(link);
+        Ok(block)
+    }
+
+    fn decode(&self, rlp: &[u8]) -> Result<(Unrecovered, Link), ChainError> {
         let Some(parent) = self.near.front() else { unreachable!("the genesis block is always there") };
         let number = parent.header.number.saturating_add(1);
         let of_block = |error: RuleError| ChainError { number, error: Box::new(error) };
@@ -106,25 +160,20 @@ impl Follower {
         if let Some(broken) = body::violations(&self.chain, fork, &block).into_iter().next() {
             return Err(of_block(broken));
         }
-        let senders = body::senders(fork, &block.txs).map_err(of_block)?;
-        let parts = Parts {
-            header: &block.header,
-            txs: &block.txs,
-            senders: &senders,
-            ommers: &block.ommers,
-            withdrawals: block.withdrawals.as_deref().unwrap_or_default(),
-        };
         let hashes = self.near.iter().map(|link| (link.header.number, link.hash)).collect();
-        let input = block_input(&self.chain, fork, parts, hashes).map_err(of_block)?;
         let link = Link {
             hash: block.hash,
             ommers: block.ommers.iter().map(Header::hash_slow).collect(),
             total_difficulty: before.saturating_add(block.header.difficulty),
             header: block.header.clone(),
         };
+        let chain = self.chain.clone();
+        Ok((Unrecovered { number, chain, fork, block: Arc::new(block), hashes }, link))
+    }
+
+    fn push(&mut self, link: Link) {
         self.near.push_front(link);
         self.near.truncate(BLOCK_HASHES);
-        Ok(ChainBlock { input, consensus: Some((fork, Arc::new(block))) })
     }
 
     fn ancestors(&self) -> Vec<Ancestor<'_>> {

@@ -5,15 +5,24 @@
 //! ethereum/execution-apis and hive; and a generated workload that is split into blocks
 //! (`erc20?txs=1000&blocks=10`).
 
+mod ahead;
 mod follow;
 mod genesis;
+mod hashed;
 
+pub use ahead::MAX_RECOVERERS;
 pub use follow::{ChainBlock, ChainError, Follower};
+pub use hashed::HashedState;
 
 use crate::{Case, PreState, WorkError, Workload, load::file, synth::WorkloadError};
 use alloy_primitives::{Bytes, U256};
 use braid_evm::BlockInput;
-use std::{path::Path, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Most blocks of one chain.
 pub const MAX_BLOCKS: usize = 100_000;
@@ -136,6 +145,30 @@ impl Chain {
     /// Whether it has no blocks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Hands the blocks to `each` in order, as [`Self::blocks`] gives them, until it breaks off or a block is an
+    /// error. Senders are recovered ahead, by up to `threads` threads (at most [`MAX_RECOVERERS`]), this one among
+    /// them. Returns the time for which any of these threads was at work.
+    pub fn for_each_block(
+        &self,
+        threads: usize,
+        each: &mut dyn FnMut(Result<ChainBlock, ChainError>) -> ControlFlow<()>,
+    ) -> Duration {
+        match &self.blocks {
+            Blocks::Encoded(blocks, follower) => ahead::for_each(blocks, follower.clone(), threads, each),
+            Blocks::Plain(_) => {
+                let (mut busy, mut blocks) = (Duration::ZERO, self.blocks());
+                loop {
+                    let start = Instant::now();
+                    let next = blocks.next();
+                    busy += start.elapsed();
+                    if next.is_none_or(|block| each(block).is_break()) {
+                        return busy;
+                    }
+                }
+            }
+        }
     }
 
     /// The blocks in order: decoded, held against their parents, with their senders recovered. Each of that

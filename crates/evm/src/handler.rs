@@ -5,7 +5,7 @@ use crate::{
     ctx::{Ctx, Instructions},
     intrinsic::intrinsic_gas,
     journal::Stopped,
-    precompiles::BlockPrecompiles,
+    precompiles::ShortPrecompiles,
 };
 use alloy_primitives::U256;
 use braid_core::{Halt, Stop};
@@ -24,8 +24,7 @@ use revm::{
 use std::marker::PhantomData;
 
 /// revm, put together for one execution.
-pub(crate) type Machine<'a> =
-    Evm<Ctx<'a>, (), Instructions<'a>, BlockPrecompiles<'a>, EthFrame<EthInterpreter>>;
+pub(crate) type Machine<'a> = Evm<Ctx<'a>, (), Instructions<'a>, ShortPrecompiles, EthFrame<EthInterpreter>>;
 
 /// Why revm gave up.
 #[derive(Debug)]

@@ -20,8 +20,7 @@ use std::hash::{BuildHasher, Hasher};
 /// derives an address from is 85 (EIP-1014).
 const WORDS: usize = 11;
 
-/// A remembered hash: the input in words, zeros behind it; the hash; epoch and length of the input. Two cache
-/// lines. All zero is none: no epoch is zero.
+/// A remembered hash: the input in words, zeros behind it; the hash; the length of the input. Two cache lines.
 type Cell = [u64; 16];
 
 /// Sets of two cells; a power of two. 256 KiB: blocks of 30 million gas have some 700 different inputs.
@@ -33,9 +32,10 @@ const SETS: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Hashes {
     hasher: RandomState,
-    /// Empty until the first hash.
-    cells: Vec<Cell>,
-    epoch: u32,
+    /// A piece of the hash by which a cell was chosen, or zero if it is empty: what is not here is mostly told
+    /// by these alone, which stay in the first cache. Empty until the first hash, as are the cells.
+    tags: Vec<[u32; 2]>,
+    cells: Vec<[Cell; 2]>,
     /// Which cell of a full set goes next.
     turn: usize,
 }
@@ -43,15 +43,12 @@ pub(crate) struct Hashes {
 impl Hashes {
     /// Forgets everything: another block begins.
     pub(crate) fn clear(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
-            self.cells = Vec::new();
-        }
+        self.tags.fill([0; 2]);
     }
 
     /// What it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Cell>()
+        self.tags.capacity() * size_of::<[u32; 2]>() + self.cells.capacity() * size_of::<[Cell; 2]>()
     }
 
     /// Keccak-256 of `input`.
@@ -67,22 +64,21 @@ impl Hashes {
 
     #[inline(always)]
     fn remembered(&mut self, words: [u64; WORDS], input: &[u8]) -> B256 {
-        if self.cells.is_empty() {
-            self.cells = vec![[0; 16]; SETS * 2];
-            self.epoch = self.epoch.max(1);
+        if self.tags.is_empty() {
+            self.tags = vec![[0; 2]; SETS];
+            self.cells = vec![[[0; 16]; 2]; SETS];
         }
-        let tag = u64::from(self.epoch) << 32 | input.len() as u64;
-        let set = self.set(&words);
-        let cells = &mut self.cells[set..set + 2];
-        for cell in &*cells {
+        let len = input.len() as u64;
+        let (set, tag) = self.place(&words, len);
+        let (tags, cells) = (&mut self.tags[set], &mut self.cells[set]);
+        for (cell, _) in cells.iter().zip(&*tags).filter(|(_, of)| **of == tag) {
             // Without a branch for each word, and without a call.
             let differ = |or, (ours, theirs): (&u64, &u64)| or | (ours ^ theirs);
-            if words.iter().zip(cell).fold(cell[15] ^ tag, differ) == 0 {
+            if words.iter().zip(cell).fold(cell[15] ^ len, differ) == 0 {
                 return hash_of(cell);
             }
         }
-        let free = cells.iter().position(|cell| cell[15] >> 32 != tag >> 32);
-        let at = free.unwrap_or_else(|| {
+        let at = tags.iter().position(|of| *of == 0).unwrap_or_else(|| {
             self.turn ^= 1;
             self.turn
         });
@@ -92,19 +88,22 @@ impl Hashes {
         for (word, bytes) in cell[WORDS..15].iter_mut().zip(hash.0.as_chunks().0) {
             *word = u64::from_le_bytes(*bytes);
         }
-        cell[15] = tag;
+        cell[15] = len;
+        tags[at] = tag;
         hash
     }
 
-    /// The first cell of the set for an input.
+    /// The set for an input, and its tag.
     #[inline(always)]
-    fn set(&self, words: &[u64; WORDS]) -> usize {
+    fn place(&self, words: &[u64; WORDS], len: u64) -> (usize, u32) {
         let mut hasher = self.hasher.build_hasher();
         // What differs beyond these shares a set, at worst.
         for word in &words[..8] {
             hasher.write_u64(*word);
         }
-        hasher.finish() as usize % SETS * 2
+        hasher.write_u64(len);
+        let hash = hasher.finish();
+        (hash as usize % SETS, (hash >> 32) as u32 | 1)
     }
 }
 
@@ -181,20 +180,14 @@ mod tests {
     #[test]
     fn another_block_finds_nothing() {
         let mut hashes = Hashes::default();
-        let input = [7; 64];
-        let live = |hashes: &Hashes| {
-            hashes.cells.iter().filter(|cell| cell[15] >> 32 == u64::from(hashes.epoch)).count()
-        };
-        hashes.keccak256(&input);
-        hashes.keccak256(&input);
+        let live = |hashes: &Hashes| hashes.tags.iter().flatten().filter(|tag| **tag != 0).count();
+        hashes.keccak256(&[7; 64]);
+        hashes.keccak256(&[7; 64]);
         assert_eq!(live(&hashes), 1, "the second one found the first");
+        assert!(hashes.bytes() >= SETS * 256);
         hashes.clear();
         assert_eq!(live(&hashes), 0);
-        hashes.epoch = u32::MAX;
-        hashes.keccak256(&input);
-        hashes.clear();
-        assert_eq!((hashes.epoch, hashes.bytes()), (0, 0));
-        assert_eq!(hashes.keccak256(&input), keccak256(input));
+        assert_eq!(hashes.keccak256(&[7; 64]), keccak256([7; 64]));
         assert_eq!(live(&hashes), 1);
     }
 
@@ -203,8 +196,22 @@ mod tests {
     fn the_second_answer_comes_from_the_cell() {
         let mut hashes = Hashes::default();
         hashes.keccak256(&[1; 40]);
-        let cell = hashes.cells.iter_mut().find(|cell| cell[15] != 0).expect("one cell is filled");
+        let cell = hashes.cells.iter_mut().flatten().find(|cell| cell[15] != 0).expect("one cell is filled");
         cell[WORDS] ^= 1;
         assert_ne!(hashes.keccak256(&[1; 40]), keccak256([1; 40]));
+    }
+
+    /// The tag is no identity: an input whose tag is there, but which is not, is hashed.
+    #[test]
+    fn an_input_with_the_tag_of_another_is_hashed() {
+        let mut hashes = Hashes::default();
+        let (one, other) = ([1; 64], [2; 64]);
+        hashes.keccak256(&one);
+        let (set, tag) = hashes.place(&words(&other), 64);
+        let from = hashes.cells.iter().flatten().copied().find(|cell| cell[15] != 0).expect("one is filled");
+        hashes.tags[set] = [tag; 2];
+        hashes.cells[set] = [from; 2];
+        assert_eq!(hashes.keccak256(&other), keccak256(other));
+        assert_eq!(hashes.keccak256(&one), keccak256(one));
     }
 }

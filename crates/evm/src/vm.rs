@@ -8,7 +8,7 @@ use crate::{
     eip1283,
     handler::{Course, Fault, Machine},
     journal::{Arenas, Journal, JournalRules, Source, Writes},
-    precompiles::{Answers, BlockPrecompiles},
+    precompiles::ShortPrecompiles,
     stacks::Stacks,
     stock::{self, Setting},
     system,
@@ -21,7 +21,6 @@ use revm::{
     context::{BlockEnv, CfgEnv, TxEnv},
     handler::{EthPrecompiles, Handler},
     interpreter::instructions::{GasTable, gas_table_spec},
-    precompile::Precompiles,
     primitives::{TxKind, hardfork::SpecId},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -126,8 +125,7 @@ pub struct EvmVm<'b> {
     stock: bool,
     trace: Option<TraceOptions>,
     touches: Wanted,
-    precompiles: &'static Precompiles,
-    answers: Answers,
+    precompiles: ShortPrecompiles,
     /// Makes plain transfers, if the block allows it.
     pub(crate) transfers: Option<Transfers>,
     env: &'b BlockEnv,
@@ -155,8 +153,8 @@ impl<'b> EvmVm<'b> {
             eip1283::reprice(&mut cfg.gas_params);
         }
         let listed_hashes_only = rules.listed_hashes_only;
-        let precompiles = EthPrecompiles::new(spec).precompiles;
-        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles };
+        let precompiles = EthPrecompiles::new(spec);
+        let rules = JournalRules { spec, eip7610: rules.eip7610, precompiles: precompiles.precompiles };
         EvmVm {
             gas: gas_table_spec(spec),
             rules,
@@ -165,8 +163,7 @@ impl<'b> EvmVm<'b> {
             trace: None,
             touches: Wanted::Nothing,
             transfers: Transfers::new(&cfg, &input.env),
-            precompiles,
-            answers: Answers::default(),
+            precompiles: ShortPrecompiles(precompiles),
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
@@ -266,11 +263,7 @@ impl<'b> EvmVm<'b> {
             ctx: Ctx::new(self.env, tx, &self.cfg, journal, local),
             inspector: (),
             instruction: Instructions::new(&self.gas, self.eip1283),
-            precompiles: BlockPrecompiles {
-                all: self.precompiles,
-                spec: self.cfg.spec,
-                answers: &self.answers,
-            },
+            precompiles: self.precompiles.clone(),
             frame_stack: frames,
         };
         let result = work(&mut evm);

@@ -110,7 +110,12 @@ const WAIST: &[(&str, &str, usize, usize)] = &[
 ];
 
 /// Files that may contain `unsafe`. Each use argues its case where it stands (clippy sees to that).
-const UNSAFE: &[&str] = &["crates/sched/src/pool.rs", "crates/sched/src/sync.rs", "bins/braid/src/memory.rs"];
+const UNSAFE: &[&str] = &[
+    "crates/evm/src/interp/cursor.rs",
+    "crates/sched/src/pool.rs",
+    "crates/sched/src/sync.rs",
+    "bins/braid/src/memory.rs",
+];
 
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 90;

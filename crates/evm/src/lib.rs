@@ -1,5 +1,5 @@
 //! Run Ethereum transactions and blocks on a [`View`](braid_core::View): revm behind one crate.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod access;
 mod account;
@@ -12,6 +12,7 @@ mod eip1283;
 mod error;
 mod executor;
 mod handler;
+mod interp;
 mod journal;
 mod key;
 mod stacks;

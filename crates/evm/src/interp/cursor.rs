@@ -14,14 +14,15 @@ use revm::{
         interpreter_types::Jumps,
     },
 };
-use std::{marker::PhantomData, ptr};
+use std::ptr;
 
 /// An instruction of some legacy code, and a stack. What is unchecked in it rests on three facts:
 ///
 /// 1. `ip` is in the code of `jumps`, at an instruction, and `op` is the byte there. Analysed code ends with
 ///    STOP, and before it all immediates of PUSH are whole (`Bytecode::new_legacy` appends what they lack), so
 ///    what follows any other instruction is in the code, too.
-/// 2. `bottom` begins an allocation of [`STACK_LIMIT`] words, borrowed for `'i`.
+/// 2. `bottom` begins the allocation of `stack`, which has [`STACK_LIMIT`] words, and is not used otherwise
+///    until the end.
 /// 3. `top` is in it or at its end, at a multiple of a word from `bottom`, and all words below it are
 ///    initialised.
 pub(super) struct Cursor<'i> {
@@ -31,7 +32,7 @@ pub(super) struct Cursor<'i> {
     bottom: *mut U256,
     jumps: &'i JumpTable,
     code: *const u8,
-    stack: PhantomData<&'i mut U256>,
+    stack: &'i mut Vec<U256>,
 }
 
 impl<'i> Cursor<'i> {
@@ -49,21 +50,17 @@ impl<'i> Cursor<'i> {
         let (ip, top) = unsafe { (start.add(pc), bottom.add(depth)) };
         // SAFETY: `ip` is at an instruction of the code.
         let op = unsafe { *ip };
-        Some(Cursor { ip, op, top, bottom, jumps, code: start, stack: PhantomData })
+        Some(Cursor { ip, op, top, bottom, jumps, code: start, stack })
     }
 
-    /// The program counter, and the words on the stack.
+    /// Leaves the stack as it is here. Returns the program counter.
     #[inline(always)]
-    pub(super) fn place(&self) -> (usize, usize) {
-        ((self.ip as usize) - (self.code as usize), self.depth())
-    }
-
-    /// Leaves the stack as it is here: `depth` words of it.
-    #[inline(always)]
-    pub(super) fn settle(stack: &mut Vec<U256>, depth: usize) {
-        debug_assert!(depth <= stack.capacity());
-        // SAFETY: `depth` is that of a cursor over this stack, which initialised all words below it.
-        unsafe { stack.set_len(depth) }
+    pub(super) fn end(self) -> usize {
+        let depth = self.depth();
+        let pc = self.pc();
+        // SAFETY: the third fact.
+        unsafe { self.stack.set_len(depth) }
+        pc
     }
 
     /// The opcode here.
@@ -163,12 +160,13 @@ impl<'i> Cursor<'i> {
 
     /// Words on the stack.
     #[inline(always)]
-    pub(super) fn depth(&self) -> usize {
+    fn depth(&self) -> usize {
         (self.top as usize - self.bottom as usize) / size_of::<U256>()
     }
 
+    /// Whether there are so many words on the stack.
     #[inline(always)]
-    fn has(&self, words: usize) -> bool {
+    pub(super) fn has(&self, words: usize) -> bool {
         self.top as usize - self.bottom as usize >= words * size_of::<U256>()
     }
 
@@ -177,6 +175,29 @@ impl<'i> Cursor<'i> {
     pub(super) fn peek(&self, below: usize) -> Option<U256> {
         // SAFETY: there are as many words.
         self.has(below + 1).then(|| unsafe { load(self.top.sub(below + 1)) })
+    }
+
+    /// The top word, and the one below it.
+    #[inline(always)]
+    pub(super) fn two(&self) -> Option<[U256; 2]> {
+        // SAFETY: there are as many words.
+        self.has(2).then(|| unsafe { [load(self.top.sub(1)), load(self.top.sub(2))] })
+    }
+
+    /// Takes the top word off and puts it in the place of the one that was `below` below it. Returns whether
+    /// there was one.
+    #[inline(always)]
+    pub(super) fn sink(&mut self, below: usize) -> bool {
+        let has = self.has(below + 1);
+        if has {
+            // SAFETY: there are as many words.
+            unsafe {
+                let word = load(self.top.sub(1));
+                store(self.top.sub(below + 1), word);
+                self.top = self.top.sub(1);
+            }
+        }
+        has
     }
 
     /// Puts `word` in the place of the one that is `below` below the top one, if there is one.

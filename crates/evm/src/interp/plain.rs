@@ -30,10 +30,9 @@ pub(super) fn run(interpreter: &mut Interpreter<EthInterpreter>) {
             break;
         }
     }
-    let (left, (pc, depth)) = (at.gas, at.cursor.place());
-    gas.set_remaining(left);
-    Cursor::settle(stack.data_mut(), depth);
-    bytecode.relative_jump(pc as isize - start as isize);
+    gas.set_remaining(at.gas);
+    let end = at.cursor.end();
+    bytecode.relative_jump(end as isize - start as isize);
 }
 
 /// An execution within a run of these instructions.
@@ -149,7 +148,7 @@ impl Plain<'_> {
 
     #[inline(always)]
     fn binary(&mut self, gas: u64, of: impl FnOnce(U256, U256) -> U256) -> bool {
-        let (Some(a), Some(b)) = (self.cursor.peek(0), self.cursor.peek(1)) else { return false };
+        let Some([a, b]) = self.cursor.two() else { return false };
         if !self.pay(gas) {
             return false;
         }
@@ -160,7 +159,7 @@ impl Plain<'_> {
     /// A comparison, and the branch that mostly follows it.
     #[inline(always)]
     fn compare(&mut self, of: impl FnOnce(U256, U256) -> bool) -> bool {
-        let (Some(a), Some(b)) = (self.cursor.peek(0), self.cursor.peek(1)) else { return false };
+        let Some([a, b]) = self.cursor.two() else { return false };
         let holds = of(a, b);
         if let Some(to) = self.cursor.branch::<0, 0>() {
             return self.branch::<0, 0>(to, holds, 2 * VERYLOW + HIGH) && self.cursor.drop(2);
@@ -332,16 +331,10 @@ impl Plain<'_> {
     /// SWAP; with POP behind it, the top word replaces the other.
     #[inline(always)]
     fn swap(&mut self, below: usize) -> bool {
-        if self.cursor.following::<0>() == op::POP
-            && self.gas >= VERYLOW + BASE
-            && self.cursor.depth() > below
-        {
-            let Some(word) = self.cursor.peek(0) else { return false };
+        let pops = self.cursor.following::<0>() == op::POP && self.gas >= VERYLOW + BASE;
+        if pops && self.cursor.has(below + 1) {
             self.gas -= VERYLOW + BASE;
-            self.step();
-            self.step();
-            self.cursor.put(below, word);
-            return self.cursor.drop(1);
+            return self.step() && self.step() && self.cursor.sink(below);
         }
         self.gas >= VERYLOW && self.cursor.swap(below) && self.pay(VERYLOW) && self.step()
     }
@@ -359,7 +352,7 @@ impl Plain<'_> {
 
     #[inline(always)]
     fn jump_if(&mut self) -> bool {
-        let (Some(to), Some(condition)) = (self.cursor.peek(0), self.cursor.peek(1)) else { return false };
+        let Some([to, condition]) = self.cursor.two() else { return false };
         let holds = !is_zero(condition);
         if self.gas < HIGH || holds && !small(to).is_some_and(|to| self.cursor.jump(to)) {
             return false;
@@ -389,9 +382,8 @@ impl Plain<'_> {
     /// MSTORE to memory that is there.
     #[inline(always)]
     fn store(&mut self) -> bool {
-        let (Some(to), Some(word)) = (self.cursor.peek(0).and_then(small), self.cursor.peek(1)) else {
-            return false;
-        };
+        let Some([to, word]) = self.cursor.two() else { return false };
+        let Some(to) = small(to) else { return false };
         let Some(place) = place(self.memory, to) else { return false };
         if self.gas < VERYLOW {
             return false;

@@ -185,13 +185,16 @@ fn pairs_at_every_edge() {
 #[test]
 fn branches_at_every_edge() {
     let selector = [op::PUSH4, 0, 0, 0, 7];
-    let tests: [&[u8]; 9] = [
+    let tests: [&[u8]; 12] = [
         &[op::ISZERO],
         &[op::EQ],
         &[op::LT],
         &[op::GT],
         &[op::SLT],
         &[op::SGT],
+        &[op::LT, op::ISZERO],
+        &[op::SGT, op::ISZERO],
+        &[op::EQ, op::NOT],
         &[&selector[..], &[op::EQ]].concat(),
         &[&selector[..], &[op::GT]].concat(),
         &[&[op::DUP1][..], &selector[..], &[op::EQ]].concat(),

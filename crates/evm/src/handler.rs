@@ -3,6 +3,7 @@
 use crate::{
     EvmError,
     ctx::{Ctx, Instructions},
+    interp,
     intrinsic::intrinsic_gas,
     journal::Stopped,
     precompiles::ShortPrecompiles,
@@ -17,8 +18,10 @@ use revm::{
         result::{FromStringError, HaltReason, InvalidHeader, InvalidTransaction},
         transaction::{AuthorizationTr, TransactionType},
     },
-    handler::{EthFrame, EvmTr, FrameResult, Handler},
-    interpreter::{GasTracker, InitialAndFloorGas, interpreter::EthInterpreter},
+    handler::{EthFrame, EvmTr, FrameResult, Handler, ItemOrResult, instructions::InstructionProvider},
+    interpreter::{
+        GasTracker, InitialAndFloorGas, interpreter::EthInterpreter, interpreter_action::FrameInit,
+    },
     primitives::hardfork::SpecId,
 };
 use std::marker::PhantomData;
@@ -86,6 +89,19 @@ impl Course<'_> {
     }
 }
 
+/// Runs the topmost frame until it ends or asks for another one: as [`EvmTr::frame_run`].
+fn run_frame(evm: &mut Machine<'_>) -> Result<ItemOrResult<FrameInit, FrameResult>, ContextError<Stopped>> {
+    let frame = evm.frame_stack.get();
+    let (table, gas) = (evm.instruction.instruction_table(), evm.instruction.gas_table());
+    let action = interp::run(&mut frame.interpreter, table, gas, &mut evm.ctx);
+    let next: ItemOrResult<_, FrameResult> =
+        frame.process_next_action::<_, ContextError<Stopped>>(&mut evm.ctx, action)?;
+    if next.is_result() {
+        frame.set_finished(true);
+    }
+    Ok(next)
+}
+
 impl<'a> Handler for Course<'a> {
     type Evm = Machine<'a>;
     type Error = Fault;
@@ -93,6 +109,25 @@ impl<'a> Handler for Course<'a> {
 
     fn validate_initial_tx_gas(&self, evm: &mut Machine<'a>) -> Result<InitialAndFloorGas, Fault> {
         Ok(intrinsic_gas(evm.ctx.tx, evm.ctx.cfg)?)
+    }
+
+    /// As revm's, with our own loop in the frames.
+    fn run_exec_loop(&mut self, evm: &mut Machine<'a>, first: FrameInit) -> Result<FrameResult, Fault> {
+        if let ItemOrResult::Result(result) = evm.frame_init(first)? {
+            return Ok(result);
+        }
+        loop {
+            let result = match run_frame(evm)? {
+                ItemOrResult::Item(init) => match evm.frame_init(init)? {
+                    ItemOrResult::Item(_) => continue,
+                    ItemOrResult::Result(result) => result,
+                },
+                ItemOrResult::Result(result) => result,
+            };
+            if let Some(result) = evm.frame_return_result(result)? {
+                return Ok(result);
+            }
+        }
     }
 
     /// As revm's, but the nonce is predicted under speculation, and the balance is a bound.

@@ -1,5 +1,5 @@
 //! Run Ethereum transactions and blocks on a [`View`](braid_core::View): revm behind one crate.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod access;
 mod account;
@@ -13,6 +13,7 @@ mod error;
 mod executor;
 mod handler;
 mod hash;
+mod interp;
 mod intrinsic;
 mod journal;
 mod key;

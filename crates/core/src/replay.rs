@@ -29,7 +29,7 @@ pub type Written<V> = (u32, Option<V>, Option<V>);
 /// All numbers that an implementation gives must be functions of its arguments. It need not be true: it is
 /// held against what the transactions do.
 pub trait Versions<M: Vm>: Sync {
-    /// How many locations there are.
+    /// A number above those of all locations; they need not all be used.
     fn locations(&self) -> usize;
 
     /// The unit of a transaction: 0 for the first one, and the same or the next number for each next one.
@@ -50,8 +50,8 @@ pub trait Versions<M: Vm>: Sync {
     /// The key of a location after the block.
     fn final_key(&self, location: u32) -> M::Key;
 
-    /// The value of a location before `unit`; `base` asks for the one before the block. The number of units
-    /// stands for the end of the block.
+    /// The value of a location before `unit`; `base` asks for the one before the block, which may be kept.
+    /// The number of units stands for the end of the block.
     ///
     /// # Errors
     /// That of `base`.

@@ -52,6 +52,23 @@ impl AccountState {
     pub fn is_empty(&self) -> bool {
         self.balance.is_zero() && self.nonce == 0 && self.code_hash == KECCAK256_EMPTY
     }
+
+    /// The record after `delta`.
+    #[must_use]
+    pub(crate) fn after(mut self, delta: &AccountDelta) -> AccountState {
+        let credited = self.balance.checked_add(delta.credit).unwrap_or(self.balance);
+        // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
+        // recorded the bound it needs, so such a value is never final.
+        self.balance = credited.wrapping_sub(delta.debit);
+        self.nonce = delta.nonce.unwrap_or(self.nonce);
+        self.code_hash = delta.code_hash.unwrap_or(self.code_hash);
+        if let Some(generation) = delta.generation {
+            self.generation = generation;
+            self.has_storage = false;
+        }
+        self.exists = true;
+        self
+    }
 }
 
 /// A change of an account that does not need its record: `balance + credit - debit`, and fields that
@@ -167,23 +184,12 @@ impl Value for EvmValue {
     type Seen = EvmSeen;
 
     fn apply(base: Option<Self>, delta: &AccountDelta) -> Option<Self> {
-        let mut account = match base {
+        let account = match base {
             Some(EvmValue::Account(account)) => account,
             None => AccountState::default(),
             Some(other) => unreachable!("an account delta on {other:?}"),
         };
-        let credited = account.balance.checked_add(delta.credit).unwrap_or(account.balance);
-        // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
-        // recorded the bound it needs, so such a value is never final.
-        account.balance = credited.wrapping_sub(delta.debit);
-        account.nonce = delta.nonce.unwrap_or(account.nonce);
-        account.code_hash = delta.code_hash.unwrap_or(account.code_hash);
-        if let Some(generation) = delta.generation {
-            account.generation = generation;
-            account.has_storage = false;
-        }
-        account.exists = true;
-        Some(EvmValue::Account(account))
+        Some(EvmValue::Account(account.after(delta)))
     }
 
     fn exactly(value: Option<&Self>) -> EvmSeen {

@@ -123,6 +123,17 @@ struct Hand<'r, M: Vm, R> {
     spare: Vec<Box<Batch<M>>>,
 }
 
+/// Where a write goes.
+struct At<'h, M: Vm, R> {
+    location: u32,
+    /// What was read there.
+    read: Option<&'h Option<M::Value>>,
+    /// Of the unit: see [`Scratch`].
+    written: &'h mut Vec<Written<M::Value>>,
+    index: &'h mut HashMap<u32, usize, RandomState>,
+    reader: &'h mut R,
+}
+
 /// Batches that a worker keeps for itself before it offers them to the others.
 const SPARE: usize = 4;
 
@@ -317,7 +328,8 @@ where
             let effects = batch.next();
             let verdict = self.execute(hand, unit, tx, effects);
             let done = match verdict {
-                Verdict::Done => self.account(hand, unit, many, batch),
+                Verdict::Done if many => self.account(hand, unit, batch),
+                Verdict::Done => self.check_one(hand, unit, batch),
                 Verdict::Failed(cause) => Err(cause),
                 Verdict::Blocked(_) => unreachable!("a prescribed version is never waited for"),
                 Verdict::Interrupted => return false,
@@ -328,7 +340,7 @@ where
             }
             self.event(hand.id, Event::Finish { tx, incarnation: 0 });
         }
-        if let Err(error) = self.versions.check(unit, &hand.scratch.written) {
+        if many && let Err(error) = self.versions.check(unit, &hand.scratch.written) {
             batch.failure = Some((txs.end - 1, Cause::Invalid(error)));
         }
         true
@@ -365,14 +377,14 @@ where
         }
     }
 
-    /// Applies what the last transaction of `batch` wrote to the prescribed versions, and marks what it
-    /// touched.
-    fn account(
+    /// Finds where the last transaction of `batch` wrote, marks it, and hands each write to `each`, with the
+    /// value before it if the transaction has read that.
+    fn writes(
         &self,
         hand: &mut Hand<'_, M, S::Reader<'_>>,
         unit: u32,
-        many: bool,
         batch: &mut Batch<M>,
+        mut each: impl FnMut(At<'_, M, S::Reader<'_>>, &Write<M::Value>) -> Result<(), Cause<M::Error>>,
     ) -> Result<(), Cause<M::Error>> {
         let effects = &batch.effects[batch.len - 1];
         let Scratch { log, written, index, marks } = &mut *hand.scratch;
@@ -380,8 +392,8 @@ where
         self.versions.touched(unit, effects, &mut touch).map_err(Cause::Invalid)?;
         log.rewind();
         for (key, write) in &effects.writes {
-            let (location, before) = match log.find(key) {
-                Some((location, value)) => (location, Some(value.clone())),
+            let (location, read) = match log.find(key) {
+                Some((location, value)) => (location, Some(value)),
                 None => match self.versions.locate(key, unit).map_err(Cause::Invalid)? {
                     Located::At(location) => (location, None),
                     Located::Fixed(value) => {
@@ -401,27 +413,91 @@ where
                 },
             };
             marks[location as usize] |= READ | WRITTEN;
-            if let Some(at) = index.get(&location) {
-                let after = &mut written[*at].2;
-                *after = write.onto(after.take());
-                continue;
-            }
-            let before = match before {
-                Some(before) => before,
-                None => guarded(|| self.before(location, unit, hand.reader))
-                    .map_err(Cause::Panicked)?
-                    .map_err(Cause::Store)?,
-            };
-            if many {
-                index.insert(location, written.len());
-            }
-            let after = write.onto(before.clone());
-            written.push((location, before, after));
+            each(At { location, read, written, index, reader: hand.reader }, write)?;
         }
         Ok(())
     }
 
+    /// Rule 3 for a transaction that is a unit. What it wrote is left behind if that is to be checked as a
+    /// whole.
+    fn check_one(
+        &self,
+        hand: &mut Hand<'_, M, S::Reader<'_>>,
+        unit: u32,
+        batch: &mut Batch<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        let (mut found, mut whole, mut differs) = (0, true, None);
+        self.writes(hand, unit, batch, |at, write| {
+            let mut fetched = None;
+            let before = match at.read {
+                Some(value) => value,
+                None => fetched.insert(self.guarded_before(at.location, unit, at.reader)?),
+            };
+            match self.versions.check_write(unit, at.location, before.as_ref(), write) {
+                Some(Ok(changes)) => (found, whole) = (found + changes, false),
+                // What is not listed at all comes first.
+                Some(Err(error)) => drop(differs.get_or_insert(error)),
+                None => {
+                    let after = write.onto(before.clone());
+                    at.written.push((at.location, before.clone(), after));
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(error) = differs {
+            return Err(Cause::Invalid(error));
+        }
+        let checked = if whole {
+            self.versions.check(unit, &hand.scratch.written)
+        } else {
+            let effects = &batch.effects[batch.len - 1];
+            let locate = |key| match self.versions.locate(key, unit) {
+                Ok(Located::At(location)) => Some(location),
+                _ => None,
+            };
+            let mut written = effects.writes.iter().filter_map(|(key, _)| locate(key));
+            self.versions.check_count(unit, found, &mut written)
+        };
+        checked.map_err(Cause::Invalid)
+    }
+
+    /// Applies what the last transaction of `batch`, one of several of its unit, wrote to the prescribed
+    /// versions.
+    fn account(
+        &self,
+        hand: &mut Hand<'_, M, S::Reader<'_>>,
+        unit: u32,
+        batch: &mut Batch<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        self.writes(hand, unit, batch, |at, write| {
+            if let Some(before) = at.index.get(&at.location) {
+                let after = &mut at.written[*before].2;
+                *after = write.onto(after.take());
+                return Ok(());
+            }
+            let before = match at.read {
+                Some(value) => value.clone(),
+                None => self.guarded_before(at.location, unit, at.reader)?,
+            };
+            at.index.insert(at.location, at.written.len());
+            let after = write.onto(before.clone());
+            at.written.push((at.location, before, after));
+            Ok(())
+        })
+    }
+
+    fn guarded_before<R: Reader<M::Key, M::Value>>(
+        &self,
+        location: u32,
+        unit: u32,
+        reader: &mut R,
+    ) -> Result<Option<M::Value>, Cause<M::Error>> {
+        let before = guarded(|| self.before(location, unit, reader));
+        before.map_err(Cause::Panicked)?.map_err(Cause::Store)
+    }
+
     /// The prescribed value of a location before `unit`.
+    #[inline]
     fn before<R: Reader<M::Key, M::Value>>(
         &self,
         location: u32,
@@ -590,6 +666,7 @@ where
     P: Probe<M::Key>,
     R: Reader<M::Key, M::Value>,
 {
+    #[inline]
     fn value(&mut self, key: &M::Key) -> Result<Option<M::Value>, Halt> {
         self.brake.check()?;
         let located = self.run.versions.locate(key, self.unit).map_err(|error| {

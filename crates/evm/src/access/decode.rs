@@ -9,7 +9,7 @@ use super::{
     error::{AccessEntry, AccessListError, AccessPart},
     listed::PrescribedBlock,
     rlp,
-    table::{Account, Change, Part, Slot},
+    table::{Account, Change, Fields, Part, Slot},
 };
 use crate::BlockInput;
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, keccak256};
@@ -240,14 +240,19 @@ impl Decoder<'_> {
         let (slots, reads) = self.slots(address, buf)?;
         let (part, limits) = (&mut *self.part, self.limits);
         let mut rows = Rows { address, limits, counts: &mut part.counts, changes: &mut part.changes };
-        let balances = rows.decode(buf, AccessPart::Balance, rlp::word, &mut part.balances)?;
-        let nonces = rows.decode(buf, AccessPart::Nonce, rlp::number, &mut part.nonces)?;
+        part.balances.clear();
+        rows.decode(buf, AccessPart::Balance, rlp::word, &mut part.balances)?;
+        part.nonces.clear();
+        rows.decode(buf, AccessPart::Nonce, rlp::number, &mut part.nonces)?;
         let codes = rows.decode(buf, AccessPart::Code, Bytes::decode, &mut part.raw_codes)?;
-        let deaths = self.codes(&codes, &nonces);
+        let fields = part.fields.len() as u32;
+        Fields::merge(&part.balances, &part.nonces, &mut part.fields);
+        let fields = fields..part.fields.len() as u32;
+        let deaths = self.codes(&codes);
         if !buf.is_empty() {
             return Err(Rlp::UnexpectedLength.into());
         }
-        self.part.accounts.push(Account { address, slots, reads, balances, nonces, codes, deaths });
+        self.part.accounts.push(Account { address, slots, reads, fields, codes, deaths });
         Ok(())
     }
 
@@ -281,7 +286,7 @@ impl Decoder<'_> {
                 return Err(Rlp::UnexpectedLength.into());
             }
             self.items(1)?;
-            self.part.slots.push(Slot { account, key, changes });
+            self.part.slots.push(Slot { address, account, key, changes });
         }
         let writes = self.part.slots.len();
         let mut reads = rlp::list(buf)?;
@@ -291,7 +296,7 @@ impl Decoder<'_> {
                 return Err(order(key).into());
             }
             self.items(1)?;
-            self.part.slots.push(Slot { account, key, changes: 0..0 });
+            self.part.slots.push(Slot { address, account, key, changes: 0..0 });
         }
         // A slot stands in one of the two.
         let (mut left, mut right) = self.part.slots[first..].split_at(writes - first);
@@ -305,8 +310,8 @@ impl Decoder<'_> {
         Ok((first as u32..self.part.slots.len() as u32, writes as u32))
     }
 
-    /// Makes codes ready; the indices at which the account is destroyed.
-    fn codes(&mut self, codes: &Range<u32>, nonces: &Range<u32>) -> Range<u32> {
+    /// Makes codes of the account at hand ready; the indices at which it is destroyed.
+    fn codes(&mut self, codes: &Range<u32>) -> Range<u32> {
         let part = &mut *self.part;
         let deaths = part.deaths.len() as u32;
         let delegates = self.spec.is_enabled_in(SpecId::PRAGUE);
@@ -316,8 +321,7 @@ impl Decoder<'_> {
             let hash = if code.is_empty() { KECCAK256_EMPTY } else { keccak256(&code) };
             part.codes.push(Change { index, value: hash });
             if code.is_empty() {
-                let nonces = &part.nonces[nonces.start as usize..nonces.end as usize];
-                let nonce = nonces.iter().find(|change| change.index == index);
+                let nonce = part.nonces.iter().find(|change| change.index == index);
                 if nonce.is_none_or(|change| change.value == 0) {
                     part.deaths.push(index);
                 }

@@ -4,11 +4,11 @@ use super::{
     bases::Bases,
     error::{AccessListError, AccessPart, Listing},
     record::{record, word},
-    table::{Account, Change, Part, Tables, at, below, row},
+    table::{Account, Part, Slot, Tables, at, below, row},
 };
 use crate::{AccountState, BlockInput, EvmError, EvmKey, EvmOutput, EvmValue, EvmVm};
-use alloy_primitives::{Address, B256};
-use braid_core::{Effects, Located, TxIndex, Versions, Written};
+use alloy_primitives::{Address, B256, U256};
+use braid_core::{Effects, Located, TxIndex, Versions, Write, Written};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -126,21 +126,27 @@ impl<'a> Prescription<'a> {
         AccessListError::differs(address, part, Listing::Absent, Listing::Access).into()
     }
 
-    /// Checks one row of changes: the value after `index`, if that is another one than before.
-    fn row<T: Copy + PartialEq>(
-        changes: &[Change<T>],
-        index: u32,
+    /// Checks one change: `listed` is what the list has, and there is a change if the value after is another
+    /// one than before. How many changes that is.
+    fn same<T: Copy + PartialEq>(
+        listed: Option<T>,
         (before, after): (T, T),
-        address: Address,
-        part: impl Fn(u64) -> AccessPart,
+        differs: impl FnOnce(Listing, Listing) -> AccessListError,
         show: impl Fn(T) -> Listing,
     ) -> Result<u32, AccessListError> {
-        let (listed, found) = (at(changes, index), (before != after).then_some(after));
+        let found = (before != after).then_some(after);
         if listed == found {
             return Ok(u32::from(found.is_some()));
         }
         let show = |value: Option<T>| value.map_or(Listing::Absent, &show);
-        Err(AccessListError::differs(address, part(index.into()), show(listed), show(found)))
+        Err(differs(show(listed), show(found)))
+    }
+
+    /// Checks what became of a slot, and returns how many changes that was.
+    fn check_slot(part: &Part, slot: &Slot, index: u32, pair: (U256, U256)) -> Result<u32, AccessListError> {
+        let name = AccessPart::Storage(slot.key, index.into());
+        let differs = |listed, found| AccessListError::differs(slot.address, name, listed, found);
+        Self::same(at(part.words(slot), index), pair, differs, Listing::Word)
     }
 
     /// Checks what became of an account, and returns how many changes that was.
@@ -152,16 +158,16 @@ impl<'a> Prescription<'a> {
         before: &AccountState,
         after: &AccountState,
     ) -> Result<u32, AccessListError> {
-        let (list, address) = (self.list, account.address);
-        let balances = row(&part.balances, &account.balances);
-        let nonces = row(&part.nonces, &account.nonces);
-        let codes = row(&part.codes, &account.codes);
+        let (list, address, at64) = (self.list, account.address, u64::from(index));
+        let differs = |name| move |listed, found| AccessListError::differs(address, name, listed, found);
+        let (balance, nonce) = part.fields_at(account, index);
         let pair = (before.balance, after.balance);
-        let mut found = Self::row(balances, index, pair, address, AccessPart::Balance, Listing::Word)?;
+        let mut found = Self::same(balance, pair, differs(AccessPart::Balance(at64)), Listing::Word)?;
         let pair = (before.nonce, after.nonce);
-        found += Self::row(nonces, index, pair, address, AccessPart::Nonce, Listing::Nonce)?;
+        found += Self::same(nonce, pair, differs(AccessPart::Nonce(at64)), Listing::Nonce)?;
+        let code = at(row(&part.codes, &account.codes), index);
         let pair = (before.code_hash, after.code_hash);
-        found += Self::row(codes, index, pair, address, AccessPart::Code, Listing::Code)?;
+        found += Self::same(code, pair, differs(AccessPart::Code(at64)), Listing::Code)?;
         // What no row says must follow from those that do.
         let dies = row(&part.deaths, &account.deaths).binary_search(&index).is_ok();
         let exists = if found > 0 { list.exists(after) } else { before.exists };
@@ -238,6 +244,7 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
         }
     }
 
+    #[inline]
     fn before<E>(
         &self,
         location: u32,
@@ -257,21 +264,32 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
                 None => {
                     let base = || base().map(|value| word(value.as_ref()));
                     let value = self.bases.word(number, at - part.accounts.len(), base)?;
-                    Ok(Some(EvmValue::Slot(value)))
+                    Ok(Some(EvmValue::Slot(*value)))
                 }
             };
         };
-        let balance = below(row(&part.balances, &account.balances), index);
-        let nonce = below(row(&part.nonces, &account.nonces), index);
-        let code = below(row(&part.codes, &account.codes), index);
-        let mut now = self.bases.account(number, at, || base().map(|value| record(value.as_ref())))?;
+        let base = self.bases.account(number, at, || base().map(|value| record(value.as_ref())))?;
         // At the end it is asked for what was written, and so touched.
         let at_end = index > list.counts.len() as u32 - 2 + u32::from(self.has_after);
-        if balance.is_none() && nonce.is_none() && code.is_none() && !at_end {
+        let fields = below(row(&part.fields, &account.fields), index).map(|change| &change.value);
+        // One copy in either case: records are large, and this is done for every access.
+        if account.codes.is_empty() && !at_end {
+            let Some(fields) = fields else { return Ok(Some(EvmValue::Account(*base))) };
+            let (balance, nonce) =
+                (fields.balance().unwrap_or(base.balance), fields.nonce().unwrap_or(base.nonce));
+            let now = AccountState { balance, nonce, ..*base };
+            let exists = list.exists(&now);
+            return Ok(Some(EvmValue::Account(AccountState { exists, ..now })));
+        }
+        let code = below(row(&part.codes, &account.codes), index);
+        let mut now = *base;
+        if fields.is_none() && code.is_none() && !at_end {
             return Ok(Some(EvmValue::Account(now)));
         }
-        now.balance = balance.map_or(now.balance, |change| change.value);
-        now.nonce = nonce.map_or(now.nonce, |change| change.value);
+        if let Some(fields) = fields {
+            now.balance = fields.balance().unwrap_or(now.balance);
+            now.nonce = fields.nonce().unwrap_or(now.nonce);
+        }
         now.code_hash = code.map_or(now.code_hash, |change| change.value);
         let (deaths, _) = part.deaths(account, index);
         now.generation += deaths;
@@ -288,11 +306,8 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
             let part = &list.tables.parts[number];
             found += match part.accounts.get(at) {
                 None => {
-                    let slot = part.slot(at);
-                    let address = part.accounts[slot.account as usize].address;
                     let pair = (word(before.as_ref()), word(after.as_ref()));
-                    let name = |index| AccessPart::Storage(slot.key, index);
-                    Self::row(part.words(slot), index, pair, address, name, Listing::Word)?
+                    Self::check_slot(part, part.slot(at), index, pair)?
                 }
                 Some(account) => {
                     let (before, after) = (record(before.as_ref()), record(after.as_ref()));
@@ -300,12 +315,53 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
                 }
             };
         }
-        if list.counts.get(index as usize).is_none_or(|count| *count == found) {
+        self.check_count(unit, found, &mut written.iter().map(|(location, ..)| *location))
+    }
+
+    fn check_write(
+        &self,
+        unit: u32,
+        location: u32,
+        before: Option<&EvmValue>,
+        write: &Write<EvmValue>,
+    ) -> Option<Result<u32, EvmError>> {
+        let index = self.index(unit);
+        let (number, at) = self.list.tables.place(location);
+        let part = &self.list.tables.parts[number];
+        let found = match part.accounts.get(at) {
+            None => {
+                let after = match write {
+                    Write::Put(value) => word(Some(value)),
+                    Write::Add(_) | Write::Delete => U256::ZERO,
+                };
+                Self::check_slot(part, part.slot(at), index, (word(before), after))
+            }
+            Some(account) => {
+                let before = record(before);
+                let after = match write {
+                    Write::Put(value) => record(Some(value)),
+                    Write::Add(delta) => before.after(delta),
+                    Write::Delete => AccountState::default(),
+                };
+                self.check_account(part, account, index, &before, &after)
+            }
+        };
+        Some(found.map_err(EvmError::from))
+    }
+
+    fn check_count(
+        &self,
+        unit: u32,
+        found: u32,
+        written: &mut dyn Iterator<Item = u32>,
+    ) -> Result<(), EvmError> {
+        let index = self.index(unit);
+        if self.list.counts.get(index as usize).is_none_or(|count| *count == found) {
             return Ok(());
         }
-        let mut known: Vec<u32> = written.iter().map(|(location, ..)| *location).collect();
+        let mut known: Vec<u32> = written.collect();
         known.sort_unstable();
-        let extra = list.first_at(index, |location| known.binary_search(&location).is_ok());
+        let extra = self.list.first_at(index, |location| known.binary_search(&location).is_ok());
         extra.map_or(Ok(()), |extra| Err(extra.into()))
     }
 

@@ -1,12 +1,12 @@
 //! The tables that an access list is decoded into: rows side by side in a few parts, and an index of all.
 
 use super::error::{AccessListError, AccessPart, Listing};
-use crate::EvmKey;
+use crate::{EvmKey, key::hash_address};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use foldhash::fast::RandomState;
 use revm::bytecode::Bytecode;
 use std::{
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -80,23 +80,91 @@ pub(super) fn row<'a, T>(all: &'a [T], range: &Range<u32>) -> &'a [T] {
     &all[range.start as usize..range.end as usize]
 }
 
-/// A listed account: rows of its [`Part`].
+/// Balance and nonce of an account from an index on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    pub(super) balance: U256,
+    pub(super) nonce: u64,
+    /// Which of the two are known, and which of them change here.
+    set: u8,
+}
+
+const BALANCE: u8 = 1;
+const NONCE: u8 = 2;
+const BALANCE_HERE: u8 = 4;
+const NONCE_HERE: u8 = 8;
+
+impl Fields {
+    /// The balance, if it has changed up to here.
+    pub(super) fn balance(&self) -> Option<U256> {
+        (self.set & BALANCE != 0).then_some(self.balance)
+    }
+
+    /// The nonce, if it has changed up to here.
+    pub(super) fn nonce(&self) -> Option<u64> {
+        (self.set & NONCE != 0).then_some(self.nonce)
+    }
+
+    /// What changes here.
+    fn changed(&self) -> (Option<U256>, Option<u64>) {
+        let balance = (self.set & BALANCE_HERE != 0).then_some(self.balance);
+        (balance, (self.set & NONCE_HERE != 0).then_some(self.nonce))
+    }
+
+    /// Appends the changes of one account, by index.
+    pub(super) fn merge(balances: &[Change<U256>], nonces: &[Change<u64>], to: &mut Vec<Change<Fields>>) {
+        let only = |change: &Change<U256>| {
+            let value = Fields { balance: change.value, nonce: 0, set: BALANCE | BALANCE_HERE };
+            Change { index: change.index, value }
+        };
+        if nonces.is_empty() {
+            return to.extend(balances.iter().map(only));
+        }
+        let (mut balances, mut nonces) = (balances.iter(), nonces.iter());
+        let (mut balance, mut nonce) = (balances.next(), nonces.next());
+        let mut now = Fields { balance: U256::ZERO, nonce: 0, set: 0 };
+        loop {
+            let (left, right) = (balance.map(|change| change.index), nonce.map(|change| change.index));
+            let index = match (left, right) {
+                (Some(left), Some(right)) => left.min(right),
+                (Some(index), None) | (None, Some(index)) => index,
+                (None, None) => return,
+            };
+            now.set &= BALANCE | NONCE;
+            if let Some(change) = balance.filter(|change| change.index == index) {
+                now.balance = change.value;
+                now.set |= BALANCE | BALANCE_HERE;
+                balance = balances.next();
+            }
+            if let Some(change) = nonce.filter(|change| change.index == index) {
+                now.nonce = change.value;
+                now.set |= NONCE | NONCE_HERE;
+                nonce = nonces.next();
+            }
+            to.push(Change { index, value: now });
+        }
+    }
+}
+
+/// A listed account: rows of its [`Part`]. One line of a cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Account {
     pub(super) address: Address,
     /// Slots that change, ascending, and from `reads` on those that do not, ascending.
     pub(super) slots: Range<u32>,
     pub(super) reads: u32,
-    pub(super) balances: Range<u32>,
-    pub(super) nonces: Range<u32>,
+    pub(super) fields: Range<u32>,
     pub(super) codes: Range<u32>,
     pub(super) deaths: Range<u32>,
 }
 
-/// A listed slot; without changes it is only touched.
+/// A listed slot; without changes it is only touched. One line of a cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Slot {
     pub(super) key: U256,
+    pub(super) address: Address,
     pub(super) changes: Range<u32>,
     /// Of the part.
     pub(super) account: u32,
@@ -108,6 +176,8 @@ pub(super) struct Part {
     pub(super) accounts: Vec<Account>,
     pub(super) slots: Vec<Slot>,
     pub(super) words: Vec<Change<U256>>,
+    pub(super) fields: Vec<Change<Fields>>,
+    /// Of the account that is being decoded.
     pub(super) balances: Vec<Change<U256>>,
     pub(super) nonces: Vec<Change<u64>>,
     pub(super) codes: Vec<Change<B256>>,
@@ -128,8 +198,7 @@ impl Part {
         self.accounts.clear();
         self.slots.clear();
         self.words.clear();
-        self.balances.clear();
-        self.nonces.clear();
+        self.fields.clear();
         self.codes.clear();
         self.raw_codes.clear();
         self.bytecodes.clear();
@@ -147,6 +216,7 @@ impl Part {
         of(&self.accounts)
             + of(&self.slots)
             + of(&self.words)
+            + of(&self.fields)
             + of(&self.balances)
             + of(&self.nonces)
             + of(&self.codes)
@@ -172,8 +242,7 @@ impl Part {
             Some(account) => EvmKey::Account(account.address),
             None => {
                 let slot = self.slot(at);
-                let address = self.accounts[slot.account as usize].address;
-                EvmKey::Slot { address, generation: 0, slot: slot.key }
+                EvmKey::Slot { address: slot.address, generation: 0, slot: slot.key }
             }
         }
     }
@@ -184,7 +253,7 @@ impl Part {
             (EvmKey::Account(address), Some(account)) => account.address == *address,
             (EvmKey::Slot { address, slot, .. }, None) => {
                 let listed = self.slot(at);
-                listed.key == *slot && self.accounts[listed.account as usize].address == *address
+                listed.key == *slot && listed.address == *address
             }
             _ => false,
         }
@@ -200,6 +269,13 @@ impl Part {
         (count as u32, deaths[..count].last().copied())
     }
 
+    /// Changes of balance and nonce of an account at `index`.
+    pub(super) fn fields_at(&self, account: &Account, index: u32) -> (Option<U256>, Option<u64>) {
+        let row = row(&self.fields, &account.fields);
+        let found = row.get(position(row, index)).filter(|change| change.index == index);
+        found.map_or((None, None), |change| change.value.changed())
+    }
+
     /// The first change at `index`, in the order of the list, of a place that `known` does not know.
     pub(super) fn first_at(&self, index: u32, known: impl Fn(usize) -> bool) -> Option<AccessListError> {
         let at64 = u64::from(index);
@@ -212,8 +288,7 @@ impl Part {
                 Some((AccessPart::Storage(slot.key, at64), Listing::Word(value)))
             });
             let field = || {
-                let balance = at(row(&self.balances, &account.balances), index);
-                let nonce = at(row(&self.nonces, &account.nonces), index);
+                let (balance, nonce) = self.fields_at(account, index);
                 let code = at(row(&self.codes, &account.codes), index);
                 let balance = balance.map(|value| (AccessPart::Balance(at64), Listing::Word(value)));
                 let nonce = nonce.map(|value| (AccessPart::Nonce(at64), Listing::Nonce(value)));
@@ -329,7 +404,7 @@ impl Tables {
     pub(super) fn insert(&self, part: usize) {
         let table = &self.parts[part];
         for at in 0..table.items() {
-            let hash = self.hasher.hash_one(table.key(at));
+            let hash = self.hash(&table.key(at));
             let entry = (hash & HIGH) | u64::from(self.number(part, at) + 1);
             let mut bucket = hash as usize & self.mask;
             // Relaxed, both: who looks comes after all have been entered.
@@ -343,13 +418,24 @@ impl Tables {
         }
     }
 
+    /// The hash of a key, that of a slot whatever its generation.
+    fn hash(&self, key: &EvmKey) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        match key {
+            EvmKey::Account(address) => hash_address(address, 0, &mut state),
+            EvmKey::Slot { address, slot, .. } => {
+                hash_address(address, 1, &mut state);
+                slot.as_limbs().iter().for_each(|limb| state.write_u64(*limb));
+            }
+            EvmKey::Code(hash) => state.write(hash.as_slice()),
+        }
+        state.finish()
+    }
+
     /// Where a key is, that of a slot in any generation.
+    #[inline]
     pub(super) fn find(&self, key: &EvmKey) -> Option<u32> {
-        let first = match *key {
-            EvmKey::Slot { address, slot, .. } => EvmKey::Slot { address, generation: 0, slot },
-            other => other,
-        };
-        let hash = self.hasher.hash_one(first);
+        let hash = self.hash(key);
         let mut bucket = hash as usize & self.mask;
         loop {
             // Relaxed: it does not change any more.

@@ -34,6 +34,7 @@ impl<K: Key, V: Value> Log<K, V> {
         self.entries.clear();
     }
 
+    #[inline]
     pub(super) fn push(&mut self, key: &K, location: u32, value: &Option<V>) {
         self.entries.push(Entry { key: *key, location, value: value.clone() });
     }

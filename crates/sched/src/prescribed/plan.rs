@@ -1,13 +1,16 @@
 //! In what pieces and in what order the units of a block are drawn.
 
 use braid_core::{Block, TxIndex, Versions, Vm};
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 /// A unit is heavy if it weighs more than this fraction of what each worker has to do.
-const HEAVY_SHARE: u64 = 16;
+const HEAVY_SHARE: u64 = 32;
 
 /// Light units are drawn together up to this fraction of what each worker has to do,
 const BATCH_SHARE: u64 = 64;
+
+/// up to about this time, if that can be told,
+const BATCH_TIME: Duration = Duration::from_micros(8);
 
 /// and so many at most.
 const BATCH_MOST: u32 = 16;
@@ -42,19 +45,24 @@ impl Plan {
         let share = weights.iter().fold(0u64, |sum, weight| sum.saturating_add(*weight)) / u64::from(width);
         let (heavy, batch) = ((share / HEAVY_SHARE).max(1), share / BATCH_SHARE);
         let mut alone: Vec<(u64, u32)> = Vec::new();
-        let (mut start, mut sum) = (0, 0u64);
+        let (mut start, mut sum, mut time) = (0, 0u64, Duration::ZERO);
         for (unit, weight) in (0..units).zip(&weights) {
             let is_heavy = *weight > heavy;
-            if start < unit && (is_heavy || sum >= batch || unit - start >= BATCH_MOST) {
+            let txs = plan.starts[unit as usize] as usize..plan.starts[unit as usize + 1] as usize;
+            let guessed = block.txs[txs].iter().filter_map(|tx| block.vm.weigh(tx));
+            let guess = guessed.fold(Duration::ZERO, Duration::saturating_add);
+            let is_full =
+                sum >= batch || time.saturating_add(guess) > BATCH_TIME || unit - start >= BATCH_MOST;
+            if start < unit && (is_heavy || is_full) {
                 plan.order.push(plan.batches.len() as u32);
                 plan.batches.push(start..unit);
-                (start, sum) = (unit, 0);
+                (start, sum, time) = (unit, 0, Duration::ZERO);
             }
-            sum = sum.saturating_add(*weight);
+            (sum, time) = (sum.saturating_add(*weight), time.saturating_add(guess));
             if is_heavy {
                 alone.push((*weight, plan.batches.len() as u32));
                 plan.batches.push(unit..unit + 1);
-                (start, sum) = (unit + 1, 0);
+                (start, sum, time) = (unit + 1, 0, Duration::ZERO);
             }
         }
         if start < units {

@@ -2,11 +2,15 @@
 //! read, and what an execution can learn from it.
 
 use alloy_primitives::{B256, KECCAK256_EMPTY, U256};
-use braid_core::Value;
+use braid_core::{Value, Write};
 use revm::bytecode::Bytecode;
 
 /// What a location holds.
+///
+/// Its tag is a word of its own: put into a gap of the record, it would cut every copy of a record into
+/// pieces that overlap, which processors are slow to read back.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u64)]
 pub enum EvmValue {
     /// An account's record.
     Account(AccountState),
@@ -68,6 +72,16 @@ impl AccountState {
         }
         self.exists = true;
         self
+    }
+
+    /// The record after `write`; that of nothing, if it removes the account.
+    #[must_use]
+    pub(crate) fn written(self, write: &Write<EvmValue>) -> AccountState {
+        match write {
+            Write::Add(delta) => self.after(delta),
+            Write::Put(EvmValue::Account(account)) => *account,
+            Write::Put(_) | Write::Delete => AccountState::default(),
+        }
     }
 }
 

@@ -25,19 +25,22 @@ use crate::{
     },
 };
 use braid_core::{
-    Block, BlockError, Cause, Control, Effects, Event, Halt, Located, Outcome, Probe, Read, ReadId, Reader,
-    Replay, Sink, State, Stats, StoreError, TxIndex, Versions, View, Vm, Write, Written,
+    Block, BlockError, Cause, Control, Effects, Event, Located, Outcome, Probe, Reader, Replay, Sink, State,
+    Stats, StoreError, TxIndex, Versions, Vm, Write, Written,
 };
 use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::{ops::Range, sync::Arc};
 
+mod end;
 mod log;
 mod plan;
+mod view;
 
-use log::{Log, READ, Scratch, WRITTEN};
+use log::{READ, Scratch, WRITTEN};
 use plan::Plan;
+use view::PrescribedView;
 
 /// Runs a block by prescribed versions of its locations.
 #[derive(Debug)]
@@ -563,161 +566,5 @@ where
         }
         ledger.batch += 1;
         Ok(())
-    }
-
-    /// The end of the block: rule 5.
-    fn end(mut self, on: &Prescribed) -> Result<Outcome<M>, BlockError<M::Error>> {
-        let count = self.block.txs.len() as TxIndex;
-        let ledger = Mutex::get_mut(&mut self.ledger);
-        if let Some(error) = ledger.error.take() {
-            return Err(error);
-        }
-        let tx = ledger.cursor;
-        if tx < count {
-            // A worker that could not go on without having been told to left the cause behind.
-            let cause = self.interrupted.get_mut().take().unwrap_or(Cause::Cancelled);
-            return Err(BlockError { tx, cause });
-        }
-        let (free, spawned) = (std::mem::take(&mut ledger.free), std::mem::take(&mut ledger.spawned));
-        let fail = |cause| BlockError { tx: count, cause };
-        let marks = log::union(self.scratch, self.locations);
-        let touched = |location: u32| marks[location as usize] != 0;
-        self.versions.complete(&touched).map_err(|error| fail(Cause::Invalid(error)))?;
-        let mut changes = self.changes(on, &marks, free.len()).map_err(fail)?;
-        changes.extend(free);
-        if let Some(scratch) = self.scratch.first() {
-            scratch.lock().marks = marks;
-        }
-        let stats = *self.stats.lock();
-        Ok(Outcome { changes, spawned, stats })
-    }
-
-    /// The last versions of what was written, with room for `more`.
-    fn changes(&self, on: &Prescribed, marks: &[u8], more: usize) -> Result<Changed<M>, Cause<M::Error>> {
-        let count = marks.iter().filter(|mark| **mark & WRITTEN != 0).count();
-        let parts = if count < APART { 1 } else { usize::from(self.plan.width) };
-        if parts == 1 {
-            let mut changes = Vec::with_capacity(count + more);
-            self.settle(marks, 0, &mut changes)?;
-            return Ok(changes);
-        }
-        let size = marks.len().div_ceil(parts);
-        let pieces: Vec<_> = marks.chunks(size).map(|marks| Mutex::new((marks, Ok(Vec::new())))).collect();
-        on.split(pieces.len(), &|at| {
-            let (marks, done) = &mut *pieces[at].lock();
-            // The others follow the first.
-            let room = marks.iter().filter(|mark| **mark & WRITTEN != 0).count();
-            let mut changes = Vec::with_capacity(if at == 0 { count + more } else { room });
-            *done = self.settle(marks, (at * size) as u32, &mut changes).map(|()| changes);
-        });
-        let mut pieces = pieces.into_iter().map(|piece| piece.into_inner().1);
-        let first = pieces.next().unwrap_or(Ok(Vec::new()))?;
-        pieces.try_fold(first, |mut all, piece| {
-            all.append(&mut piece?);
-            Ok(all)
-        })
-    }
-
-    /// The last versions of what is marked as written; the first mark is that of `first`.
-    fn settle(&self, marks: &[u8], first: u32, changes: &mut Changed<M>) -> Result<(), Cause<M::Error>> {
-        let mut reader = self.block.state.reader().map_err(Cause::Store)?;
-        let units = self.plan.starts.len() as u32 - 1;
-        let settled = guarded(|| {
-            for (mark, location) in marks.iter().zip(first..) {
-                if mark & WRITTEN != 0 {
-                    let value = self.before(location, units, &mut reader)?;
-                    changes.push((self.versions.final_key(location), value));
-                }
-            }
-            Ok(())
-        });
-        settled.map_err(Cause::Panicked)?.map_err(Cause::Store)
-    }
-}
-
-/// Changed locations with their last values.
-type Changed<M> = braid_core::Changes<M>;
-
-/// Fewer changes are looked up by one worker: it takes some tens of microseconds.
-const APART: usize = 512;
-
-/// The prescribed state before a unit, with what earlier transactions of the unit wrote.
-struct PrescribedView<'v, 'a, M: Vm, S, L, K, P, R> {
-    run: &'v Run<'a, M, S, L, K, P>,
-    unit: u32,
-    reader: &'v mut R,
-    log: &'v mut Log<M::Key, M::Value>,
-    marks: &'v mut [u8],
-    written: &'v [Written<M::Value>],
-    index: &'v HashMap<u32, usize, RandomState>,
-    brake: Brake<'v>,
-    reads: u32,
-    halted: Option<Halt>,
-    /// Why a location could not be seen.
-    refused: Option<M::Error>,
-}
-
-impl<'a, M, S, L, K, P, R> PrescribedView<'_, 'a, M, S, L, K, P, R>
-where
-    M: Vm,
-    S: State<M::Key, M::Value>,
-    L: Versions<M>,
-    K: Sink<M>,
-    P: Probe<M::Key>,
-    R: Reader<M::Key, M::Value>,
-{
-    #[inline]
-    fn value(&mut self, key: &M::Key) -> Result<Option<M::Value>, Halt> {
-        self.brake.check()?;
-        let located = self.run.versions.locate(key, self.unit).map_err(|error| {
-            self.refused.get_or_insert(error);
-            Halt::Undeclared
-        })?;
-        let location = match located {
-            Located::Fixed(value) => return Ok(Some(value)),
-            Located::Free => return Ok(self.reader.get(key)?),
-            Located::At(location) => location,
-        };
-        self.marks[location as usize] |= READ;
-        if let Some(at) = self.index.get(&location) {
-            return Ok(self.written[*at].2.clone());
-        }
-        let value = self.run.before(location, self.unit, self.reader)?;
-        self.log.push(key, location, &value);
-        Ok(value)
-    }
-}
-
-impl<M, S, L, K, P, R> View<M::Key, M::Value> for PrescribedView<'_, '_, M, S, L, K, P, R>
-where
-    M: Vm,
-    S: State<M::Key, M::Value>,
-    L: Versions<M>,
-    K: Sink<M>,
-    P: Probe<M::Key>,
-    R: Reader<M::Key, M::Value>,
-{
-    fn read(&mut self, key: &M::Key) -> Result<Read<M::Value>, Halt> {
-        let value = self.value(key).inspect_err(|halt| self.halted = Some(halt.clone()))?;
-        let id = ReadId(self.reads);
-        self.reads += 1;
-        Ok(Read { id, value })
-    }
-
-    fn narrow(&mut self, _read: ReadId, _seen: <M::Value as braid_core::Value>::Seen) {}
-
-    fn assume(&mut self, key: &M::Key, _seen: <M::Value as braid_core::Value>::Seen) {
-        debug_assert!(false, "a final execution checks {key:?} instead of assuming");
-    }
-
-    /// What is seen is what is, or the list is wrong at an earlier transaction.
-    fn is_final(&self) -> bool {
-        true
-    }
-
-    fn scan(&mut self, _range: Range<M::Key>) -> Result<Vec<(M::Key, M::Value)>, Halt> {
-        let halt = Halt::Store(StoreError::NoRanges);
-        self.halted = Some(halt.clone());
-        Err(halt)
     }
 }

@@ -338,12 +338,7 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
             }
             Some(account) => {
                 let before = record(before);
-                let after = match write {
-                    Write::Put(value) => record(Some(value)),
-                    Write::Add(delta) => before.after(delta),
-                    Write::Delete => AccountState::default(),
-                };
-                self.check_account(part, account, index, &before, &after)
+                self.check_account(part, account, index, &before, &before.written(write))
             }
         };
         Some(found.map_err(EvmError::from))

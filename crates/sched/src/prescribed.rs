@@ -122,7 +122,6 @@ struct Hand<'r, M: Vm, R> {
     executions: u64,
     scratch: &'r mut Scratch<M::Key, M::Value>,
     /// Delivered batches, to be used again.
-    #[expect(clippy::vec_box, reason = "a box goes into a slot and comes back")]
     spare: Vec<Box<Batch<M>>>,
 }
 
@@ -166,7 +165,6 @@ struct Run<'a, M: Vm, S, L, K, P> {
     slots: Vec<Slot<M>>,
     /// Of each worker.
     scratch: &'a [Mutex<Scratch<M::Key, M::Value>>],
-    #[expect(clippy::vec_box, reason = "a box goes into a slot and comes back")]
     spare: Mutex<Vec<Box<Batch<M>>>>,
     baton: CachePadded<Baton>,
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,

@@ -11,8 +11,8 @@ use alloy_primitives::{Address, B256, U256};
 use braid_core::{Effects, Located, TxIndex, Versions, Write, Written};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A decoded access list, ready to run its block by. True or not: running the block tells.
 #[derive(Clone, Debug)]
@@ -29,6 +29,13 @@ pub struct PrescribedBlock {
 /// Memory for values before the block, while no block runs by the list.
 #[derive(Debug, Default)]
 struct Spare(Mutex<Box<Bases>>);
+
+impl Spare {
+    fn lock(&self) -> MutexGuard<'_, Box<Bases>> {
+        // It is reset before it is used.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Clone for Spare {
     fn clone(&self) -> Self {
@@ -58,7 +65,7 @@ impl PrescribedBlock {
 
     /// Bytes that are allocated, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.bytes() + self.spare.0.lock().bytes()
+        self.tables.bytes() + self.spare.lock().bytes()
     }
 
     /// Whether an account is touched by EIP-161's rule about empty accounts.
@@ -89,7 +96,7 @@ pub(crate) struct Prescription<'a> {
 
 impl Drop for Prescription<'_> {
     fn drop(&mut self) {
-        *self.list.spare.0.lock() = std::mem::take(&mut self.bases);
+        *self.list.spare.lock() = std::mem::take(&mut self.bases);
     }
 }
 
@@ -105,7 +112,7 @@ impl<'a> Prescription<'a> {
         has_after: bool,
     ) -> Result<Self, AccessListError> {
         let delegates = input.txs.iter().any(|tx| !tx.authorization_list.is_empty());
-        let mut bases = std::mem::take(&mut *list.spare.0.lock());
+        let mut bases = std::mem::take(&mut *list.spare.lock());
         bases.reset(&list.tables);
         let this = Prescription { list, input, first, has_after, delegates, bases };
         if first == 0

@@ -19,7 +19,7 @@ use braid_core::{Control, Stats};
 use braid_evm::ExecutedBlock;
 use braid_profiles::{
     Engine, Profile,
-    bench::{BenchError, Measurement, Rounds, Series, measure},
+    bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
     find,
     limit::{Dependencies, Nonces, trace, weigh},
     stats::{Estimate, geometric_mean, median, paired_speedup},
@@ -253,7 +253,7 @@ impl<'a> Bench<'a> {
         case: &dyn Case,
     ) -> Result<crate::engines::Ran, Interrupted> {
         let interrupted_now = self.control.interrupted::<()>().is_some();
-        let done = self.engines.execute(profile, threads, case.input(), case.pre(), &self.control);
+        let done = self.engines.execute(profile, threads, case.given(), &self.control);
         if interrupted_now || done.as_ref().is_err_and(interrupted) { Err(Interrupted) } else { Ok(done) }
     }
 
@@ -285,9 +285,12 @@ impl<'a> Bench<'a> {
         let stats = done.map(|(done, _)| done.stats).unwrap_or_default();
         // An engine of its own, so that what it keeps from block to block counts as well.
         let control = self.control;
-        let (input, pre) = (block.case.input(), block.case.pre());
+        let Given { input, pre, access_list } = block.case.given();
         let run = || {
             let mut fresh = build(profile, threads).ok()?;
+            if access_list.is_some() {
+                fresh.prepare(input, pre, access_list);
+            }
             fresh.execute(input, pre, &control).map(drop).ok()
         };
         // On a thread of its own, too: this one's has stacks from earlier runs.
@@ -328,9 +331,9 @@ impl<'a> Bench<'a> {
         for engine in &mut engines {
             borrowed.push(engine.as_mut());
         }
-        let (input, pre, name) = (block.case.input(), block.case.pre(), block.name.clone());
+        let (given, name) = (block.case.given(), block.name.clone());
         let mut told = |round: usize| ui.detail(|| format!("{name}, round {round}"));
-        let measured = measure(&mut borrowed, 0, input, pre, rounds, &self.control, &mut told);
+        let measured = measure_given(&mut borrowed, 0, given, rounds, &self.control, &mut told);
         match measured {
             Ok(measured) => {
                 self.engines.take_back(&names, engines);

@@ -1,12 +1,11 @@
 //! One engine per profile and number of threads, built when first asked for.
 
 use braid_core::Control;
-use braid_evm::{BlockInput, ExecutedBlock};
+use braid_evm::ExecutedBlock;
 use braid_profiles::{
     Engine, Profile, ProfileError,
-    bench::{BenchError, execute_once},
+    bench::{BenchError, Given, execute_given},
 };
-use braid_work::PreState;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -43,13 +42,12 @@ impl Engines {
         &mut self,
         profile: &Profile,
         threads: usize,
-        input: &BlockInput,
-        pre: &PreState,
+        given: Given<'_>,
         control: &Control<'_>,
     ) -> Ran {
         let engine = self.get(profile, threads)?;
         engine.reset();
-        let done = execute_once(engine.as_mut(), input, pre, control);
+        let done = execute_given(engine.as_mut(), given, control);
         if matches!(done, Err(BenchError::Panicked(_))) {
             self.built.remove(&(profile.name, threads));
         }

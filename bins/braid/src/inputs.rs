@@ -4,6 +4,7 @@ use crate::{
     json::Problem,
     world::{Case, Checked, Inputs, Refusal, Source},
 };
+use alloy_primitives::Bytes;
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_work::{PreState, SourceKind, WorkError, synth::Hostile};
 use std::{hint::black_box, path::Path, sync::Arc};
@@ -97,13 +98,15 @@ impl Source for LibrarySource {
     fn load(&self) -> Result<Box<dyn Case>, Problem> {
         let case = self.0.load().map_err(|error| problem(&error))?;
         let pre = case.state().map_err(|error| problem(&error))?.clone();
-        Ok(Box::new(LibraryCase { case, pre }))
+        let access_list = case.access_list().map_err(|error| problem(&error))?;
+        Ok(Box::new(LibraryCase { case, pre, access_list }))
     }
 }
 
 struct LibraryCase {
     case: braid_work::Case,
     pre: Arc<PreState>,
+    access_list: Option<Bytes>,
 }
 
 impl Case for LibraryCase {
@@ -113,6 +116,10 @@ impl Case for LibraryCase {
 
     fn pre(&self) -> &PreState {
         &self.pre
+    }
+
+    fn access_list(&self) -> Option<&Bytes> {
+        self.access_list.as_ref()
     }
 
     fn verify(&self, done: &ExecutedBlock) -> Vec<Checked> {

@@ -47,6 +47,10 @@ pub(crate) fn judge(case: &dyn Case, done: &Ran, oracle: Option<&Ran>, parallel:
         verdict.error = Some(failed_check(check));
     }
     verdict.checks = checked.iter().map(|check| (check.name, check.held)).collect();
+    // Only who runs a block by its list can tell that it is not its list.
+    if case.access_list().is_some() && done.as_ref().is_err_and(is_of_list) {
+        return verdict;
+    }
     let Some(oracle) = oracle else { return verdict };
     let Some(difference) = difference(case, done, oracle) else { return verdict };
     // An engine that satisfies the input where the oracle does not is right, and the oracle wrong.
@@ -59,6 +63,11 @@ pub(crate) fn judge(case: &dyn Case, done: &Ran, oracle: Option<&Ran>, parallel:
     verdict.status = Status::Diverged;
     verdict.error = Some(difference);
     verdict
+}
+
+/// Whether the access list is to blame that came with the block.
+fn is_of_list(error: &BenchError) -> bool {
+    matches!(error, BenchError::Exec(ExecError::Invalid { kind: "block_access_list", .. }))
 }
 
 /// What `check` found.

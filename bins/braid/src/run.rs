@@ -112,12 +112,12 @@ impl Runner<'_> {
             Ok(case) => case,
             Err(problem) => return Some((self.unreadable(source.name(), problem), false)),
         };
-        let (input, pre) = (case.input(), case.pre());
+        let input = case.input();
         // An engine that cannot be built says so when it is to execute.
         if let Ok(engine) = self.engines.get(self.profile, self.threads) {
             engine.shuffle(seed);
         }
-        let done = self.engines.execute(self.profile, self.threads, input, pre, &self.control);
+        let done = self.engines.execute(self.profile, self.threads, case.given(), &self.control);
         if done.as_ref().is_err_and(interrupted) {
             return None;
         }
@@ -182,7 +182,7 @@ impl Runner<'_> {
         if self.profile.name == self.oracle.name {
             return Some(judge(case, done, None, parallel));
         }
-        let oracle = self.engines.execute(self.oracle, 1, case.input(), case.pre(), &self.control);
+        let oracle = self.engines.execute(self.oracle, 1, case.given(), &self.control);
         if oracle.as_ref().is_err_and(interrupted) {
             return None;
         }

@@ -2,8 +2,9 @@
 //! through these traits only, so that their tests can make up their own.
 
 use crate::json::Problem;
+use alloy_primitives::Bytes;
 use braid_evm::{BlockInput, ExecutedBlock};
-use braid_profiles::Profile;
+use braid_profiles::{Profile, bench::Given};
 use braid_work::PreState;
 
 /// Profiles and inputs.
@@ -51,6 +52,16 @@ pub(crate) trait Case {
 
     /// The state before it.
     fn pre(&self) -> &PreState;
+
+    /// The access list that came with it (EIP-7928), as RLP.
+    fn access_list(&self) -> Option<&Bytes> {
+        None
+    }
+
+    /// Block, state and list.
+    fn given(&self) -> Given<'_> {
+        Given { input: self.input(), pre: self.pre(), access_list: self.access_list() }
+    }
 
     /// Holds a result against what the input records. The names are the same for all inputs.
     fn verify(&self, done: &ExecutedBlock) -> Vec<Checked>;

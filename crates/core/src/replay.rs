@@ -5,7 +5,7 @@
 //! it. By induction over the block, a transaction whose predecessors all did what the list says has seen
 //! the truth; so the lowest that does not is the first at which the list is wrong.
 
-use crate::{Block, BlockError, Control, Effects, Outcome, Probe, Sink, State, TxIndex, Vm};
+use crate::{Block, BlockError, Control, Effects, Outcome, Probe, Sink, State, TxIndex, Vm, Write};
 
 /// Where the value of a key comes from in a prescribed block.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub type Written<V> = (u32, Option<V>, Option<V>);
 /// All numbers that an implementation gives must be functions of its arguments. It need not be true: it is
 /// held against what the transactions do.
 pub trait Versions<M: Vm>: Sync {
-    /// How many locations there are.
+    /// A number above those of all locations; they need not all be used.
     fn locations(&self) -> usize;
 
     /// The unit of a transaction: 0 for the first one, and the same or the next number for each next one.
@@ -50,8 +50,8 @@ pub trait Versions<M: Vm>: Sync {
     /// The key of a location after the block.
     fn final_key(&self, location: u32) -> M::Key;
 
-    /// The value of a location before `unit`; `base` asks for the one before the block. The number of units
-    /// stands for the end of the block.
+    /// The value of a location before `unit`; `base` asks for the one before the block, which may be kept.
+    /// The number of units stands for the end of the block.
     ///
     /// # Errors
     /// That of `base`.
@@ -68,6 +68,32 @@ pub trait Versions<M: Vm>: Sync {
     /// # Errors
     /// The first difference.
     fn check(&self, unit: u32, written: &[Written<M::Value>]) -> Result<(), M::Error>;
+
+    /// Checks one write of a unit that is a single transaction, as [`Self::check`] would, without the value
+    /// after it having to be made: how many prescribed changes it is, or `None` if it is for `check` to say.
+    /// If it is `Some` for one write of a unit it is for all, and then [`Self::check_count`] comes last.
+    fn check_write(
+        &self,
+        _unit: u32,
+        _location: u32,
+        _before: Option<&M::Value>,
+        _write: &Write<M::Value>,
+    ) -> Option<Result<u32, M::Error>> {
+        None
+    }
+
+    /// Checks that `found` changes, at the locations `written`, are all that is prescribed after `unit`.
+    ///
+    /// # Errors
+    /// The first that is missing.
+    fn check_count(
+        &self,
+        _unit: u32,
+        _found: u32,
+        _written: &mut dyn Iterator<Item = u32>,
+    ) -> Result<(), M::Error> {
+        Ok(())
+    }
 
     /// Names to `touch` the locations that a transaction touched although it neither read them from its
     /// view nor wrote them.

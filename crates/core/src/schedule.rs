@@ -106,8 +106,8 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Outcome<M: Vm> {
     /// Each changed key once with its final value, ordered by the first transaction that wrote it and
-    /// by its own order of writes: the same for every scheduler. A key that ends as it began may be
-    /// listed.
+    /// by its own order of writes: the same for every scheduler. A replay lists them by location instead.
+    /// A key that ends as it began may be listed.
     pub changes: Changes<M>,
     /// Spawned transactions in block order.
     pub spawned: Vec<M::Tx>,

@@ -2,11 +2,15 @@
 //! read, and what an execution can learn from it.
 
 use alloy_primitives::{B256, KECCAK256_EMPTY, U256};
-use braid_core::Value;
+use braid_core::{Value, Write};
 use revm::bytecode::Bytecode;
 
 /// What a location holds.
+///
+/// Its tag is a word of its own: put into a gap of the record, it would cut every copy of a record into
+/// pieces that overlap, which processors are slow to read back.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u64)]
 pub enum EvmValue {
     /// An account's record.
     Account(AccountState),
@@ -51,6 +55,33 @@ impl AccountState {
     /// Empty in the sense of EIP-161: no balance, no nonce, no code.
     pub fn is_empty(&self) -> bool {
         self.balance.is_zero() && self.nonce == 0 && self.code_hash == KECCAK256_EMPTY
+    }
+
+    /// The record after `delta`.
+    #[must_use]
+    pub(crate) fn after(mut self, delta: &AccountDelta) -> AccountState {
+        let credited = self.balance.checked_add(delta.credit).unwrap_or(self.balance);
+        // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
+        // recorded the bound it needs, so such a value is never final.
+        self.balance = credited.wrapping_sub(delta.debit);
+        self.nonce = delta.nonce.unwrap_or(self.nonce);
+        self.code_hash = delta.code_hash.unwrap_or(self.code_hash);
+        if let Some(generation) = delta.generation {
+            self.generation = generation;
+            self.has_storage = false;
+        }
+        self.exists = true;
+        self
+    }
+
+    /// The record after `write`; that of nothing, if it removes the account.
+    #[must_use]
+    pub(crate) fn written(self, write: &Write<EvmValue>) -> AccountState {
+        match write {
+            Write::Add(delta) => self.after(delta),
+            Write::Put(EvmValue::Account(account)) => *account,
+            Write::Put(_) | Write::Delete => AccountState::default(),
+        }
     }
 }
 
@@ -167,23 +198,12 @@ impl Value for EvmValue {
     type Seen = EvmSeen;
 
     fn apply(base: Option<Self>, delta: &AccountDelta) -> Option<Self> {
-        let mut account = match base {
+        let account = match base {
             Some(EvmValue::Account(account)) => account,
             None => AccountState::default(),
             Some(other) => unreachable!("an account delta on {other:?}"),
         };
-        let credited = account.balance.checked_add(delta.credit).unwrap_or(account.balance);
-        // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
-        // recorded the bound it needs, so such a value is never final.
-        account.balance = credited.wrapping_sub(delta.debit);
-        account.nonce = delta.nonce.unwrap_or(account.nonce);
-        account.code_hash = delta.code_hash.unwrap_or(account.code_hash);
-        if let Some(generation) = delta.generation {
-            account.generation = generation;
-            account.has_storage = false;
-        }
-        account.exists = true;
-        Some(EvmValue::Account(account))
+        Some(EvmValue::Account(account.after(delta)))
     }
 
     fn exactly(value: Option<&Self>) -> EvmSeen {

@@ -313,7 +313,7 @@ impl<'a, 'd> InOrder<'a, 'd> {
             gas_cap,
             results: Vec::with_capacity(input.txs.len()),
             trace: options.trace,
-            recorder: options.access_list.then(Box::default),
+            recorder: options.access_list.then(|| Box::new(Recorder::new(input.txs.len()))),
             traces: Vec::new(),
             queues: Vec::new(),
             regular_gas: 0,

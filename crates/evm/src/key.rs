@@ -42,7 +42,7 @@ impl Hash for EvmKey {
     }
 }
 
-fn hash_address<H: Hasher>(address: &Address, extra: u32, state: &mut H) {
+pub(crate) fn hash_address<H: Hasher>(address: &Address, extra: u32, state: &mut H) {
     let bytes = address.as_slice();
     state.write_u64(word_of(&bytes[..8]));
     state.write_u64(word_of(&bytes[8..16]));

@@ -27,7 +27,7 @@ mod vm;
 
 pub use access::{
     AccessDifference, AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing,
-    PrescribedBlock, Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
+    PrescribedBlock, Split, Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
 };
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{

@@ -219,6 +219,8 @@ impl<'b> EvmVm<'b> {
     fn output(&self, output: EvmOutput, touches: Touches) -> EvmOutput {
         match self.touches {
             Wanted::Nothing => output,
+            // Nearly always.
+            Wanted::Unseen if touches.accounts.is_empty() && touches.slots.is_empty() => output,
             _ => EvmOutput::Touched(Box::new(Touched { output, touches })),
         }
     }

@@ -29,7 +29,8 @@ pub(crate) const PROFILE: Profile = Profile {
     parallel: true,
     build: |threads| {
         let (replay, serial) = (Prescribed::new(pool(threads)?), Serial::new());
-        Ok(Box::new(Bal { replay, serial, shared: EvmShared::default(), kept: None }))
+        let (shared, list) = (EvmShared::default(), PrescribedBlock::default());
+        Ok(Box::new(Bal { replay, serial, shared, list, kept: None }))
     },
 };
 
@@ -54,6 +55,8 @@ struct Bal {
     replay: Prescribed,
     serial: Serial,
     shared: EvmShared,
+    /// Memory for lists.
+    list: PrescribedBlock,
     kept: Option<Kept>,
 }
 
@@ -70,19 +73,24 @@ impl Bal {
     }
 
     fn by_list(
-        &self,
+        &mut self,
         bytes: &Bytes,
         record: bool,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
-        let list = PrescribedBlock::decode(bytes, input).map_err(|error| BlockFailure {
+        // Twice as many parts as threads: they are of one length, not of one cost.
+        let (replay, parts) = (&self.replay, usize::from(self.replay.threads()) * 2);
+        let parts = if parts == 2 { 1 } else { parts };
+        let decoded =
+            self.list.decode_again(bytes, input, parts, &mut |count, work| replay.split(count, work));
+        decoded.map_err(|error| BlockFailure {
             place: Place::Before,
             cause: Cause::Invalid(EvmError::from(error)),
         })?;
         let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        replay_block(options, &list, &self.replay, &self.shared, input, pre, &(), control)
+        replay_block(options, &self.list, replay, &self.shared, input, pre, &(), control)
     }
 
     fn run(

@@ -12,6 +12,7 @@
 //!    is the noise floor.
 
 use crate::{Engine, ExecError};
+use alloy_primitives::Bytes;
 use braid_core::Control;
 use braid_evm::BlockInput;
 use braid_work::PreState;
@@ -96,6 +97,17 @@ pub enum BenchError {
     Panicked(String),
 }
 
+/// A block, with what comes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The block.
+    pub input: &'a BlockInput,
+    /// The state before it.
+    pub pre: &'a PreState,
+    /// Its access list (EIP-7928) as RLP, if it came with one.
+    pub access_list: Option<&'a Bytes>,
+}
+
 /// Executes a block once and keeps the result in common form; a panic of the engine becomes an error.
 /// The time is that of [`Engine::execute`] alone.
 ///
@@ -107,8 +119,20 @@ pub fn execute_once(
     pre: &PreState,
     control: &Control<'_>,
 ) -> Result<(braid_evm::ExecutedBlock, Duration), BenchError> {
+    execute_given(engine, Given { input, pre, access_list: None }, control)
+}
+
+/// As [`execute_once`], with what comes with the block.
+///
+/// # Errors
+/// As [`execute_once`].
+pub fn execute_given(
+    engine: &mut dyn Engine,
+    Given { input, pre, access_list }: Given<'_>,
+    control: &Control<'_>,
+) -> Result<(braid_evm::ExecutedBlock, Duration), BenchError> {
     guarded(|| {
-        engine.prepare(input, pre, None);
+        engine.prepare(input, pre, access_list);
         let start = Instant::now();
         let done = engine.execute(input, pre, control)?;
         let elapsed = start.elapsed();
@@ -139,11 +163,26 @@ pub fn measure(
     control: &Control<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Measurement, (usize, BenchError)> {
+    measure_given(engines, reference, Given { input, pre, access_list: None }, rounds, control, progress)
+}
+
+/// As [`measure`], with what comes with the block.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_given(
+    engines: &mut [&mut dyn Engine],
+    reference: usize,
+    Given { input, pre, access_list }: Given<'_>,
+    rounds: Rounds,
+    control: &Control<'_>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Measurement, (usize, BenchError)> {
     let start = Instant::now();
     let mut loops = Vec::with_capacity(engines.len());
     for (index, engine) in engines.iter_mut().enumerate() {
         let prepared = guarded(|| {
-            engine.prepare(input, pre, None);
+            engine.prepare(input, pre, access_list);
             Ok(())
         });
         prepared.map_err(|error| (index, error))?;

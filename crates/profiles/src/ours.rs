@@ -106,8 +106,8 @@ impl<S: Scheduler> Engine for Ours<S> {
 }
 
 /// A block whose list was asked for, and the list.
-pub(crate) fn recorded(output: BlockOutput) -> Recorded {
-    let list = output.access_list.clone().unwrap_or_default();
+pub(crate) fn recorded(mut output: BlockOutput) -> Recorded {
+    let list = output.access_list.take().unwrap_or_default();
     (Box::new(Ran(output)), list)
 }
 

@@ -107,7 +107,6 @@ fn check(case: &Case, seats: &mut Seats) -> usize {
             engine.prepare(input, pre, Some(&bytes));
             let (mut block, again) = recorded(&mut **engine, input, pre, &what);
             assert!(access_list_rlp(&again) == bytes, "{}: another list", what());
-            assert_eq!(block.access_list.take().as_ref(), Some(&again), "{}", what());
             let stats = std::mem::take(&mut block.stats);
             // No access list tells of empty accounts, which the state had until EIP-161 was through with them.
             let falls = *name == "bal" && !input.spec.is_enabled_in(SpecId::BYZANTIUM);

@@ -1,19 +1,21 @@
 //! Execution of a block whose versions are known beforehand: no conflicts, no waiting, any order.
 //!
 //! Protocol:
-//! 1. A worker draws units (transactions, or the few that share a place between versions) in the order of
-//!    the plan: those that could hold up the end first, then the others as they stand in the block.
+//! 1. A worker draws batches of units (transactions, or the few that share a place between versions) in the
+//!    order of the plan: units that could hold up the end first, each alone, then the others as they stand in
+//!    the block, a few at a time.
 //! 2. An execution sees the prescribed version of each location. What is not listed it cannot see.
 //! 3. Who executed a unit checks it at once: each write, applied to the prescribed version before the unit,
 //!    must give the one after it, and every version that is prescribed after the unit must be written.
-//! 4. Finished units are delivered in order under the baton; the first that failed ends the block. All
+//! 4. Finished batches are delivered in order under the baton; the first unit that failed ends the block. All
 //!    before it did what is prescribed, so what it saw is true (induction), and so is its failure.
-//! 5. At the end, every listed location must have been touched. Marks are set by whoever touches it.
-//!
-//! What stood before the block is read once for each location, and kept.
+//! 5. Each worker marks what it touches and writes. At the end, every listed location must have been touched,
+//!    and what was written has its last prescribed version: the changes of the block are not merged, but
+//!    looked up, by all workers.
 
 use crate::{
     Pool,
+    arena::Arenas,
     attempt::{Verdict, execute, guarded},
     brake::Brake,
     commit::StopOnPanic,
@@ -23,70 +25,128 @@ use crate::{
     },
 };
 use braid_core::{
-    Block, BlockError, Cause, Control, Effects, Event, Halt, Located, Outcome, Probe, Read, ReadId, Reader,
-    Replay, Sink, State, Stats, StoreError, TxIndex, Versions, View, Vm, Write, Written,
+    Block, BlockError, Cause, Control, Effects, Event, Located, Outcome, Probe, Reader, Replay, Sink, State,
+    Stats, StoreError, TxIndex, Versions, Vm, Write, Written,
 };
 use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
-use smallvec::SmallVec;
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::Arc};
+
+mod end;
+mod log;
+mod plan;
+mod view;
+
+use log::{READ, Scratch, WRITTEN};
+use plan::Plan;
+use view::PrescribedView;
 
 /// Runs a block by prescribed versions of its locations.
 #[derive(Debug)]
 pub struct Prescribed {
     pool: Arc<Pool>,
+    arenas: Arenas,
 }
 
 impl Prescribed {
     /// On the threads of `pool`.
     pub fn new(pool: Arc<Pool>) -> Self {
-        Prescribed { pool }
+        Prescribed { pool, arenas: Arenas::default() }
+    }
+
+    /// Threads of the pool.
+    pub fn threads(&self) -> u16 {
+        self.pool.threads()
+    }
+
+    /// Calls `work` once with each number below `count`, on the threads of the pool: for what is to be done
+    /// before the block can run.
+    pub fn split(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let width = self.pool.threads().min(u16::try_from(count).unwrap_or(u16::MAX));
+        let done = self.pool.run_on(width, &|_| {
+            loop {
+                // Relaxed: a number is only a name.
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= count {
+                    return;
+                }
+                work(at);
+            }
+        });
+        done.unwrap_or_else(|panic| panic.resume());
     }
 }
 
-/// A write as the ledger needs it.
-enum Change<M: Vm> {
-    /// To a listed location.
-    At(u32),
-    /// To one that nothing is prescribed of, with the value after it.
-    Free(M::Key, Option<M::Value>),
-}
-
-/// An executed unit.
-struct Ran<M: Vm> {
-    /// Of its transactions up to the one that failed.
-    effects: SmallVec<[Effects<M>; 1]>,
-    changes: Vec<Change<M>>,
+/// Executed units, up to the one that failed, with memory for the next ones.
+struct Batch<M: Vm> {
+    /// Those beyond `len` are leftovers.
+    effects: Vec<Effects<M>>,
+    len: usize,
+    /// Writes to locations of which nothing is prescribed, with the value after them.
+    free: Vec<(M::Key, Option<M::Value>)>,
     /// The transaction that failed, and why. Those after it did not run.
     failure: Option<(TxIndex, Cause<M::Error>)>,
 }
 
-type Slot<M> = Mutex<Option<Box<Ran<M>>>>;
+impl<M: Vm> Batch<M> {
+    fn new() -> Self {
+        Batch { effects: Vec::new(), len: 0, free: Vec::new(), failure: None }
+    }
+
+    /// Cleared effects, which count from here on.
+    fn next(&mut self) -> &mut Effects<M> {
+        if self.len == self.effects.len() {
+            self.effects.push(Effects::default());
+        }
+        self.len += 1;
+        &mut self.effects[self.len - 1]
+    }
+
+    fn clear(&mut self) {
+        self.effects[..self.len].iter_mut().for_each(Effects::clear);
+        self.len = 0;
+        self.free.clear();
+        self.failure = None;
+    }
+}
+
+type Slot<M> = Mutex<Option<Box<Batch<M>>>>;
 
 /// What one worker brings.
 struct Hand<'r, M: Vm, R> {
     id: u16,
     reader: &'r mut R,
-    scratch: M::Worker,
+    worker: M::Worker,
     executions: u64,
-    /// What the unit at hand wrote.
-    written: Vec<Written<M::Value>>,
-    /// Where a location is in `written`; kept for units of several transactions only.
-    index: HashMap<u32, usize, RandomState>,
+    scratch: &'r mut Scratch<M::Key, M::Value>,
+    /// Delivered batches, to be used again.
+    spare: Vec<Box<Batch<M>>>,
 }
+
+/// Where a write goes.
+struct At<'h, M: Vm, R> {
+    location: u32,
+    /// What was read there.
+    read: Option<&'h Option<M::Value>>,
+    /// Of the unit: see [`Scratch`].
+    written: &'h mut Vec<Written<M::Value>>,
+    index: &'h mut HashMap<u32, usize, RandomState>,
+    reader: &'h mut R,
+}
+
+/// Batches that a worker keeps for itself before it offers them to the others.
+const SPARE: usize = 4;
 
 /// What is final. Guarded by the baton.
 struct Ledger<'a, M: Vm, K> {
     sink: &'a mut K,
-    /// The first unit that is not delivered.
-    unit: usize,
-    changed: Vec<bool>,
-    changes: Vec<Change<M>>,
-    free: HashSet<M::Key, RandomState>,
+    /// The first batch that is not delivered.
+    batch: usize,
+    /// Changes of locations of which nothing is prescribed.
+    free: Vec<(M::Key, Option<M::Value>)>,
+    known: HashSet<M::Key, RandomState>,
     spawned: Vec<M::Tx>,
     error: Option<BlockError<M::Error>>,
     /// The first transaction that is not delivered.
@@ -98,14 +158,14 @@ struct Run<'a, M: Vm, S, L, K, P> {
     versions: &'a L,
     probe: &'a P,
     control: &'a Control<'a>,
-    /// First transaction of each unit, and their number.
-    starts: Vec<TxIndex>,
-    /// Units in the order in which they are drawn.
-    plan: Vec<u32>,
+    locations: usize,
+    plan: Plan,
     next: CachePadded<AtomicUsize>,
+    /// Of each batch, in block order.
     slots: Vec<Slot<M>>,
-    bases: Vec<OnceLock<Option<M::Value>>>,
-    touched: Vec<AtomicBool>,
+    /// Of each worker.
+    scratch: &'a [Mutex<Scratch<M::Key, M::Value>>],
+    spare: Mutex<Vec<Box<Batch<M>>>>,
     baton: CachePadded<Baton>,
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
     stop: CachePadded<AtomicBool>,
@@ -129,16 +189,18 @@ impl Replay for Prescribed {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        let starts = starts(versions, block.txs.len());
-        let units = starts.len() - 1;
-        let width = self.pool.threads().min(u16::try_from(units.max(1)).unwrap_or(u16::MAX));
-        let locations = versions.locations();
+        let plan = Plan::of(block, versions, self.pool.threads());
+        let width = plan.width;
+        let mut arena = self.arenas.take(Vec::<Mutex<Scratch<M::Key, M::Value>>>::new);
+        if arena.len() < usize::from(width) {
+            arena.resize_with(width.into(), || Mutex::new(Scratch::default()));
+        }
+        arena[..width.into()].iter_mut().for_each(|scratch| scratch.get_mut().clear());
         let ledger = Ledger {
             sink,
-            unit: 0,
-            changed: vec![false; locations],
-            changes: Vec::new(),
-            free: HashSet::default(),
+            batch: 0,
+            free: Vec::new(),
+            known: HashSet::default(),
             spawned: Vec::new(),
             error: None,
             cursor: 0,
@@ -148,58 +210,27 @@ impl Replay for Prescribed {
             versions,
             probe,
             control,
-            plan: plan(versions, units as u32, width),
-            starts,
+            locations: versions.locations(),
+            slots: (0..plan.batches.len()).map(|_| Mutex::new(None)).collect(),
+            plan,
             next: CachePadded::new(AtomicUsize::new(0)),
-            slots: (0..units).map(|_| Mutex::new(None)).collect(),
-            bases: (0..locations).map(|_| OnceLock::new()).collect(),
-            touched: (0..locations).map(|_| AtomicBool::new(false)).collect(),
+            scratch: &arena[..width.into()],
+            spare: Mutex::new(Vec::new()),
             baton: CachePadded::new(Baton::new()),
             ledger: CachePadded::new(Mutex::new(ledger)),
             stop: CachePadded::new(AtomicBool::new(false)),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
         };
-        if units > 0 {
+        if !block.txs.is_empty() {
             self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
         }
-        run.end()
+        let done = run.end(self);
+        arena.iter_mut().for_each(|scratch| scratch.get_mut().shrink());
+        self.arenas.put(arena);
+        done
     }
 }
-
-/// First transaction of each unit, and the number of all.
-fn starts<M: Vm, L: Versions<M>>(versions: &L, txs: usize) -> Vec<TxIndex> {
-    let txs = u32::try_from(txs).expect("a block has at most u32::MAX - 1 transactions");
-    let mut starts = Vec::with_capacity(txs as usize + 1);
-    for tx in 0..txs {
-        let unit = versions.unit(tx) as usize;
-        debug_assert!(unit == starts.len() || unit + 1 == starts.len(), "units are numbered in order");
-        if unit >= starts.len() {
-            starts.push(tx);
-        }
-    }
-    starts.push(txs);
-    starts
-}
-
-/// Units that weigh so much that one begun late would hold up the end come first, heaviest first; the
-/// others keep their order, so that results are delivered while the rest runs.
-fn plan<M: Vm, L: Versions<M>>(versions: &L, units: u32, width: u16) -> Vec<u32> {
-    if width == 1 {
-        return (0..units).collect();
-    }
-    let weights: Vec<u64> = (0..units).map(|unit| versions.weight(unit)).collect();
-    let total = weights.iter().fold(0u64, |sum, weight| sum.saturating_add(*weight));
-    let heavy = (total / u64::from(width) / HEAVY_SHARE).max(1);
-    let is_heavy = |unit: &u32| weights[*unit as usize] > heavy;
-    let mut plan: Vec<u32> = (0..units).filter(is_heavy).collect();
-    plan.sort_by_key(|unit| std::cmp::Reverse(weights[*unit as usize]));
-    plan.extend((0..units).filter(|unit| !is_heavy(unit)));
-    plan
-}
-
-/// A unit is heavy if it weighs more than this fraction of what each worker has to do.
-const HEAVY_SHARE: u64 = 16;
 
 impl<'a, M, S, L, K, P> Run<'a, M, S, L, K, P>
 where
@@ -237,59 +268,83 @@ where
             Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
             Err(_) => return,
         };
+        let mut scratch = self.scratch[usize::from(id)].lock();
+        scratch.marks.resize(self.locations, 0);
         let mut hand = Hand {
             id,
             reader: &mut reader,
-            scratch: self.block.vm.worker(),
+            worker: self.block.vm.worker(),
             executions: 0,
-            written: Vec::new(),
-            index: HashMap::default(),
+            scratch: &mut scratch,
+            spare: Vec::new(),
         };
         while !self.brake().stopped() {
             // Relaxed: an index is only a name; what it names was there before the block.
             let at = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(unit) = self.plan.get(at).copied() else { break };
-            let ran = match self.control.interrupted::<M::Error>() {
-                None => self.run_unit(&mut hand, unit),
-                Some(_) => None,
-            };
-            let Some(ran) = ran else {
+            let Some(number) = self.plan.order.get(at).copied() else { break };
+            let mut batch = self.batch(&mut hand);
+            if !self.run_batch(&mut hand, self.plan.batches[number as usize].clone(), &mut batch) {
                 self.interrupt(None);
                 break;
-            };
-            *self.slots[unit as usize].lock() = Some(ran);
-            self.deliver(id);
+            }
+            *self.slots[number as usize].lock() = Some(batch);
+            self.deliver(&mut hand);
         }
         self.stats.lock().executions += hand.executions;
     }
 
-    /// Rules 2 and 3. `None` if the block was given up.
-    fn run_unit(&self, hand: &mut Hand<'_, M, S::Reader<'_>>, unit: u32) -> Option<Box<Ran<M>>> {
-        let txs = self.starts[unit as usize]..self.starts[unit as usize + 1];
+    /// An empty batch.
+    fn batch<R>(&self, hand: &mut Hand<'_, M, R>) -> Box<Batch<M>> {
+        let spare = hand.spare.pop().or_else(|| self.spare.lock().pop());
+        spare.unwrap_or_else(|| Box::new(Batch::new()))
+    }
+
+    /// Executes `units` up to one that fails. False if the block was given up.
+    fn run_batch(
+        &self,
+        hand: &mut Hand<'_, M, S::Reader<'_>>,
+        units: Range<u32>,
+        batch: &mut Batch<M>,
+    ) -> bool {
+        for unit in units {
+            if self.control.interrupted::<M::Error>().is_some() || !self.run_unit(hand, unit, batch) {
+                return false;
+            }
+            if batch.failure.is_some() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Rules 2 and 3. False if the block was given up.
+    fn run_unit(&self, hand: &mut Hand<'_, M, S::Reader<'_>>, unit: u32, batch: &mut Batch<M>) -> bool {
+        let txs = self.plan.starts[unit as usize]..self.plan.starts[unit as usize + 1];
         let many = txs.len() > 1;
-        hand.written.clear();
-        hand.index.clear();
-        let mut ran = Box::new(Ran { effects: SmallVec::new(), changes: Vec::new(), failure: None });
+        hand.scratch.written.clear();
+        hand.scratch.index.clear();
         for tx in txs.clone() {
             self.event(hand.id, Event::Start { tx, incarnation: 0 });
-            let mut effects = Effects::default();
-            let done = match self.execute(hand, unit, tx, &mut effects) {
-                Verdict::Done => self.account(hand, unit, many, &effects, &mut ran.changes),
+            hand.scratch.log.clear();
+            let effects = batch.next();
+            let verdict = self.execute(hand, unit, tx, effects);
+            let done = match verdict {
+                Verdict::Done if many => self.account(hand, unit, batch),
+                Verdict::Done => self.check_one(hand, unit, batch),
                 Verdict::Failed(cause) => Err(cause),
                 Verdict::Blocked(_) => unreachable!("a prescribed version is never waited for"),
-                Verdict::Interrupted => return None,
+                Verdict::Interrupted => return false,
             };
-            ran.effects.push(effects);
             if let Err(cause) = done {
-                ran.failure = Some((tx, cause));
-                return Some(ran);
+                batch.failure = Some((tx, cause));
+                return true;
             }
             self.event(hand.id, Event::Finish { tx, incarnation: 0 });
         }
-        if let Err(error) = self.versions.check(unit, &hand.written) {
-            ran.failure = Some((txs.end - 1, Cause::Invalid(error)));
+        if many && let Err(error) = self.versions.check(unit, &hand.scratch.written) {
+            batch.failure = Some((txs.end - 1, Cause::Invalid(error)));
         }
-        Some(ran)
+        true
     }
 
     fn execute(
@@ -300,12 +355,15 @@ where
         effects: &mut Effects<M>,
     ) -> Verdict<M::Error> {
         hand.executions += 1;
+        let Scratch { log, written, index, marks } = &mut *hand.scratch;
         let mut view = PrescribedView {
             run: self,
             unit,
             reader: &mut *hand.reader,
-            written: &hand.written,
-            index: &hand.index,
+            log,
+            marks,
+            written,
+            index,
             brake: self.brake(),
             reads: 0,
             halted: None,
@@ -313,91 +371,145 @@ where
         };
         let halted = |view: &mut PrescribedView<'_, 'a, M, S, L, K, P, _>| view.halted.take();
         let tx = &self.block.txs[tx as usize];
-        let verdict = execute(self.block.vm, &mut hand.scratch, tx, &mut view, halted, effects);
+        let verdict = execute(self.block.vm, &mut hand.worker, tx, &mut view, halted, effects);
         match view.refused.take() {
             Some(error) => Verdict::Failed(Cause::Invalid(error)),
             None => verdict,
         }
     }
 
-    /// Applies what a transaction wrote to the prescribed versions, and marks what it touched.
-    fn account(
+    /// Finds where the last transaction of `batch` wrote, marks it, and hands each write to `each`, with the
+    /// value before it if the transaction has read that.
+    fn writes(
         &self,
         hand: &mut Hand<'_, M, S::Reader<'_>>,
         unit: u32,
-        many: bool,
-        effects: &Effects<M>,
-        changes: &mut Vec<Change<M>>,
+        batch: &mut Batch<M>,
+        mut each: impl FnMut(At<'_, M, S::Reader<'_>>, &Write<M::Value>) -> Result<(), Cause<M::Error>>,
     ) -> Result<(), Cause<M::Error>> {
-        let mut touch = |location| self.touch(location);
+        let effects = &batch.effects[batch.len - 1];
+        let Scratch { log, written, index, marks } = &mut *hand.scratch;
+        let mut touch = |location: u32| marks[location as usize] |= READ;
         self.versions.touched(unit, effects, &mut touch).map_err(Cause::Invalid)?;
-        changes.reserve(effects.writes.len());
+        log.rewind();
         for (key, write) in &effects.writes {
-            let location = match self.versions.locate(key, unit).map_err(Cause::Invalid)? {
-                Located::At(location) => location,
-                Located::Fixed(value) => {
-                    changes.push(Change::Free(*key, write.onto(Some(value))));
-                    continue;
-                }
-                Located::Free => {
-                    let base = match write {
-                        Write::Put(_) | Write::Delete => None,
-                        Write::Add(_) => guarded(|| hand.reader.get(key))
-                            .map_err(Cause::Panicked)?
-                            .map_err(Cause::Store)?,
-                    };
-                    changes.push(Change::Free(*key, write.onto(base)));
-                    continue;
-                }
+            let (location, read) = match log.find(key) {
+                Some((location, value)) => (location, Some(value)),
+                None => match self.versions.locate(key, unit).map_err(Cause::Invalid)? {
+                    Located::At(location) => (location, None),
+                    Located::Fixed(value) => {
+                        batch.free.push((*key, write.onto(Some(value))));
+                        continue;
+                    }
+                    Located::Free => {
+                        let base = match write {
+                            Write::Put(_) | Write::Delete => None,
+                            Write::Add(_) => guarded(|| hand.reader.get(key))
+                                .map_err(Cause::Panicked)?
+                                .map_err(Cause::Store)?,
+                        };
+                        batch.free.push((*key, write.onto(base)));
+                        continue;
+                    }
+                },
             };
-            self.touch(location);
-            changes.push(Change::At(location));
-            if let Some(at) = hand.index.get(&location) {
-                let after = &mut hand.written[*at].2;
-                *after = write.onto(after.take());
-                continue;
-            }
-            let before = guarded(|| self.before(location, unit, hand.reader));
-            let before = before.map_err(Cause::Panicked)?.map_err(Cause::Store)?;
-            if many {
-                hand.index.insert(location, hand.written.len());
-            }
-            let after = write.onto(before.clone());
-            hand.written.push((location, before, after));
+            marks[location as usize] |= READ | WRITTEN;
+            each(At { location, read, written, index, reader: hand.reader }, write)?;
         }
         Ok(())
     }
 
+    /// Rule 3 for a transaction that is a unit. What it wrote is left behind if that is to be checked as a
+    /// whole.
+    fn check_one(
+        &self,
+        hand: &mut Hand<'_, M, S::Reader<'_>>,
+        unit: u32,
+        batch: &mut Batch<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        let (mut found, mut whole, mut differs) = (0, true, None);
+        self.writes(hand, unit, batch, |at, write| {
+            let mut fetched = None;
+            let before = match at.read {
+                Some(value) => value,
+                None => fetched.insert(self.guarded_before(at.location, unit, at.reader)?),
+            };
+            match self.versions.check_write(unit, at.location, before.as_ref(), write) {
+                Some(Ok(changes)) => (found, whole) = (found + changes, false),
+                // What is not listed at all comes first.
+                Some(Err(error)) => drop(differs.get_or_insert(error)),
+                None => {
+                    let after = write.onto(before.clone());
+                    at.written.push((at.location, before.clone(), after));
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(error) = differs {
+            return Err(Cause::Invalid(error));
+        }
+        let checked = if whole {
+            self.versions.check(unit, &hand.scratch.written)
+        } else {
+            let effects = &batch.effects[batch.len - 1];
+            let locate = |key| match self.versions.locate(key, unit) {
+                Ok(Located::At(location)) => Some(location),
+                _ => None,
+            };
+            let mut written = effects.writes.iter().filter_map(|(key, _)| locate(key));
+            self.versions.check_count(unit, found, &mut written)
+        };
+        checked.map_err(Cause::Invalid)
+    }
+
+    /// Applies what the last transaction of `batch`, one of several of its unit, wrote to the prescribed
+    /// versions.
+    fn account(
+        &self,
+        hand: &mut Hand<'_, M, S::Reader<'_>>,
+        unit: u32,
+        batch: &mut Batch<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        self.writes(hand, unit, batch, |at, write| {
+            if let Some(before) = at.index.get(&at.location) {
+                let after = &mut at.written[*before].2;
+                *after = write.onto(after.take());
+                return Ok(());
+            }
+            let before = match at.read {
+                Some(value) => value.clone(),
+                None => self.guarded_before(at.location, unit, at.reader)?,
+            };
+            at.index.insert(at.location, at.written.len());
+            let after = write.onto(before.clone());
+            at.written.push((at.location, before, after));
+            Ok(())
+        })
+    }
+
+    fn guarded_before<R: Reader<M::Key, M::Value>>(
+        &self,
+        location: u32,
+        unit: u32,
+        reader: &mut R,
+    ) -> Result<Option<M::Value>, Cause<M::Error>> {
+        let before = guarded(|| self.before(location, unit, reader));
+        before.map_err(Cause::Panicked)?.map_err(Cause::Store)
+    }
+
     /// The prescribed value of a location before `unit`.
+    #[inline]
     fn before<R: Reader<M::Key, M::Value>>(
         &self,
         location: u32,
         unit: u32,
         reader: &mut R,
     ) -> Result<Option<M::Value>, StoreError> {
-        self.versions.before(location, unit, || {
-            let base = &self.bases[location as usize];
-            if let Some(value) = base.get() {
-                return Ok(value.clone());
-            }
-            let value = reader.get(&self.versions.base_key(location))?;
-            // Another worker may have been faster, with the same.
-            let _ = base.set(value.clone());
-            Ok(value)
-        })
-    }
-
-    /// Rule 5. Looks before it writes: most locations that many touch have been touched before.
-    fn touch(&self, location: u32) {
-        let mark = &self.touched[location as usize];
-        // Relaxed, both: the end of the run orders them before the last look.
-        if !mark.load(Ordering::Relaxed) {
-            mark.store(true, Ordering::Relaxed);
-        }
+        self.versions.before(location, unit, || reader.get(&self.versions.base_key(location)))
     }
 
     /// Rule 4.
-    fn deliver(&self, id: u16) {
+    fn deliver<R>(&self, hand: &mut Hand<'_, M, R>) {
         if !self.baton.ring() {
             return;
         }
@@ -405,14 +517,20 @@ where
         loop {
             let mut ledger = self.ledger.lock();
             while !self.brake().stopped() {
-                let Some(slot) = self.slots.get(ledger.unit) else { break };
-                let Some(ran) = slot.lock().take() else { break };
+                let Some(slot) = self.slots.get(ledger.batch) else { break };
+                let Some(mut batch) = slot.lock().take() else { break };
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
-                } else if let Err(cause) = self.deliver_unit(id, &mut ledger, *ran) {
+                } else if let Err(cause) = self.deliver_batch(hand.id, &mut ledger, &mut batch) {
                     let tx = ledger.cursor;
                     ledger.error.get_or_insert(BlockError { tx, cause });
                     self.interrupt(None);
+                }
+                batch.clear();
+                if hand.spare.len() < SPARE {
+                    hand.spare.push(batch);
+                } else {
+                    self.spare.lock().push(batch);
                 }
             }
             drop(ledger);
@@ -423,15 +541,15 @@ where
         }
     }
 
-    fn deliver_unit(
+    fn deliver_batch(
         &self,
         id: u16,
         ledger: &mut Ledger<'a, M, K>,
-        mut ran: Ran<M>,
+        batch: &mut Batch<M>,
     ) -> Result<(), Cause<M::Error>> {
-        for effects in &mut ran.effects {
+        for effects in &mut batch.effects[..batch.len] {
             ledger.sink.admit(ledger.cursor).map_err(Cause::Invalid)?;
-            if let Some((_, cause)) = ran.failure.take_if(|(tx, _)| *tx == ledger.cursor) {
+            if let Some((_, cause)) = batch.failure.take_if(|(tx, _)| *tx == ledger.cursor) {
                 return Err(cause);
             }
             self.event(id, Event::Commit { tx: ledger.cursor });
@@ -439,127 +557,12 @@ where
             ledger.sink.commit(ledger.cursor, effects);
             ledger.cursor += 1;
         }
-        for change in ran.changes {
-            let is_new = match &change {
-                Change::At(location) => !std::mem::replace(&mut ledger.changed[*location as usize], true),
-                Change::Free(key, _) => ledger.free.insert(*key),
-            };
-            if is_new {
-                ledger.changes.push(change);
+        for (key, value) in batch.free.drain(..) {
+            if ledger.known.insert(key) {
+                ledger.free.push((key, value));
             }
         }
-        ledger.unit += 1;
+        ledger.batch += 1;
         Ok(())
-    }
-
-    /// The end of the block.
-    fn end(mut self) -> Result<Outcome<M>, BlockError<M::Error>> {
-        let count = self.block.txs.len() as TxIndex;
-        let ledger = Mutex::get_mut(&mut self.ledger);
-        if let Some(error) = ledger.error.take() {
-            return Err(error);
-        }
-        let tx = ledger.cursor;
-        if tx < count {
-            // A worker that could not go on without having been told to left the cause behind.
-            let cause = self.interrupted.get_mut().take().unwrap_or(Cause::Cancelled);
-            return Err(BlockError { tx, cause });
-        }
-        let (changes, spawned) = (std::mem::take(&mut ledger.changes), std::mem::take(&mut ledger.spawned));
-        let fail = |cause| BlockError { tx: count, cause };
-        // Relaxed: the workers have returned.
-        let touched = |location: u32| self.touched[location as usize].load(Ordering::Relaxed);
-        self.versions.complete(&touched).map_err(|error| fail(Cause::Invalid(error)))?;
-        let mut reader = self.block.state.reader().map_err(|error| fail(Cause::Store(error)))?;
-        let units = self.slots.len() as u32;
-        let mut settle = |change| match change {
-            Change::Free(key, value) => Ok((key, value)),
-            Change::At(location) => {
-                let value = self.before(location, units, &mut reader)?;
-                Ok((self.versions.final_key(location), value))
-            }
-        };
-        let changes =
-            guarded(|| changes.into_iter().map(&mut settle).collect::<Result<Vec<_>, StoreError>>())
-                .map_err(|message| fail(Cause::Panicked(message)))?
-                .map_err(|error| fail(Cause::Store(error)))?;
-        let stats = *self.stats.lock();
-        Ok(Outcome { changes, spawned, stats })
-    }
-}
-
-/// The prescribed state before a unit, with what earlier transactions of the unit wrote.
-struct PrescribedView<'v, 'a, M: Vm, S, L, K, P, R> {
-    run: &'v Run<'a, M, S, L, K, P>,
-    unit: u32,
-    reader: &'v mut R,
-    written: &'v [Written<M::Value>],
-    index: &'v HashMap<u32, usize, RandomState>,
-    brake: Brake<'v>,
-    reads: u32,
-    halted: Option<Halt>,
-    /// Why a location could not be seen.
-    refused: Option<M::Error>,
-}
-
-impl<'a, M, S, L, K, P, R> PrescribedView<'_, 'a, M, S, L, K, P, R>
-where
-    M: Vm,
-    S: State<M::Key, M::Value>,
-    L: Versions<M>,
-    K: Sink<M>,
-    P: Probe<M::Key>,
-    R: Reader<M::Key, M::Value>,
-{
-    fn value(&mut self, key: &M::Key) -> Result<Option<M::Value>, Halt> {
-        self.brake.check()?;
-        let located = self.run.versions.locate(key, self.unit).map_err(|error| {
-            self.refused.get_or_insert(error);
-            Halt::Undeclared
-        })?;
-        let location = match located {
-            Located::Fixed(value) => return Ok(Some(value)),
-            Located::Free => return Ok(self.reader.get(key)?),
-            Located::At(location) => location,
-        };
-        self.run.touch(location);
-        if let Some(at) = self.index.get(&location) {
-            return Ok(self.written[*at].2.clone());
-        }
-        Ok(self.run.before(location, self.unit, self.reader)?)
-    }
-}
-
-impl<M, S, L, K, P, R> View<M::Key, M::Value> for PrescribedView<'_, '_, M, S, L, K, P, R>
-where
-    M: Vm,
-    S: State<M::Key, M::Value>,
-    L: Versions<M>,
-    K: Sink<M>,
-    P: Probe<M::Key>,
-    R: Reader<M::Key, M::Value>,
-{
-    fn read(&mut self, key: &M::Key) -> Result<Read<M::Value>, Halt> {
-        let value = self.value(key).inspect_err(|halt| self.halted = Some(halt.clone()))?;
-        let id = ReadId(self.reads);
-        self.reads += 1;
-        Ok(Read { id, value })
-    }
-
-    fn narrow(&mut self, _read: ReadId, _seen: <M::Value as braid_core::Value>::Seen) {}
-
-    fn assume(&mut self, key: &M::Key, _seen: <M::Value as braid_core::Value>::Seen) {
-        debug_assert!(false, "a final execution checks {key:?} instead of assuming");
-    }
-
-    /// What is seen is what is, or the list is wrong at an earlier transaction.
-    fn is_final(&self) -> bool {
-        true
-    }
-
-    fn scan(&mut self, _range: Range<M::Key>) -> Result<Vec<(M::Key, M::Value)>, Halt> {
-        let halt = Halt::Store(StoreError::NoRanges);
-        self.halted = Some(halt.clone());
-        Err(halt)
     }
 }

@@ -139,8 +139,12 @@ fn block(rng: &mut Rng) -> (Vec<ToyTx>, ToyState) {
 
 type Done = Result<(Vec<(u64, Option<Num>)>, Vec<ToyTx>), BlockError<ToyError>>;
 
+/// Changes are listed by location.
 fn plain(outcome: Result<Outcome<Vm>, BlockError<ToyError>>) -> Done {
-    outcome.map(|outcome| (outcome.changes, outcome.spawned))
+    outcome.map(|mut outcome| {
+        outcome.changes.sort_by_key(|(key, _)| *key);
+        (outcome.changes, outcome.spawned)
+    })
 }
 
 /// The versions that the oracle leaves.

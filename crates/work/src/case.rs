@@ -1,6 +1,6 @@
 //! One piece of work: a block, the state before it, and what is known about its result.
 
-use crate::{PreState, RawTxs, WorkError};
+use crate::{PreState, RawTxs, WorkError, load::file::read};
 use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, Bytes, Log};
@@ -34,6 +34,18 @@ impl Case {
     pub fn state(&self) -> Result<&Arc<PreState>, WorkError> {
         let file = || self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
         self.pre.as_ref().ok_or_else(|| WorkError::NoState { file: file() })
+    }
+
+    /// The access list that lies beside the block (EIP-7928), as RLP: `access_list.rlp` or
+    /// `access_list.rlp.zst` in its folder. Not decoded: who runs the block by it says what is wrong with it.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read.
+    pub fn access_list(&self) -> Result<Option<Bytes>, WorkError> {
+        let Some(folder) = self.path.as_ref().filter(|path| path.is_dir()) else { return Ok(None) };
+        let files = ["access_list.rlp", "access_list.rlp.zst"].map(|name| folder.join(name));
+        let file = files.into_iter().find(|file| file.exists());
+        file.map(|file| read(&file).map(Bytes::from)).transpose()
     }
 }
 

@@ -208,3 +208,19 @@ fn one_bad_input_does_not_stop_the_others() {
     let loaded: Vec<bool> = sources.iter().map(|source| source.load().is_ok()).collect();
     assert_eq!(loaded, [false, true, true, false]);
 }
+
+/// A list that lies beside a block comes with it, whatever it says; one that cannot be read is an error.
+#[test]
+fn access_lists_come_with_their_block() {
+    let temp = Temp::new();
+    let folder = temp.write(TINY, &TINY_FILES);
+    let list = || load(&folder).unwrap().remove(0).load().unwrap().access_list();
+    assert_eq!(list().unwrap(), None);
+    put(&folder, "access_list.rlp", &[0xc0]);
+    assert_eq!(list().unwrap().unwrap().as_ref(), [0xc0]);
+    fs::write(folder.join("access_list.rlp"), [0xc1, 0xff]).unwrap();
+    assert_eq!(list().unwrap().unwrap().as_ref(), [0xc1, 0xff]);
+    fs::remove_file(folder.join("access_list.rlp")).unwrap();
+    fs::write(folder.join("access_list.rlp.zst"), [1, 2, 3]).unwrap();
+    assert!(matches!(list(), Err(WorkError::Zstd { .. })));
+}

@@ -18,13 +18,17 @@
 //!    only test vectors have them; forks before EIP-161) cannot be derived:
 //!    [`AccessListError::Inexpressible`].
 
+mod bases;
 mod compare;
 mod decode;
 mod error;
 mod listed;
 mod record;
+mod rlp;
+mod table;
 
 pub use compare::compare_access_lists;
+pub use decode::Split;
 pub use error::{AccessDifference, AccessEntry, AccessListError, AccessPart, Listing};
 pub use listed::PrescribedBlock;
 pub(crate) use listed::Prescription;

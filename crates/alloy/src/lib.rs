@@ -27,6 +27,7 @@ mod ahead;
 mod changes;
 mod executor;
 mod factory;
+mod pending;
 mod snapshot;
 mod speculation;
 

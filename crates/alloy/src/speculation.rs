@@ -3,8 +3,9 @@
 //! Protocol:
 //! 1. The thread that executes ahead puts results in, in block order, each when it is final, and says at the
 //!    end that there will be no more, whatever the end is (finished, failed, cancelled, panicked).
-//! 2. One executor takes them out in order. Who finds none waits until there are [`BATCH`] or the last one:
-//!    a thread that is woken for each takes the processor from those that execute.
+//! 2. One executor takes them out in order. Who finds none waits for half of those that are missing, but for
+//!    [`BATCH`] at least, or for the last one: a thread that is woken often takes the processor from those
+//!    that execute, and one that is woken at the end has everything yet to do.
 //! 3. Who gives up sets `cancel`; the schedule looks at it between transactions and at every read.
 
 use crate::{
@@ -32,7 +33,7 @@ use std::{
     },
 };
 
-/// Results that a waiting executor is woken for.
+/// Fewest results that a waiting executor is woken for.
 const BATCH: usize = 16;
 
 /// A final transaction.
@@ -51,6 +52,8 @@ pub(crate) struct Speculation {
     pub(crate) parent_beacon_root: Option<B256>,
     /// See [`BlockAhead::with_setup`].
     pub(crate) setup_allowed: bool,
+    /// See [`BlockAhead::with_deferred_commits`].
+    pub(crate) deferred: bool,
     /// The block; there from the first result on.
     input: OnceLock<BlockInput>,
     cancel: AtomicBool,
@@ -66,7 +69,8 @@ struct Progress {
     /// Results put in so far.
     put: usize,
     ended: bool,
-    waits: bool,
+    /// Results that the executor waits for; none: it does not wait.
+    awaited: usize,
 }
 
 impl Speculation {
@@ -77,6 +81,7 @@ impl Speculation {
             parent_hash: block.parent_hash,
             parent_beacon_root: block.parent_beacon_root,
             setup_allowed: block.setup_allowed,
+            deferred: block.deferred,
             input: OnceLock::new(),
             cancel: AtomicBool::new(false),
             progress: Mutex::new(Progress { all: block.txs.len(), ..Progress::default() }),
@@ -89,15 +94,19 @@ impl Speculation {
         self.input.get()?.txs.get(index)
     }
 
-    /// Takes what is ready, waiting until something is. Nothing: there will be no more.
-    pub(crate) fn take(&self) -> VecDeque<Ready> {
+    /// Takes what is ready into `taken`, which is empty, waiting until something is. Nothing: there will be no
+    /// more.
+    pub(crate) fn take(&self, taken: &mut VecDeque<Ready>) {
         let mut progress = self.progress.lock();
-        while progress.ready.is_empty() && !progress.ended {
-            progress.waits = true;
-            self.more.wait(&mut progress);
+        if progress.ready.is_empty() {
+            let missing = progress.all.saturating_sub(progress.put);
+            progress.awaited = (missing / 2).max(BATCH).min(missing);
+            while progress.ready.len() < progress.awaited && !progress.ended {
+                self.more.wait(&mut progress);
+            }
+            progress.awaited = 0;
         }
-        progress.waits = false;
-        std::mem::take(&mut progress.ready)
+        std::mem::swap(&mut progress.ready, taken);
     }
 
     /// Gives up. Returns how many results there were so far.
@@ -116,8 +125,7 @@ impl Speculation {
             return;
         }
         progress.ready.push_back(ready);
-        if progress.waits && (progress.ready.len() >= BATCH || progress.put == progress.all) {
-            progress.waits = false;
+        if progress.awaited == progress.ready.len() {
             self.more.notify_one();
         }
     }

@@ -340,7 +340,8 @@ fn timed(paths: &[String]) -> Result<(), Error> {
             }
         }
     }
-    let [again, alloy, one_by_one, together] = all.each_ref().map(|all| geometric_mean(all).unwrap_or_default());
+    let [again, alloy, one_by_one, together] =
+        all.each_ref().map(|all| geometric_mean(all).unwrap_or_default());
     println!(
         "{} blocks of at least 4 Mgas, geometric mean: alloy-evm {alloy:.3}, one by one {one_by_one:.3}, \
          deferred {together:.3} (lean against itself: {again:.3})",
@@ -348,7 +349,10 @@ fn timed(paths: &[String]) -> Result<(), Error> {
     );
     let counts = factory.counts();
     let share = counts.used as f64 / (counts.used + counts.discarded + counts.serial).max(1) as f64;
-    println!("{:.1} % of the transactions of all blocks were taken from what was executed ahead", share * 100.0);
+    println!(
+        "{:.1} % of the transactions of all blocks were taken from what was executed ahead",
+        share * 100.0
+    );
     Ok(())
 }
 

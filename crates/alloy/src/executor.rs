@@ -85,8 +85,37 @@ impl Follow {
             self.speculation.take(&mut self.ready);
         }
         let ready = self.ready.pop_front()?;
-        (self.speculation.tx(self.next)? == tx).then_some(ready)
+        same(self.speculation.tx(self.next)?, tx).then_some(ready)
     }
+}
+
+/// Whether these are the same transaction. They mostly share their calldata, which then need not be read.
+fn same(one: &TxEnv, other: &TxEnv) -> bool {
+    // No field is left out: a new one shall not go unnoticed.
+    let TxEnv {
+        tx_type,
+        caller,
+        gas_limit,
+        gas_price,
+        kind,
+        value,
+        data,
+        nonce,
+        chain_id,
+        access_list,
+        gas_priority_fee,
+        blob_hashes,
+        max_fee_per_blob_gas,
+        authorization_list,
+    } = one;
+    let shared = data.as_ptr() == other.data.as_ptr() && data.len() == other.data.len();
+    (shared || *data == other.data)
+        && (*caller, *nonce, *tx_type) == (other.caller, other.nonce, other.tx_type)
+        && (*kind, *value, *gas_limit) == (other.kind, other.value, other.gas_limit)
+        && (*gas_price, *gas_priority_fee) == (other.gas_price, other.gas_priority_fee)
+        && (*chain_id, *max_fee_per_blob_gas) == (other.chain_id, other.max_fee_per_blob_gas)
+        && (access_list, blob_hashes) == (&other.access_list, &other.blob_hashes)
+        && *authorization_list == other.authorization_list
 }
 
 impl fmt::Debug for Follow {

@@ -18,6 +18,10 @@ use revm::{
 };
 use std::{iter::once, mem::replace};
 
+/// Accounts that are kept back at most, give or take those of one transaction: what is merged stays in a
+/// cache near the processor, and is never much work at a time.
+const MOST: usize = 256;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -34,7 +38,14 @@ impl Pending {
     ///
     /// # Errors
     /// Those of `db`. Nothing is added.
-    pub(crate) fn prepare<DB: StateDB>(&mut self, db: &mut DB, steps: &[StepAccount]) -> Result<(), DB::Error> {
+    pub(crate) fn prepare<DB: StateDB>(
+        &mut self,
+        db: &mut DB,
+        steps: &[StepAccount],
+    ) -> Result<(), DB::Error> {
+        if self.accounts.len() >= MOST {
+            self.settle(db);
+        }
         self.of_one.clear();
         for step in steps {
             let at = match self.place.get(&step.address) {

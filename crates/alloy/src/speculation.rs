@@ -33,6 +33,9 @@ use std::{
     },
 };
 
+/// Results that are put in at a time.
+const ROW: usize = 8;
+
 /// Fewest results that a waiting executor is woken for.
 const BATCH: usize = 16;
 
@@ -101,7 +104,8 @@ impl Speculation {
         if progress.ready.is_empty() {
             let missing = progress.all.saturating_sub(progress.put);
             progress.awaited = (missing / 2).max(BATCH).min(missing);
-            while progress.ready.len() < progress.awaited && !progress.ended {
+            let awaited = progress.awaited;
+            while progress.ready.len() < awaited && !progress.ended {
                 self.more.wait(&mut progress);
             }
             progress.awaited = 0;
@@ -118,14 +122,16 @@ impl Speculation {
         progress.put
     }
 
-    fn put(&self, ready: Ready) {
+    /// Puts `row` in, the next results.
+    fn put(&self, row: &mut Vec<Ready>) {
         let mut progress = self.progress.lock();
-        progress.put += 1;
+        progress.put += row.len();
         if self.cancel.load(Ordering::Relaxed) {
-            return;
+            return row.clear();
         }
-        progress.ready.push_back(ready);
-        if progress.awaited == progress.ready.len() {
+        progress.ready.extend(row.drain(..));
+        if progress.awaited > 0 && progress.ready.len() >= progress.awaited {
+            progress.awaited = 0;
             self.more.notify_one();
         }
     }
@@ -176,10 +182,14 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     let Some(vm) = StepVm::new(shared, input, cfg, rules) else { return };
     let mut txs = before(speculation);
     txs.extend((0..input.txs.len() as u32).map(EvmTx::User));
+    // There is no such transaction, so the schedule ends with an error, and does not gather the changes of the
+    // block, which nobody wants: whoever follows has those of each transaction.
+    txs.push(EvmTx::User(u32::MAX));
     let block = Block { vm: &vm, txs: &txs, state: &state };
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
-    let _ = scheduler.run(&block, &mut Feed(speculation), &(), &control);
+    let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };
+    let _ = scheduler.run(&block, &mut feed, &(), &control);
 }
 
 /// The calls before the first transaction, in alloy-evm's order.
@@ -207,8 +217,13 @@ fn hashes<S: Snapshot>(state: &SnapshotState<S>, env: &EvmEnv) -> Result<BTreeMa
     Ok(listed.collect())
 }
 
-/// Puts final transactions in.
-struct Feed<'s>(&'s Speculation);
+/// Puts final transactions in, a row at a time.
+struct Feed<'s> {
+    speculation: &'s Speculation,
+    row: Vec<Ready>,
+    /// Transactions that are not final yet.
+    missing: usize,
+}
 
 impl Sink<StepVm<'_>> for Feed<'_> {
     fn commit(&mut self, _index: TxIndex, effects: &mut Effects<StepVm<'_>>) {
@@ -219,7 +234,18 @@ impl Sink<StepVm<'_>> for Feed<'_> {
             {
                 *reason = HaltReason::PrecompileError;
             }
-            self.0.put(Ready { result, accounts });
+            self.row.push(Ready { result, accounts });
+            self.missing -= 1;
+            if self.row.len() >= ROW || self.missing == 0 {
+                self.speculation.put(&mut self.row);
+            }
         }
+    }
+}
+
+/// The last row.
+impl Drop for Feed<'_> {
+    fn drop(&mut self) {
+        self.speculation.put(&mut self.row);
     }
 }

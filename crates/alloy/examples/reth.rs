@@ -4,8 +4,12 @@
 //! `cargo run -p braid-alloy --example reth` executes a generated block both ways and compares.
 //!
 //! `cargo run --release -p braid-alloy --example reth -- PATH...` executes real blocks of mainnet, and times
-//! them: plain revm (`lean`), alloy-evm's executor, and the parallel one, in interleaved rounds. `THREADS`
-//! (2) and `ROUNDS` (21) are taken from the environment.
+//! them in interleaved rounds: plain revm (`lean`), alloy-evm's executor, and the parallel one, which commits
+//! transaction by transaction (`1 by 1`) or keeps changes back and commits them merged (`deferred`). On the
+//! clock is all from the announcement of the block to its receipts, requests and state (`State` with
+//! transitions, not yet merged into a bundle), and the drop of all of it; `lean` has no receipts to make, and
+//! its state is a `CacheDB`. What the EVM takes of each transaction is made off the clock. `THREADS` (2) and
+//! `ROUNDS` (21) are taken from the environment.
 #![allow(unreachable_pub, reason = "a test runs this file as a module")]
 
 use alloy_consensus::{

@@ -10,7 +10,10 @@
 
 use crate::changes::{enter, loaded};
 use alloy_evm::block::StateDB;
-use alloy_primitives::{Address, map::AddressMap};
+use alloy_primitives::{
+    Address,
+    map::{AddressMap, Entry},
+};
 use braid_evm::{StepAccount, StepFate};
 use revm::{
     primitives::KECCAK_EMPTY,
@@ -48,12 +51,11 @@ impl Pending {
         }
         self.of_one.clear();
         for step in steps {
-            let at = match self.place.get(&step.address) {
-                Some(at) => *at,
-                None => {
+            let at = match self.place.entry(step.address) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => {
                     self.accounts.push((step.address, loaded(db.basic(step.address)?)));
-                    self.place.insert(step.address, self.accounts.len() - 1);
-                    self.accounts.len() - 1
+                    *unknown.insert(self.accounts.len() - 1)
                 }
             };
             self.of_one.push(at);

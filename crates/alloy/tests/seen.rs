@@ -37,6 +37,8 @@ fn serial(spec: Forks) -> EthBlockExecutorFactory<AlloyReceiptBuilder, Forks> {
 /// What a state changes in an account.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Change {
+    /// As `info`, before.
+    before: Option<(U256, u64, B256)>,
     /// Balance, nonce and code, unless it destroyed itself.
     info: Option<(U256, u64, B256)>,
     created: bool,
@@ -51,7 +53,9 @@ fn changes(state: &EvmState) -> Changes {
     let change = |account: &Account| {
         let (info, gone) = (&account.info, account.is_selfdestructed());
         let slots = account.storage.iter().filter(|(_, slot)| slot.is_changed() && !gone);
+        let before = account.original_info();
         Change {
+            before: (!gone).then_some((before.balance, before.nonce, before.code_hash)),
             info: (!gone).then_some((info.balance, info.nonce, info.code_hash)),
             created: account.is_created(),
             slots: slots.map(|(key, slot)| (*key, (slot.original_value, slot.present_value))).collect(),
@@ -66,11 +70,11 @@ fn changes(state: &EvmState) -> Changes {
     kept.map(|(address, _, change)| (*address, change)).collect()
 }
 
-/// One change after the other.
+/// One change after the other. Accounts that end as they began are left out.
 fn folded(all: &[Changes]) -> Changes {
     let mut sum = Changes::new();
     for (address, change) in all.iter().flatten() {
-        let known = sum.entry(*address).or_default();
+        let known = sum.entry(*address).or_insert(Change { before: change.before, ..Change::default() });
         if change.created || change.info.is_none() {
             *known = Change::default();
         }
@@ -81,11 +85,12 @@ fn folded(all: &[Changes]) -> Changes {
         }
         known.slots.retain(|_, (before, after)| before != after);
     }
+    sum.retain(|_, change| change.created || change.before != change.info || !change.slots.is_empty());
     sum
 }
 
-/// States handed out with results, states that the hook was told of, and the change of the block.
-type Seen = (Vec<Changes>, Vec<Changes>, BundleState);
+/// States handed out with results, states that the hook was told of, the change of the block and how it ended.
+type Seen = (Vec<Changes>, Vec<Changes>, (BundleState, Result<(), String>));
 
 fn hooked<F>(factory: &F, given: &Given) -> Seen
 where
@@ -108,13 +113,13 @@ where
         let see = |one: &F::TxExecutionResult| handed_out.push(changes(&one.result().state));
         executor.execute_transaction_with_result_closure((env.clone(), tx), see).unwrap();
     }
-    executor.finish().unwrap();
+    let finished = executor.finish().map(|_| ()).map_err(door::told);
     db.merge_transitions(BundleRetention::Reverts);
     let mut bundle = db.take_bundle();
     bundle.reverts.sort();
     let mut told = std::mem::take(&mut *told.lock());
     told.retain(|changes| !changes.is_empty());
-    (handed_out, told, bundle)
+    (handed_out, told, (bundle, finished))
 }
 
 #[test]

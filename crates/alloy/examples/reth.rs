@@ -4,18 +4,24 @@
 //! `cargo run -p braid-alloy --example reth` executes a generated block both ways and compares.
 //!
 //! `cargo run --release -p braid-alloy --example reth -- PATH...` executes real blocks of mainnet, and times
-//! them: plain revm (`lean`), alloy-evm's executor, and the parallel one, in interleaved rounds. `THREADS`
-//! (2) and `ROUNDS` (21) are taken from the environment.
+//! them in interleaved rounds: plain revm (`lean`), alloy-evm's executor, and the parallel one, which commits
+//! transaction by transaction (`1 by 1`) or keeps changes back and commits them merged (`deferred`). On the
+//! clock is all from the announcement of the block to its receipts, requests and state (`State` with
+//! transitions, not yet merged into a bundle), and the drop of all of it; `lean` has no receipts to make, and
+//! its state is a `CacheDB`. What the EVM takes of each transaction is made off the clock. `THREADS` (2) and
+//! `ROUNDS` (21) are taken from the environment.
 #![allow(unreachable_pub, reason = "a test runs this file as a module")]
 
 use alloy_consensus::{
-    ReceiptEnvelope, Signed, TxEip4844Variant, TxEnvelope, TxLegacy, transaction::Recovered,
+    EthereumReceipt, Signed, TxEip4844Variant, TxEnvelope, TxLegacy, TxType, transaction::Recovered,
 };
 use alloy_evm::{
     EthEvmFactory, Evm, EvmEnv, EvmFactory,
     block::{BlockExecutionError, BlockExecutionResult, BlockExecutor, BlockExecutorFactory},
     eth::{
-        EthBlockExecutionCtx, EthBlockExecutorFactory, receipt_builder::AlloyReceiptBuilder, spec::EthSpec,
+        EthBlockExecutionCtx, EthBlockExecutorFactory,
+        receipt_builder::{ReceiptBuilder, ReceiptBuilderCtx},
+        spec::EthSpec,
     },
 };
 use alloy_primitives::{B256, Signature, U256};
@@ -24,9 +30,9 @@ use braid_core::Control;
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_profiles::{
     Engine, ExecError, Executed,
-    bench::{Rounds, measure},
+    bench::{Rounds, Series, measure},
     profile,
-    stats::{geometric_mean, median, paired_speedup},
+    stats::{Estimate, geometric_mean, median, paired_speedup},
 };
 use braid_work::{Case, PreState};
 use revm::{
@@ -36,10 +42,32 @@ use revm::{
 };
 use std::{path::Path, process::ExitCode, sync::Arc};
 
+/// That of the `braid` program, as a node has its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Error = Box<dyn std::error::Error>;
 /// The factory that executes ahead.
-pub type Parallel = ParallelExecutorFactory<AlloyReceiptBuilder, EthSpec>;
+pub type Parallel = ParallelExecutorFactory<Receipts, EthSpec>;
 type Db = State<WrapDatabaseRef<Arc<PreState>>>;
+
+/// Makes receipts as reth does: their blooms are not its affair.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipts;
+
+impl ReceiptBuilder for Receipts {
+    type Transaction = TxEnvelope;
+    type Receipt = EthereumReceipt;
+
+    fn build_receipt<E: Evm>(&self, ctx: ReceiptBuilderCtx<'_, TxType, E>) -> EthereumReceipt {
+        EthereumReceipt {
+            tx_type: ctx.tx_type,
+            success: ctx.result.is_success(),
+            cumulative_gas_used: ctx.cumulative_gas_used,
+            logs: ctx.result.into_logs(),
+        }
+    }
+}
 
 /// A block as a node has it before it is executed.
 pub struct NodeBlock {
@@ -71,49 +99,48 @@ impl NodeBlock {
         }
     }
 
+    /// What the EVM takes of each transaction.
+    fn envs(&self) -> Vec<TxEnv> {
+        self.txs.iter().map(|(env, _)| env.clone()).collect()
+    }
+
     /// What is announced, as soon as the payload is there.
     fn ahead(&self) -> BlockAhead<Arc<PreState>> {
-        let txs = self.txs.iter().map(|(env, _)| env.clone()).collect();
-        BlockAhead::new(
-            self.env.clone(),
-            self.parent_hash,
-            self.parent_beacon_root,
-            txs,
-            self.parent_state.clone(),
-        )
+        let state = self.parent_state.clone();
+        BlockAhead::new(self.env.clone(), self.parent_hash, self.parent_beacon_root, self.envs(), state)
     }
 }
 
-type Done = (BlockExecutionResult<ReceiptEnvelope>, Db);
+type Done = (BlockExecutionResult<EthereumReceipt>, Db);
 
 /// What a node does with a block. Nothing in here knows which factory it is.
-fn execute<F>(factory: &F, block: &NodeBlock) -> Result<Done, BlockExecutionError>
+fn execute<F>(factory: &F, block: &NodeBlock, envs: Vec<TxEnv>) -> Result<Done, BlockExecutionError>
 where
     F: for<'a> BlockExecutorFactory<
             EvmFactory = EthEvmFactory,
             ExecutionCtx<'a> = EthBlockExecutionCtx<'a>,
             Transaction = TxEnvelope,
-            Receipt = ReceiptEnvelope,
+            Receipt = EthereumReceipt,
         >,
 {
     let database = WrapDatabaseRef(block.parent_state.clone());
     let mut db = State::builder().with_database(database).with_bundle_update().build();
     let evm = factory.evm_factory().create_evm(&mut db, block.env.clone());
     let executor = factory.create_executor(evm, block.ctx());
-    let result = each(executor, &block.txs)?;
+    let result = each(executor, envs.into_iter().zip(block.txs.iter().map(|(_, tx)| tx)))?;
     Ok((result, db))
 }
 
-fn each<X>(
+fn each<'t, X>(
     mut executor: X,
-    txs: &[(TxEnv, Recovered<TxEnvelope>)],
+    txs: impl Iterator<Item = (TxEnv, &'t Recovered<TxEnvelope>)>,
 ) -> Result<BlockExecutionResult<X::Receipt>, BlockExecutionError>
 where
     X: BlockExecutor<Transaction = TxEnvelope, Evm: Evm<Tx = TxEnv, HaltReason = HaltReason>>,
 {
     executor.apply_pre_execution_changes()?;
-    for (env, tx) in txs {
-        executor.execute_transaction((env.clone(), tx))?;
+    for tx in txs {
+        executor.execute_transaction(tx)?;
     }
     executor.apply_post_execution_changes()
 }
@@ -126,24 +153,27 @@ fn bundle(mut db: Db) -> BundleState {
     bundle
 }
 
-fn serial() -> EthBlockExecutorFactory<AlloyReceiptBuilder, EthSpec> {
-    EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), EthSpec::mainnet(), EthEvmFactory::default())
+fn serial() -> EthBlockExecutorFactory<Receipts, EthSpec> {
+    EthBlockExecutorFactory::new(Receipts, EthSpec::mainnet(), EthEvmFactory::default())
 }
 
 /// The factory, for mainnet.
 pub fn parallel(threads: u16) -> Parallel {
-    ParallelExecutorFactory::new(AlloyReceiptBuilder::default(), EthSpec::mainnet(), threads)
+    ParallelExecutorFactory::new(Receipts, EthSpec::mainnet(), threads)
 }
 
-/// Executes a block both ways and compares all that comes out. Says how many transactions were taken from
-/// what was executed ahead.
+/// Executes a block both ways, with its changes committed one by one and all together, and compares all that
+/// comes out. Says how many transactions were taken from what was executed ahead: twice the block's, at best.
 pub fn compare(factory: &Parallel, block: &NodeBlock) -> Result<u64, Error> {
     let before = factory.counts().used;
-    factory.speculate(block.ahead())?;
-    let (result, db) = execute(factory, block)?;
-    let (expected, expected_db) = execute(&serial(), block)?;
-    if result != expected || bundle(db) != bundle(expected_db) {
-        return Err(format!("{}: not what alloy-evm's own executor gives", block.name).into());
+    let (expected, db) = execute(&serial(), block, block.envs())?;
+    let expected_bundle = bundle(db);
+    for ahead in [block.ahead(), block.ahead().with_deferred_commits()] {
+        factory.speculate(ahead)?;
+        let (result, db) = execute(factory, block, block.envs())?;
+        if result != expected || bundle(db) != expected_bundle {
+            return Err(format!("{}: not what alloy-evm's own executor gives", block.name).into());
+        }
     }
     Ok(factory.counts().used - before)
 }
@@ -191,16 +221,23 @@ fn node_block(case: &Case, mut envelope: impl FnMut(&TxEnv) -> TxEnvelope) -> Re
 }
 
 /// Tells a factory of a block.
-type Announce<F> = fn(&F, BlockAhead<Arc<PreState>>);
+type Announce<'a> = &'a (dyn Fn(BlockAhead<Arc<PreState>>) + Sync);
 
 /// What is put into interleaved rounds: an execution of this block through a factory.
 struct Through<'a, F> {
     block: &'a NodeBlock,
     factory: &'a F,
-    /// Made off the clock: the transactions of a payload are decoded before they are executed, either way.
-    ahead: Option<BlockAhead<Arc<PreState>>>,
     /// How it is announced, if at all.
-    announce: Option<Announce<F>>,
+    announce: Option<Announce<'a>>,
+    /// Made off the clock: the transactions of a payload are decoded before they are executed, either way.
+    envs: Vec<TxEnv>,
+    ahead: Option<BlockAhead<Arc<PreState>>>,
+}
+
+impl<'a, F> Through<'a, F> {
+    fn new(block: &'a NodeBlock, factory: &'a F, announce: Option<Announce<'a>>) -> Self {
+        Through { block, factory, announce, envs: Vec::new(), ahead: None }
+    }
 }
 
 struct Nothing(#[allow(dead_code, reason = "dropped on the clock")] Done);
@@ -217,7 +254,7 @@ where
             EvmFactory = EthEvmFactory,
             ExecutionCtx<'a> = EthBlockExecutionCtx<'a>,
             Transaction = TxEnvelope,
-            Receipt = ReceiptEnvelope,
+            Receipt = EthereumReceipt,
         > + Sync,
 {
     fn execute(
@@ -227,15 +264,16 @@ where
         _: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
         if let (Some(ahead), Some(announce)) = (self.ahead.take(), self.announce) {
-            announce(self.factory, ahead);
+            announce(ahead);
         }
-        let done = execute(self.factory, self.block);
+        let done = execute(self.factory, self.block, std::mem::take(&mut self.envs));
         let reason = |error: BlockExecutionError| error.to_string();
         let done = done.map_err(|error| ExecError::SystemCall { name: "block", reason: reason(error) })?;
         Ok(Box::new(Nothing(done)))
     }
 
     fn reset(&mut self) {
+        self.envs = self.block.envs();
         self.ahead = self.announce.map(|_| self.block.ahead());
     }
 }
@@ -244,66 +282,80 @@ fn number<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// Ratios of one block: `lean` against itself, alloy-evm's executor, the parallel one that commits
+/// transaction by transaction, and the one that commits all together.
+fn ratios(
+    factory: &Parallel,
+    case: &Case,
+    block: &NodeBlock,
+    rounds: usize,
+) -> Result<(f64, [Estimate; 4]), Error> {
+    let plain = serial();
+    let one_by_one = |ahead| factory.speculate(ahead).unwrap_or_default();
+    let together =
+        |ahead: BlockAhead<_>| factory.speculate(ahead.with_deferred_commits()).unwrap_or_default();
+    let mut lean = (profile("lean")?.build)(1)?;
+    let mut alloy = Through::new(block, &plain, None);
+    let mut one_by_one = Through::new(block, factory, Some(&one_by_one));
+    let mut together = Through::new(block, factory, Some(&together));
+    let mut engines: [&mut dyn Engine; 4] = [&mut *lean, &mut alloy, &mut one_by_one, &mut together];
+    let rounds = Rounds::Exactly(rounds);
+    let (pre, control) = (&block.parent_state, Control::default());
+    let done = measure(&mut engines, 0, &case.input, pre, rounds, &control, &mut |_| ());
+    let done = done.map_err(|(engine, error)| format!("{}: {engine}: {error}", block.name))?;
+    let lean = done.reference.elapsed();
+    let ratio = |other: &Series| paired_speedup(&lean, &other.elapsed(), 1).ok_or("no samples");
+    let [_, alloy, one_by_one, together] = &done.contestants[..] else { return Err("no samples".into()) };
+    let ratios = [ratio(&done.again)?, ratio(alloy)?, ratio(one_by_one)?, ratio(together)?];
+    Ok((median(&lean).unwrap_or_default(), ratios))
+}
+
 fn timed(paths: &[String]) -> Result<(), Error> {
     let (threads, rounds) = (number("THREADS", 2), number("ROUNDS", 21));
-    let (plain, factory) = (serial(), parallel(threads));
+    let factory = parallel(threads);
     println!("times as fast as lean, {threads} threads ahead, {rounds} rounds");
     println!(
-        "{:>9} {:>6} {:>9} {:>8} {:>9} {:>7} {:>15}",
-        "block", "Mgas", "lean us", "again", "alloy-evm", "braid", "95%"
+        "{:>9} {:>6} {:>9} {:>8} {:>9} {:>9} {:>9} {:>15}",
+        "block", "Mgas", "lean us", "again", "alloy-evm", "1 by 1", "deferred", "95%"
     );
-    let (mut all, mut noise) = (Vec::new(), Vec::new());
+    let mut all: [Vec<f64>; 4] = Default::default();
     for path in paths {
         for source in braid_work::load(Path::new(path))? {
             let case = source.load()?;
             let Some(block) = real(&case) else { continue };
             compare(&factory, &block)?;
-            let mut lean = (profile("lean")?.build)(1)?;
-            let mut alloy = Through { block: &block, factory: &plain, ahead: None, announce: None };
-            let announce = |factory: &Parallel, ahead| factory.speculate(ahead).unwrap_or_default();
-            let announce = Some(announce as Announce<Parallel>);
-            let mut braid = Through { block: &block, factory: &factory, ahead: None, announce };
-            let mut engines: [&mut dyn Engine; 3] = [&mut *lean, &mut alloy, &mut braid];
-            let done = measure(
-                &mut engines,
-                0,
-                &case.input,
-                &block.parent_state,
-                Rounds::Exactly(rounds),
-                &Control::default(),
-                &mut |_| (),
-            );
-            let done = done.map_err(|(engine, error)| format!("{}: {engine}: {error}", block.name))?;
-            let lean = done.reference.elapsed();
-            let ratio = |other: Vec<f64>| paired_speedup(&lean, &other, 1).ok_or("no samples");
-            let (again, alloy) = (ratio(done.again.elapsed())?, ratio(done.contestants[1].elapsed())?);
-            let braid = ratio(done.contestants[2].elapsed())?;
+            let (lean, ratios) = ratios(&factory, &case, &block, rounds)?;
+            let [again, alloy, one_by_one, together] = &ratios;
+            let gas = case.header.as_ref().map_or(0, |header| header.gas_used);
             println!(
-                "{:>9} {:>6.1} {:>9.0} {:>8.3} {:>9.3} {:>7.3} {:>7.3} {:>7.3}",
+                "{:>9} {:>6.1} {:>9.0} {:>8.3} {:>9.3} {:>9.3} {:>9.3} {:>7.3} {:>7.3}",
                 block.name,
-                case.header.as_ref().map_or(0.0, |header| header.gas_used as f64 / 1e6),
-                median(&lean).unwrap_or_default() / 1e3,
+                gas as f64 / 1e6,
+                lean / 1e3,
                 again.value,
                 alloy.value,
-                braid.value,
-                braid.low,
-                braid.high,
+                one_by_one.value,
+                together.value,
+                together.low,
+                together.high,
             );
-            if case.header.as_ref().is_some_and(|header| header.gas_used >= 4_000_000) {
-                all.push(braid.value);
-                noise.push(again.value);
+            if gas >= 4_000_000 {
+                all.iter_mut().zip(&ratios).for_each(|(all, ratio)| all.push(ratio.value));
             }
         }
     }
+    let [again, alloy, one_by_one, together] =
+        all.each_ref().map(|all| geometric_mean(all).unwrap_or_default());
+    println!(
+        "{} blocks of at least 4 Mgas, geometric mean: alloy-evm {alloy:.3}, one by one {one_by_one:.3}, \
+         deferred {together:.3} (lean against itself: {again:.3})",
+        all[0].len(),
+    );
     let counts = factory.counts();
     let share = counts.used as f64 / (counts.used + counts.discarded + counts.serial).max(1) as f64;
     println!(
-        "{} blocks of at least 4 Mgas: {:.3} in the geometric mean (lean against itself: {:.3}); {:.1} % of \
-         the transactions of all blocks were taken from what was executed ahead",
-        all.len(),
-        geometric_mean(&all).unwrap_or_default(),
-        geometric_mean(&noise).unwrap_or_default(),
-        share * 100.0,
+        "{:.1} % of the transactions of all blocks were taken from what was executed ahead",
+        share * 100.0
     );
     Ok(())
 }
@@ -314,7 +366,7 @@ fn run(paths: &[String]) -> Result<(), Error> {
     }
     let block = generated("erc20?txs=2000")?;
     let used = compare(&parallel(number("THREADS", 2)), &block)?;
-    println!("{}: {} transactions, {used} of them executed ahead; all the same", block.name, block.txs.len());
+    println!("{}: twice {} transactions, {used} executed ahead; all the same", block.name, block.txs.len());
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub struct BlockAhead<S> {
     pub(crate) state: S,
     pub(crate) block_hashes: Option<BTreeMap<u64, B256>>,
     pub(crate) setup_allowed: bool,
+    pub(crate) deferred: bool,
 }
 
 impl<S> BlockAhead<S> {
@@ -32,8 +33,8 @@ impl<S> BlockAhead<S> {
         txs: Vec<TxEnv>,
         state: S,
     ) -> Self {
-        let (block_hashes, setup_allowed) = (None, false);
-        BlockAhead { env, parent_hash, parent_beacon_root, txs, state, block_hashes, setup_allowed }
+        let (block_hashes, setup_allowed, deferred) = (None, false, false);
+        BlockAhead { env, parent_hash, parent_beacon_root, txs, state, block_hashes, setup_allowed, deferred }
     }
 
     /// Hashes of earlier blocks by number, for BLOCKHASH. A transaction that asks for another one ends the
@@ -52,6 +53,23 @@ impl<S> BlockAhead<S> {
     #[must_use]
     pub fn with_setup(mut self) -> Self {
         self.setup_allowed = true;
+        self
+    }
+
+    /// Lets the executor keep back the changes of the transactions that it takes from what is executed ahead,
+    /// and commit them to its database merged, each changed account once.
+    ///
+    /// They are committed before anything else is executed, when `evm_mut` is called, in `finish`, and when the
+    /// executor is dropped: the database then holds, and its bundle with all reverts tells, what it would have
+    /// after a commit for each transaction. What the caller answers for is that nobody counts commits or looks
+    /// at the state in between:
+    /// - no hook on the state of the database (it would be told of several transactions as one);
+    /// - no builder of access lists in the database, unless transactions are executed with their index;
+    /// - the database behind `evm()` is not read between two transactions;
+    /// - the receipt builder looks at the result alone: to it, the state that a transaction leaves is empty.
+    #[must_use]
+    pub fn with_deferred_commits(mut self) -> Self {
+        self.deferred = true;
         self
     }
 }

@@ -16,17 +16,23 @@ use revm::{
 pub(crate) fn state<DB: Database>(db: &mut DB, steps: Vec<StepAccount>) -> Result<EvmState, DB::Error> {
     let mut state = EvmState::with_capacity_and_hasher(steps.len(), Default::default());
     for step in steps {
-        let before = db.basic(step.address)?;
-        state.insert(step.address, account(before, step));
+        let (address, mut account) = (step.address, loaded(db.basic(step.address)?));
+        enter(&mut account, step);
+        state.insert(address, account);
     }
     Ok(state)
 }
 
-fn account(before: Option<AccountInfo>, step: StepAccount) -> Account {
-    let mut account = match before {
+/// An account as a database has it.
+pub(crate) fn loaded(info: Option<AccountInfo>) -> Account {
+    match info {
         Some(info) => Account::from(info),
         None => Account::new_not_existing(TransactionId::ZERO),
-    };
+    }
+}
+
+/// Enters what a transaction does to `account`.
+pub(crate) fn enter(account: &mut Account, step: StepAccount) {
     account.status |= AccountStatus::Touched;
     match step.fate {
         StepFate::Kept => change(&mut account.info, &step.delta, step.code),
@@ -40,12 +46,12 @@ fn account(before: Option<AccountInfo>, step: StepAccount) -> Account {
         }
         StepFate::Emptied => account.info = AccountInfo::default(),
     }
+    account.storage.reserve(step.slots.len());
     for (slot, original_value, present_value) in step.slots {
         let (transaction_id, is_cold) = (TransactionId::ZERO, false);
         let value = EvmStorageSlot { original_value, present_value, transaction_id, is_cold };
-        account.storage.insert(slot, value);
+        account.storage.entry(slot).or_insert(value).present_value = present_value;
     }
-    account
 }
 
 fn change(info: &mut AccountInfo, delta: &AccountDelta, code: Option<Bytecode>) {

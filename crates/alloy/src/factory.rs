@@ -19,7 +19,7 @@ use alloy_evm::{
 };
 use alloy_primitives::Log;
 use braid_evm::EvmShared;
-use braid_sched::{BlockStm, Pool};
+use braid_sched::{Adaptive, Pool};
 use parking_lot::Mutex;
 use revm::{
     Inspector,
@@ -61,7 +61,7 @@ pub(crate) struct Counters {
     pub(crate) serial: AtomicU64,
 }
 
-type Task = Box<dyn FnOnce(&BlockStm, &EvmShared) + Send>;
+type Task = Box<dyn FnOnce(&Adaptive, &EvmShared) + Send>;
 
 /// Makes executors that follow a parallel execution of their block; see the crate's introduction.
 ///
@@ -88,7 +88,7 @@ impl<R, Spec> ParallelExecutorFactory<R, Spec> {
     pub fn new(receipt_builder: R, spec: Spec, threads: u16) -> Self {
         let (tasks, inbox) = mpsc::channel::<Task>();
         let drive = move || {
-            let (scheduler, shared) = (BlockStm::new(Arc::new(Pool::new(threads))), EvmShared::default());
+            let (scheduler, shared) = (Adaptive::new(Arc::new(Pool::new(threads))), EvmShared::default());
             for task in inbox {
                 // A task says at its end that it has ended, also so. Tables of the engine stay usable.
                 let _ = catch_unwind(AssertUnwindSafe(|| task(&scheduler, &shared)));

@@ -18,6 +18,9 @@
 //! 4. Everything that is not a transaction (system calls, withdrawals, rewards, requests, receipts, gas) is
 //!    alloy-evm's own code, run on the caller's database. So are all errors: a transaction that speculation
 //!    finds invalid is executed again, serially.
+//! 5. Changes are kept back from the caller's database only if the caller has said that nobody looks
+//!    ([`BlockAhead::with_deferred_commits`]), and never beyond a call that hands the database out, executes
+//!    on it, or ends the executor.
 //!
 //! The one thing that is the caller's word: that the [`Snapshot`] it gave holds the state that the executor's
 //! database starts from.
@@ -27,6 +30,7 @@ mod ahead;
 mod changes;
 mod executor;
 mod factory;
+mod pending;
 mod snapshot;
 mod speculation;
 

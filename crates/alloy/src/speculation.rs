@@ -3,8 +3,9 @@
 //! Protocol:
 //! 1. The thread that executes ahead puts results in, in block order, each when it is final, and says at the
 //!    end that there will be no more, whatever the end is (finished, failed, cancelled, panicked).
-//! 2. One executor takes them out in order. Who finds none waits until there are [`BATCH`] or the last one:
-//!    a thread that is woken for each takes the processor from those that execute.
+//! 2. One executor takes them out in order. Who finds none waits for half of those that are missing, but for
+//!    [`BATCH`] at least, or for the last one: a thread that is woken often takes the processor from those
+//!    that execute, and one that is woken at the end has everything yet to do.
 //! 3. Who gives up sets `cancel`; the schedule looks at it between transactions and at every read.
 
 use crate::{
@@ -32,7 +33,10 @@ use std::{
     },
 };
 
-/// Results that a waiting executor is woken for.
+/// Results that are put in at a time.
+const ROW: usize = 8;
+
+/// Fewest results that a waiting executor is woken for.
 const BATCH: usize = 16;
 
 /// A final transaction.
@@ -51,6 +55,8 @@ pub(crate) struct Speculation {
     pub(crate) parent_beacon_root: Option<B256>,
     /// See [`BlockAhead::with_setup`].
     pub(crate) setup_allowed: bool,
+    /// See [`BlockAhead::with_deferred_commits`].
+    pub(crate) deferred: bool,
     /// The block; there from the first result on.
     input: OnceLock<BlockInput>,
     cancel: AtomicBool,
@@ -66,7 +72,8 @@ struct Progress {
     /// Results put in so far.
     put: usize,
     ended: bool,
-    waits: bool,
+    /// Results that the executor waits for; none: it does not wait.
+    awaited: usize,
 }
 
 impl Speculation {
@@ -77,6 +84,7 @@ impl Speculation {
             parent_hash: block.parent_hash,
             parent_beacon_root: block.parent_beacon_root,
             setup_allowed: block.setup_allowed,
+            deferred: block.deferred,
             input: OnceLock::new(),
             cancel: AtomicBool::new(false),
             progress: Mutex::new(Progress { all: block.txs.len(), ..Progress::default() }),
@@ -89,15 +97,20 @@ impl Speculation {
         self.input.get()?.txs.get(index)
     }
 
-    /// Takes what is ready, waiting until something is. Nothing: there will be no more.
-    pub(crate) fn take(&self) -> VecDeque<Ready> {
+    /// Takes what is ready into `taken`, which is empty, waiting until something is. Nothing: there will be no
+    /// more.
+    pub(crate) fn take(&self, taken: &mut VecDeque<Ready>) {
         let mut progress = self.progress.lock();
-        while progress.ready.is_empty() && !progress.ended {
-            progress.waits = true;
-            self.more.wait(&mut progress);
+        if progress.ready.is_empty() {
+            let missing = progress.all.saturating_sub(progress.put);
+            progress.awaited = (missing / 2).max(BATCH).min(missing);
+            let awaited = progress.awaited;
+            while progress.ready.len() < awaited && !progress.ended {
+                self.more.wait(&mut progress);
+            }
+            progress.awaited = 0;
         }
-        progress.waits = false;
-        std::mem::take(&mut progress.ready)
+        std::mem::swap(&mut progress.ready, taken);
     }
 
     /// Gives up. Returns how many results there were so far.
@@ -109,15 +122,16 @@ impl Speculation {
         progress.put
     }
 
-    fn put(&self, ready: Ready) {
+    /// Puts `row` in, the next results.
+    fn put(&self, row: &mut Vec<Ready>) {
         let mut progress = self.progress.lock();
-        progress.put += 1;
+        progress.put += row.len();
         if self.cancel.load(Ordering::Relaxed) {
-            return;
+            return row.clear();
         }
-        progress.ready.push_back(ready);
-        if progress.waits && (progress.ready.len() >= BATCH || progress.put == progress.all) {
-            progress.waits = false;
+        progress.ready.extend(row.drain(..));
+        if progress.awaited > 0 && progress.ready.len() >= progress.awaited {
+            progress.awaited = 0;
             self.more.notify_one();
         }
     }
@@ -168,10 +182,14 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     let Some(vm) = StepVm::new(shared, input, cfg, rules) else { return };
     let mut txs = before(speculation);
     txs.extend((0..input.txs.len() as u32).map(EvmTx::User));
+    // There is no such transaction, so the schedule ends with an error, and does not gather the changes of the
+    // block, which nobody wants: whoever follows has those of each transaction.
+    txs.push(EvmTx::User(u32::MAX));
     let block = Block { vm: &vm, txs: &txs, state: &state };
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
-    let _ = scheduler.run(&block, &mut Feed(speculation), &(), &control);
+    let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };
+    let _ = scheduler.run(&block, &mut feed, &(), &control);
 }
 
 /// The calls before the first transaction, in alloy-evm's order.
@@ -199,8 +217,13 @@ fn hashes<S: Snapshot>(state: &SnapshotState<S>, env: &EvmEnv) -> Result<BTreeMa
     Ok(listed.collect())
 }
 
-/// Puts final transactions in.
-struct Feed<'s>(&'s Speculation);
+/// Puts final transactions in, a row at a time.
+struct Feed<'s> {
+    speculation: &'s Speculation,
+    row: Vec<Ready>,
+    /// Transactions that are not final yet.
+    missing: usize,
+}
 
 impl Sink<StepVm<'_>> for Feed<'_> {
     fn commit(&mut self, _index: TxIndex, effects: &mut Effects<StepVm<'_>>) {
@@ -211,7 +234,18 @@ impl Sink<StepVm<'_>> for Feed<'_> {
             {
                 *reason = HaltReason::PrecompileError;
             }
-            self.0.put(Ready { result, accounts });
+            self.row.push(Ready { result, accounts });
+            self.missing -= 1;
+            if self.row.len() >= ROW || self.missing == 0 {
+                self.speculation.put(&mut self.row);
+            }
         }
+    }
+}
+
+/// The last row.
+impl Drop for Feed<'_> {
+    fn drop(&mut self) {
+        self.speculation.put(&mut self.row);
     }
 }

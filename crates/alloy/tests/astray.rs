@@ -18,10 +18,10 @@ use braid_alloy::{BlockAhead, Refused, Snapshot};
 use braid_core::StoreError;
 use braid_testkit::Rng;
 use braid_work::PreState;
-use common::{account, random, seed_to_repeat};
-use door::{Call, Forks, Given, InOrder, Script, assert_same, execute, parallel, plain, play, told};
+use common::{account, seed_to_repeat};
+use door::{Call, Forks, Given, InOrder, Script, assert_same, execute, parallel, plain, play, told, valid};
 use revm::{
-    DatabaseCommit, DatabaseRef, Inspector,
+    Database, DatabaseCommit, DatabaseRef, Inspector,
     bytecode::Bytecode,
     context::{ContextTr, TxEnv, result::HaltReason},
     database_interface::ErasedError,
@@ -33,23 +33,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-
-/// A random valid block of a fork that is executed ahead.
-fn valid(seed: u64) -> Given {
-    for attempt in 0.. {
-        let world = random::block(seed.wrapping_mul(1_000).wrapping_add(attempt));
-        let spec = world.input.spec;
-        if !spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) || spec.is_enabled_in(SpecId::AMSTERDAM) {
-            continue;
-        }
-        let given = Given::of_input(&format!("block of {seed}"), &world.input, world.pre);
-        let done = plain(Forks(spec), &given, &InOrder);
-        if matches!(done.calls.last(), Some(Call::Finish(_))) {
-            return given;
-        }
-    }
-    unreachable!("most blocks are valid")
-}
 
 fn spec(given: &Given) -> SpecId {
     given.env.cfg_env.spec
@@ -84,7 +67,7 @@ impl Script for Astray {
                 at += 1;
                 continue;
             }
-            match random.below(7) {
+            match random.below(8) {
                 // Another one first, or this one twice.
                 0 => calls.push(execute(executor, given, random.below(all as u64) as usize)),
                 // Left out.
@@ -106,6 +89,12 @@ impl Script for Astray {
                     executor.evm_mut().db_mut().commit(EvmState::from_iter([(account(7_000), rich)]));
                 }
                 5 => return false,
+                // Somebody looks.
+                6 => {
+                    let sender = given.txs[random.below(all as u64) as usize].0.caller;
+                    let seen = executor.evm_mut().db_mut().basic(sender).ok().flatten();
+                    calls.push(Call::Seen(seen.map(|info| (info.balance, info.nonce))));
+                }
                 // Changed a little: its limit of gas, as the EVM sees it.
                 _ => {
                     let (env, tx) = &given.txs[at];
@@ -281,7 +270,7 @@ fn snapshots_that_fail_or_panic_only_end_the_speculation() {
         let state = Arc::new(Failing { pre: given.pre.clone(), left, panics });
         let txs = given.txs.iter().map(|(env, _)| env.clone()).collect();
         let ahead = BlockAhead::new(given.env.clone(), given.parent_hash, given.beacon_root, txs, state);
-        factory.speculate(ahead).unwrap();
+        factory.speculate(if given.deferred { ahead.with_deferred_commits() } else { ahead }).unwrap();
         let what = format!("repeat with BRAID_SEED={seed}");
         assert_same(&play(&factory, &given, &InOrder), &expected, &what);
         used += factory.counts().used;

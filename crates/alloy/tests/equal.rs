@@ -23,10 +23,11 @@ fn real_blocks() {
         let Some(given) = Given::of_case(&case) else { continue };
         let expected = plain(EthSpec::mainnet(), &given, &InOrder);
         let supported = given.env.cfg_env.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
-        for (threads, factory) in &factories {
-            let what = format!("block {} at {threads} threads", given.name);
+        let ways = factories.iter().flat_map(|factory| [(factory, false), (factory, true)]);
+        for ((threads, factory), deferred) in ways {
+            let what = format!("block {} at {threads} threads, deferred: {deferred}", given.name);
             let before = factory.counts();
-            assert_eq!(factory.speculate(given.ahead()).is_ok(), supported, "{what}");
+            assert_eq!(factory.speculate(given.deferred(deferred).ahead()).is_ok(), supported, "{what}");
             assert_same(&play(factory, &given, &InOrder), &expected, &what);
             let after = factory.counts();
             let used = after.used - before.used;
@@ -49,15 +50,18 @@ fn random_blocks() {
         let spec = world.input.spec;
         let given = Given::of_input(&format!("random block {seed}"), &world.input, world.pre);
         let threads = 1 + (seed % 4) as u16;
-        let factory = parallel(Forks(spec), threads);
-        let what = format!("{spec:?} at {threads} threads; repeat with BRAID_SEED={seed}");
         let expected = plain(Forks(spec), &given, &InOrder);
-        let announced = factory.speculate(given.ahead());
-        assert_same(&play(&factory, &given, &InOrder), &expected, &what);
-        if announced.is_ok() {
-            let ran = expected.calls.iter().filter(|call| matches!(call, Call::Tx(_, Ok(_)))).count();
-            assert_eq!(factory.counts().used, ran as u64, "{what}: {:?}", factory.counts());
-            (used, all) = (used + factory.counts().used, all + ran as u64);
+        for deferred in [false, true] {
+            let factory = parallel(Forks(spec), threads);
+            let what =
+                format!("{spec:?} at {threads} threads, deferred: {deferred}; repeat with BRAID_SEED={seed}");
+            let announced = factory.speculate(given.deferred(deferred).ahead());
+            assert_same(&play(&factory, &given, &InOrder), &expected, &what);
+            if announced.is_ok() {
+                let ran = expected.calls.iter().filter(|call| call.executed()).count();
+                assert_eq!(factory.counts().used, ran as u64, "{what}: {:?}", factory.counts());
+                (used, all) = (used + factory.counts().used, all + ran as u64);
+            }
         }
         invalid += u64::from(matches!(expected.calls.last(), Some(Call::Dropped)));
     }

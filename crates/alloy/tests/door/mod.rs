@@ -19,7 +19,7 @@ use alloy_evm::{
     },
 };
 use alloy_hardforks::{EthereumHardfork, EthereumHardforks, ForkCondition};
-use alloy_primitives::{Address, B256, Signature, address};
+use alloy_primitives::{Address, B256, Signature, U256, address};
 use braid_alloy::{BlockAhead, ParallelExecutorFactory};
 use braid_evm::BlockInput;
 use braid_work::{Case, PreState};
@@ -88,6 +88,8 @@ pub struct Given {
     pub parent_hash: B256,
     pub beacon_root: Option<B256>,
     pub withdrawals: Option<Withdrawals>,
+    /// Whether it is announced with deferred commits.
+    pub deferred: bool,
 }
 
 /// An envelope of this transaction's type and gas limit: all that an executor sees of it beside what the EVM
@@ -114,7 +116,13 @@ impl Given {
             parent_hash: B256::repeat_byte(3),
             beacon_root: input.spec.is_enabled_in(SpecId::CANCUN).then_some(B256::repeat_byte(4)),
             withdrawals: None,
+            deferred: false,
         }
+    }
+
+    /// Announced with deferred commits, or not.
+    pub fn deferred(&self, deferred: bool) -> Self {
+        Given { deferred, ..self.clone() }
     }
 
     /// A real block.
@@ -147,7 +155,9 @@ impl Given {
 
     pub fn ahead(&self) -> BlockAhead<Arc<PreState>> {
         let txs = self.txs.iter().map(|(env, _)| env.clone()).collect();
-        BlockAhead::new(self.env.clone(), self.parent_hash, self.beacon_root, txs, self.pre.clone())
+        let ahead =
+            BlockAhead::new(self.env.clone(), self.parent_hash, self.beacon_root, txs, self.pre.clone());
+        if self.deferred { ahead.with_deferred_commits() } else { ahead }
     }
 }
 
@@ -172,6 +182,10 @@ pub struct Outcome {
 pub enum Call {
     Before(Result<(), String>),
     Tx(usize, Result<(GasOutput, ExecutionResult), String>),
+    /// Executed by the call that shows no result.
+    Plain(usize, Result<GasOutput, String>),
+    /// What the database says of an account: balance and nonce.
+    Seen(Option<(U256, u64)>),
     /// Executed and not committed.
     Dry(usize, Result<ExecutionResult, String>),
     Finish(Result<(), String>),
@@ -183,18 +197,28 @@ pub fn told(error: BlockExecutionError) -> String {
     error.to_string()
 }
 
-/// Executes one transaction, all the way.
+/// Executes one transaction, all the way, by one of the trait's ways.
 pub fn execute<X>(executor: &mut X, given: &Given, at: usize) -> Call
 where
     X: BlockExecutor<Transaction = TxEnvelope, Evm: Evm<Tx = TxEnv, HaltReason = HaltReason>>,
 {
     let (env, tx) = &given.txs[at];
+    if at % 2 == 1 {
+        return Call::Plain(at, executor.execute_transaction((env.clone(), tx)).map_err(told));
+    }
     let mut result = None;
     let done = executor.execute_transaction_with_result_closure((env.clone(), tx), |one| {
         result = Some(one.result().result.clone());
     });
     let both = |gas| (gas, result.expect("a closure that is called"));
     Call::Tx(at, done.map(both).map_err(told))
+}
+
+impl Call {
+    /// Whether it executed a transaction and committed it.
+    pub fn executed(&self) -> bool {
+        matches!(self, Call::Tx(_, Ok(_)) | Call::Plain(_, Ok(_)))
+    }
 }
 
 /// What the callers of an executor do with it: calls in an order of their own, then (perhaps) `finish`.
@@ -222,7 +246,7 @@ impl Script for InOrder {
         calls.push(Call::Before(executor.apply_pre_execution_changes().map_err(told)));
         for at in 0..given.txs.len() {
             calls.push(execute(executor, given, at));
-            if matches!(calls.last(), Some(Call::Tx(_, Err(_)))) {
+            if !calls.last().is_some_and(Call::executed) {
                 return false;
             }
         }
@@ -271,6 +295,24 @@ pub fn plain<S: EthExecutorSpec + 'static>(spec: S, given: &Given, script: &impl
 
 pub fn parallel<S>(spec: S, threads: u16) -> ParallelExecutorFactory<AlloyReceiptBuilder, S> {
     ParallelExecutorFactory::new(AlloyReceiptBuilder::default(), spec, threads)
+}
+
+/// A random valid block of a fork that is executed ahead, announced with deferred commits for every other four
+/// seeds.
+pub fn valid(seed: u64) -> Given {
+    for attempt in 0.. {
+        let world = crate::common::random::block(seed.wrapping_mul(1_000).wrapping_add(attempt));
+        let spec = world.input.spec;
+        if !spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) || spec.is_enabled_in(SpecId::AMSTERDAM) {
+            continue;
+        }
+        let given = Given::of_input(&format!("block of {seed}"), &world.input, world.pre);
+        let done = plain(Forks(spec), &given, &InOrder);
+        if matches!(done.calls.last(), Some(Call::Finish(_))) {
+            return given.deferred(seed % 8 >= 4);
+        }
+    }
+    unreachable!("most blocks are valid")
 }
 
 /// Says where two outcomes part; the whole of them would fill the screen.

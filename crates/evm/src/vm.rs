@@ -312,9 +312,9 @@ impl<'b> EvmVm<'b> {
 
 /// Guesses of time, in nanoseconds on a core of about 2025 (medians over the block cases): a transaction
 /// without calldata; one with, before it uses gas; and for a thousand units of the gas that it may use.
-const PLAIN_NS: u64 = 700;
-const CALL_NS: u64 = 1000;
-const KILOGAS_NS: u64 = 150;
+const PLAIN_NS: u64 = 270;
+const CALL_NS: u64 = 800;
+const KILOGAS_NS: u64 = 100;
 /// Gas that a limit is taken to mean at most: who asks for more than that seldom needs it.
 const MEANT_GAS: u64 = 10_000_000;
 

@@ -49,8 +49,12 @@ pub(crate) struct Log<K, V: Value> {
     pub(crate) reads: Vec<ReadRecord<V>>,
     pub(crate) scans: Vec<ScanRecord<K, V>>,
     pub(crate) assumed: Vec<(K, Loc, V::Seen)>,
-    /// Where the writes go, in their order.
+    /// Reads that nobody pushes to.
+    pub(crate) watched: u32,
+    /// Where the writes go, in their order; under `block_stm` only the full ones.
     pub(crate) locs: Vec<Loc>,
+    /// Under `block_stm`, which of the writes are additions, ascending.
+    pub(crate) adds: Vec<u32>,
 }
 
 impl<K, V: Value> Log<K, V> {
@@ -58,7 +62,9 @@ impl<K, V: Value> Log<K, V> {
         self.reads.clear();
         self.scans.clear();
         self.assumed.clear();
+        self.watched = 0;
         self.locs.clear();
+        self.adds.clear();
     }
 }
 
@@ -70,7 +76,14 @@ pub(crate) struct Buffers<K, V: Value> {
 
 impl<K, V: Value> Default for Buffers<K, V> {
     fn default() -> Self {
-        let log = Log { reads: Vec::new(), scans: Vec::new(), assumed: Vec::new(), locs: Vec::new() };
+        let log = Log {
+            reads: Vec::new(),
+            scans: Vec::new(),
+            assumed: Vec::new(),
+            watched: 0,
+            locs: Vec::new(),
+            adds: Vec::new(),
+        };
         Buffers { log, writes: Vec::new() }
     }
 }

@@ -282,15 +282,26 @@ impl<K: Key, V: Value> Cell<K, V> {
         matches!((&self.committed, write), (Committed::Unread, Write::Add(_)))
     }
 
-    /// Folds the write of the lowest transaction in flight into the committed value (rule 3), by moving
-    /// its version if it has `published` one; whether this is the block's first change here.
-    pub(crate) fn commit(&mut self, tx: TxIndex, write: &Write<V>, published: bool) -> bool {
-        let version = self.position(tx).map(|at| self.versions.remove(at).value);
-        let base = std::mem::replace(&mut self.committed, Committed::Unread);
-        self.committed = Committed::Known(match (version, base) {
-            (Some(value), _) if published => value,
-            (_, Committed::Known(value)) => write.onto(value),
-            (_, Committed::Unread) => {
+    /// Folds the write of the lowest transaction in flight into the committed value (rule 3), by moving the
+    /// version that it has published; whether this is the block's first change here.
+    pub(crate) fn commit_published(&mut self, tx: TxIndex) -> bool {
+        let at = self.position(tx);
+        debug_assert!(at.is_some(), "{tx} has published here");
+        if let Some(at) = at {
+            self.committed = Committed::Known(self.versions.remove(at).value);
+        }
+        std::mem::replace(&mut self.stamp, tx + 1) == 0
+    }
+
+    /// As [`commit_published`](Self::commit_published), for a write that is no version. One that an earlier
+    /// incarnation left is removed.
+    pub(crate) fn commit(&mut self, tx: TxIndex, write: &Write<V>) -> bool {
+        if let Some(at) = self.position(tx) {
+            self.versions.remove(at);
+        }
+        self.committed = Committed::Known(match std::mem::replace(&mut self.committed, Committed::Unread) {
+            Committed::Known(value) => write.onto(value),
+            Committed::Unread => {
                 debug_assert!(!matches!(write, Write::Add(_)), "the base of an addition is loaded before");
                 write.onto(None)
             }

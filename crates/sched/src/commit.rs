@@ -20,6 +20,7 @@ use braid_core::{
 use crossbeam_utils::CachePadded;
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     ops::Range,
     rc::Rc,
     time::Duration,
@@ -134,6 +135,8 @@ impl Shift {
 pub(crate) struct Worker<M: Vm, R> {
     pub(crate) hand: Hand<R>,
     pub(crate) scratch: M::Worker,
+    /// Transactions in whose slots executions of this worker lie, by time.
+    pub(crate) lent: VecDeque<TxIndex>,
     /// Executions whose memory can be used again.
     spare: Vec<Box<Attempt<M>>>,
 }
@@ -144,7 +147,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
 
     pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, shift: Rc<Shift>) -> Self {
         let hand = Hand { id, reader, chaos, shift };
-        Worker { hand, scratch: vm.worker(), spare: Vec::new() }
+        Worker { hand, scratch: vm.worker(), lent: VecDeque::new(), spare: Vec::new() }
     }
 
     /// Has executed once more.

@@ -319,7 +319,7 @@ where
         for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
             let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
             let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
-            if cell.commit(tx, write, false) {
+            if cell.commit(tx, write) {
                 ledger.changed.push((*key, cell.loc));
             }
         }

@@ -78,6 +78,7 @@ where
     ) -> Result<(), Option<Cause<M::Error>>> {
         let tx = ledger.cursor;
         ledger.admit().map_err(Some)?;
+        let borrowed = attempt.is_some();
         let mut attempt = match attempt {
             Some(attempt) if attempt.is_final || self.stands(me, tx, &attempt) => attempt,
             other => self.execute_here(me, tx, other).ok_or(None)?,
@@ -88,9 +89,14 @@ where
         self.fold(me, ledger, &mut attempt).map_err(Some)?;
         self.event(me.hand.id, Event::Commit { tx });
         ledger.deliver(&mut attempt);
-        me.put(attempt, &self.arena.buffers);
         let mut slot = self.slot(tx).lock();
         slot.status = Status::Committed;
+        if borrowed {
+            // For whose it is: that core has its memory in its cache.
+            slot.attempt = Some(attempt);
+        } else {
+            me.put(attempt, &self.arena.buffers);
+        }
         let waiters = std::mem::take(&mut slot.waiters);
         drop(slot);
         // Release: pairs with the Acquire of rule 15.
@@ -102,8 +108,9 @@ where
     /// Whether a speculative attempt at the cursor is what serial would have done.
     fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
         me.hand.count(|stats| stats.validations += 1);
-        let unchecked = attempt.log.reads.iter().filter(|read| read.watched || attempt.recheck);
-        for read in unchecked {
+        // Seldom any: the reads lie in the cache of the core that executed.
+        let reads = if attempt.recheck || attempt.log.watched > 0 { &attempt.log.reads[..] } else { &[] };
+        for read in reads.iter().filter(|read| read.watched || attempt.recheck) {
             if !self.unmoved(me, tx, read) {
                 me.hand.count(|stats| stats.retries += 1);
                 let mut cell = self.arena.cells.at(read.loc);
@@ -156,7 +163,7 @@ where
         tx: TxIndex,
         attempt: Option<Box<Attempt<M>>>,
     ) -> Option<Box<Attempt<M>>> {
-        let mut attempt = attempt.unwrap_or_else(|| me.take(&self.arena.buffers));
+        let mut attempt = attempt.unwrap_or_else(|| self.take(me));
         let mut slot = self.slot(tx).lock();
         let incarnation = slot.begin();
         if !attempt.log.locs.is_empty() {
@@ -183,21 +190,28 @@ where
     ) -> Result<(), Cause<M::Error>> {
         let (tx, cells) = (ledger.cursor, &self.arena.cells);
         let mut readers = Vec::new();
-        let mut published = attempt.log.locs.iter();
-        for (key, write) in &attempt.effects.writes {
-            let at = if matches!(write, Write::Add(_)) { None } else { published.next() };
-            let cell = at.map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
-            let loc = cell.loc;
-            if cell.commit(tx, write, at.is_some()) {
-                ledger.changed.push((*key, loc));
-            }
-            if at.is_some() {
+        let (mut published, mut adds) = (attempt.log.locs.iter(), attempt.log.adds.iter().peekable());
+        for (at, entry) in attempt.effects.writes.iter().enumerate() {
+            // What is published is folded without a look at the write, which another core may hold.
+            if !attempt.is_final && adds.next_if(|add| **add == at as u32).is_none() {
+                let Some(loc) = published.next() else {
+                    unreachable!("a write is published or an addition");
+                };
+                let mut cell = cells.at(*loc);
+                if cell.commit_published(tx) {
+                    ledger.changed.push((*cell.key(), *loc));
+                }
                 continue;
             }
-            let adds = matches!(write, Write::Add(_));
-            let checked_later = adds && cell.watch();
-            match adds {
+            let (key, write) = entry;
+            let mut cell = open_for_commit(cells, cells.open(key), write, &mut me.hand.reader)?;
+            let loc = cell.loc;
+            if cell.commit(tx, write) {
+                ledger.changed.push((*key, loc));
+            }
+            let is_add = matches!(write, Write::Add(_));
+            let checked_later = is_add && cell.watch();
+            match is_add {
                 true if checked_later => {}
                 true => cell.readers_above(tx, &mut readers),
                 false => cell.readers_of(tx, &mut readers),
@@ -205,7 +219,7 @@ where
             drop(cell);
             // Scans are always pushed: they check nothing at their commit.
             if !checked_later || M::RANGES {
-                self.push(me, tx, loc, key, &mut readers, adds);
+                self.push(me, tx, loc, key, &mut readers, is_add);
             }
         }
         if attempt.is_final {

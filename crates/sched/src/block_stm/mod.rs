@@ -170,7 +170,7 @@ struct Slot<M: Vm> {
     dirty: bool,
     /// A location that the running execution read came to be watched (rule 13).
     recheck: bool,
-    /// The attempt at rest, if `Executed`.
+    /// The attempt at rest, if `Executed`; if `Committed`, memory that its owner takes back.
     attempt: Option<Box<Attempt<M>>>,
     /// Locations with versions of an incarnation that is no longer true.
     prior: Vec<Loc>,

@@ -28,11 +28,14 @@ where
         prior: &[Loc],
     ) {
         let mut readers = Vec::new();
-        for (key, write) in &attempt.effects.writes {
+        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
             let value = match write {
                 Write::Put(value) => Some(value.clone()),
                 Write::Delete => None,
-                Write::Add(_) => continue,
+                Write::Add(_) => {
+                    attempt.log.adds.push(at as u32);
+                    continue;
+                }
             };
             let mut cell = self.arena.cells.open(key);
             let loc = cell.loc;

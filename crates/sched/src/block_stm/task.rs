@@ -97,7 +97,31 @@ where
             self.running(id, lane).store(TxIndex::MAX, Ordering::Relaxed);
         }
         self.crowd.dismiss();
+        while let Some(tx) = me.lent.pop_front() {
+            if let Some(attempt) = self.give_back(tx) {
+                me.put(attempt, &self.arena.buffers);
+            }
+        }
         me.finish(&self.arena.buffers);
+    }
+
+    /// An execution to use: one that this worker has lent to a slot whose transaction is committed, or any.
+    pub(super) fn take(&self, me: &mut Worker<M, S::Reader<'_>>) -> Box<Attempt<M>> {
+        // Relaxed: a hint; the slot has its lock.
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        while let Some(tx) = me.lent.pop_front_if(|tx| *tx < cursor) {
+            if let Some(mut attempt) = self.give_back(tx) {
+                attempt.clear(false);
+                return attempt;
+            }
+        }
+        me.take(&self.arena.buffers)
+    }
+
+    /// The execution that lies in the slot of `tx`, if that is committed.
+    fn give_back(&self, tx: TxIndex) -> Option<Box<Attempt<M>>> {
+        let mut slot = self.slot(tx).lock();
+        if slot.status == Status::Committed { slot.attempt.take() } else { None }
     }
 
     /// Rule 5: a transaction to execute, and its incarnation. Fresh ones are drawn a few at a time.
@@ -145,7 +169,7 @@ where
     ) -> Next {
         self.event(me.hand.id, Event::Start { tx, incarnation });
         me.look(&self.crowd);
-        let mut attempt = me.take(&self.arena.buffers);
+        let mut attempt = self.take(me);
         // Relaxed: the slots have their locks; who waits for this (rule 7) waits for nothing else.
         self.running(me.hand.id, lane).store(tx, Ordering::Relaxed);
         // Acquire: all lower transactions are folded if this says so (rule 15).
@@ -158,6 +182,7 @@ where
             let mut slot = self.slot(tx).lock();
             slot.attempt = Some(attempt);
             slot.status = Status::Executed;
+            me.lent.push_back(tx);
             return Next::Final;
         }
         self.attempt_early(me, lane, tx, incarnation, attempt)
@@ -266,6 +291,7 @@ where
                 self.crowd.hold(attempt.log.reads.len());
                 slot.attempt = Some(attempt);
                 slot.status = Status::Executed;
+                me.lent.push_back(tx);
                 let waiters = std::mem::take(&mut slot.waiters);
                 drop(slot);
                 self.wake(waiters);

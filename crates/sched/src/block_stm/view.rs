@@ -84,6 +84,7 @@ where
                     drop(cell);
                     self.last = Some((*key, loc));
                     let seen = M::Value::exactly(value.as_ref());
+                    self.log.watched += u32::from(watched);
                     self.log.reads.push(ReadRecord { loc, stamp, watched, seen });
                     return Ok(value);
                 }

@@ -298,7 +298,7 @@ impl Scheduler for BlockStm {
             ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
             stop: CachePadded::new(AtomicBool::new(false)),
             running: (0..self.pool.threads())
-                .map(|_| CachePadded::new([const { AtomicU32::new(TxIndex::MAX) }; LANES]))
+                .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
                 .collect(),
             desks: (0..self.pool.threads()).map(|_| CachePadded::new(Desk::new())).collect(),
             stacks: &self.stacks,

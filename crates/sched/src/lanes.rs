@@ -84,11 +84,9 @@ impl Desk {
         self.woken.load(Ordering::Relaxed) != 0
     }
 
-    fn take(&self, lane: usize) -> bool {
-        let bit = 1 << lane;
+    fn take(&self, lane: usize) {
         // Acquire: as in `wake`.
-        self.woken.load(Ordering::Relaxed) & bit != 0
-            && self.woken.fetch_and(!bit, Ordering::Acquire) & bit != 0
+        self.woken.fetch_and(!(1 << lane), Ordering::Acquire);
     }
 }
 
@@ -122,9 +120,9 @@ impl Lane<'_> {
         self.yielder.is_some() && self.parked.get() + 1 < self.most.get()
     }
 
-    /// Whether it is the last that can run on its thread: if it waited, nothing would go on here.
+    /// Whether others are parked and it may not: if it waited, nothing would go on here.
     pub(crate) fn is_last(&self) -> bool {
-        self.yielder.is_some() && !self.may_park()
+        !self.is_alone() && !self.may_park()
     }
 
     /// Whether no other lane of its thread holds a transaction.
@@ -215,6 +213,7 @@ fn choose(lanes: &[Option<Suspended>; LANES], desk: &Desk, stopped: bool) -> Opt
         Pause::Parked(tx) => Some((tx, index)),
         Pause::GivesWay => None,
     });
+    // Relaxed: who is chosen is taken.
     let bits = desk.woken.load(Ordering::Relaxed);
     let woken = parked.filter(|(_, index)| stopped || bits >> index & 1 == 1).min();
     if let Some((_, index)) = woken {
@@ -241,8 +240,9 @@ fn begin<'a>(
         desk.take(index);
         body(&Lane { index: index as u8, desk, parked, most, yielder: Some(yielder) });
     };
-    // SAFETY: what `body` borrows, and all else that is borrowed here, outlives every lane: `run` holds all of them, forgets none, and
-    // returns only when each has returned (rule 5); it cannot unwind before, as resuming is caught.
+    // SAFETY: what `body` borrows, and all else that is borrowed here, outlives every lane: `run` holds all of
+    // them, forgets none, and returns only when each has returned (rule 5). If it unwound, it would drop them
+    // first, which unwinds them.
     Some(unsafe { Coroutine::with_stack_unchecked(stacks.take()?, run) })
 }
 

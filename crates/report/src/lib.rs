@@ -1,0 +1,19 @@
+//! Look at a schedule: record it, say what its block allowed, explain it, draw it.
+//!
+//! [`Recorder`] is a [`Probe`](braid_core::Probe) that keeps a schedule's events; [`Trace`] is what they come to.
+//! [`Graph`] and [`Analysis`] say what the dependencies of the block allow: work, span, and the time on workers
+//! that nobody has. Both are parts of the record of a run ([`RunRecord`]), from which come [`explain`](fn@explain)
+//! and the report.
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+mod bounds;
+pub mod graph;
+mod recorder;
+pub mod trace;
+
+pub use analysis::Analysis;
+pub use bounds::ConflictModel;
+pub use graph::Graph;
+pub use recorder::{EVENTS_PER_WORKER, Recorder};
+pub use trace::{Described, Key, Trace};

@@ -8,12 +8,23 @@
 
 pub mod analysis;
 mod bounds;
+mod explain;
 pub mod graph;
+mod perfetto;
+pub mod record;
 mod recorder;
+mod render;
+mod text;
 pub mod trace;
+mod view;
 
 pub use analysis::Analysis;
 pub use bounds::ConflictModel;
+pub use explain::{Aborted, EXPLANATION_VERSION, ExplainError, Explanation, Needed, Waited, explain};
 pub use graph::Graph;
+pub use perfetto::perfetto;
+pub use record::{RecordError, RunRecord};
 pub use recorder::{EVENTS_PER_WORKER, Recorder};
+pub use render::{html, markdown};
 pub use trace::{Described, Key, Trace};
+pub use view::{BlockView, Mean, Origin, REPORT_VERSION, Report, TraceView};

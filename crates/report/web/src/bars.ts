@@ -151,8 +151,10 @@ function marks(plot: uPlot, rows: Bar[]): void {
     }
     ctx.fillStyle = ink.ink;
     let text = y(peak) - 6 * ratio;
-    // Not through the line of the limit.
-    if (bar.limit !== null && Math.abs(y(bar.limit) - (text - 5 * ratio)) < 11 * ratio) text = y(bar.limit) - 6 * ratio;
+    // Not through the line of the limit, nor through that of the reference.
+    for (const line of [1, bar.limit ?? 1].sort((a, b) => a - b)) {
+      if (y(line) > text - 19 * ratio && y(line) < text + 5 * ratio) text = y(line) - 6 * ratio;
+    }
     ctx.fillText(times(bar.speedup), x, text);
   });
   ctx.restore();

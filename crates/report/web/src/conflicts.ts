@@ -5,7 +5,7 @@ import { gestures, surface, type Surface } from "./canvas";
 import { button, el } from "./dom";
 import { count, label, time, times, txName } from "./format";
 import { table } from "./table";
-import { colors, onTheme } from "./theme";
+import { colors, onTheme, type Colors } from "./theme";
 import type { Analysis, Trace } from "./types";
 
 const NODES_MAX = 240;
@@ -19,6 +19,8 @@ interface Node extends SimulationNodeDatum {
   weight: number;
   critical: boolean;
   order: number;
+  /** Height at which the edges of its locations run. */
+  lane: number;
 }
 
 interface Link {
@@ -110,8 +112,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
     if (!analysis) return;
     const hot = only === undefined ? analysis.hot.map((one) => one.key) : [only];
     const rank = new Map(hot.map((key, index) => [key, index]));
-    const edges = analysis.edges.filter((edge) => rank.has(edge[2]));
-    edges.sort((a, b) => (rank.get(a[2]) ?? 0) - (rank.get(b[2]) ?? 0) || a[0] - b[0]);
+    const edges = inTurn(analysis.edges.filter((edge) => rank.has(edge[2])), rank);
     const critical = new Set(analysis.critical_path);
     const heaviest = Math.max(1, ...analysis.critical_path.map((tx) => analysis?.weights[tx] ?? 0));
     const made = new Map<number, Node>();
@@ -122,7 +123,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
       if (made.size + missing > NODES_MAX) continue;
       for (const tx of [edge[0], edge[1]]) {
         const weight = Math.min(1, (analysis.weights[tx] ?? 0) / heaviest);
-        if (!made.has(tx)) made.set(tx, { tx, weight, critical: critical.has(tx), order: 0 });
+        if (!made.has(tx)) made.set(tx, { tx, weight, critical: critical.has(tx), order: 0, lane: 0 });
       }
       kept.push(edge);
     }
@@ -132,9 +133,9 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
       const [source, target] = [made.get(on), made.get(tx)];
       return source && target ? [{ source, target, key }] : [];
     });
-    arrange(nodes, links);
-    shown = new Map();
-    for (const link of links) if (!shown.has(link.key) && shown.size < DASHES.length) shown.set(link.key, shown.size);
+    const keys = [...new Set(links.map((link) => link.key))].sort((a, b) => (rank.get(a) ?? 0) - (rank.get(b) ?? 0));
+    shown = new Map(keys.slice(0, DASHES.length).map((key, index) => [key, index]));
+    arrange(nodes, links, keys);
     const whole = analysis.edges_total;
     const part = only === undefined ? "of the hottest locations" : `of ${label(analysis.keys[only])}`;
     about.textContent = `${count(links.length)} of ${count(whole)} dependencies, ${part}, between ${count(nodes.length)} of ${count(analysis.txs)} transactions, from left to right in block order. A dark rim marks the critical path.`;
@@ -167,7 +168,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
       if (!path) groups.set(group, (path = new Path2D()));
       const [[x0, y0], [x1, y1]] = [at(link.source), at(link.target)];
       path.moveTo(x0, y0);
-      path.quadraticCurveTo((x0 + x1) / 2, (y0 + y1) / 2 - Math.min(40, Math.abs(x1 - x0) / 5), x1, y1);
+      path.quadraticCurveTo((x0 + x1) / 2, (y0 + y1) / 2 - Math.min(12, Math.abs(x1 - x0) / 6), x1, y1);
       view.call();
     }
     context.lineWidth = 1.5;
@@ -201,7 +202,29 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
         view.call();
       }
     }
+    paintLabels(view, ink);
     hover(view);
+  }
+
+  /** Each location's name at the first of its edges. */
+  function paintLabels(view: Surface, ink: Colors): void {
+    const { context } = view;
+    context.font = "12px system-ui, sans-serif";
+    context.textAlign = "left";
+    context.lineWidth = 4;
+    context.strokeStyle = ink.paper;
+    for (const [key, index] of shown) {
+      const link = links.find((link) => link.key === key);
+      if (!link) continue;
+      const [x, y] = at(link.source);
+      const text = label(analysis?.keys[key]);
+      const left = Math.max(4, Math.min(x, view.width - context.measureText(text).width - 4));
+      const top = Math.max(9, y - radius(link.source) - 10);
+      context.strokeText(text, left, top);
+      context.fillStyle = ink.series[index] ?? ink.ink;
+      context.fillText(text, left, top);
+      view.call(2);
+    }
   }
 
   function hover(view: Surface): void {
@@ -276,19 +299,40 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
   };
 }
 
-/** Places in the unit square: across by block order, up and down so that edges are short and nodes apart. */
-function arrange(nodes: Node[], links: Link[]): void {
+/** Edges of each location in turn, hottest location first, so that one alone does not take all the room. */
+function inTurn(edges: Analysis["edges"], rank: Map<number, number>): Analysis["edges"] {
+  const turns = new Map<number, number>();
+  const placed = edges.map((edge) => {
+    const turn = turns.get(edge[2]) ?? 0;
+    turns.set(edge[2], turn + 1);
+    return { edge, turn, rank: rank.get(edge[2]) ?? 0 };
+  });
+  return placed.sort((a, b) => a.turn - b.turn || a.rank - b.rank).map((one) => one.edge);
+}
+
+/** Places in the unit square: across by block order, up and down by the locations that a node's edges are of. */
+function arrange(nodes: Node[], links: Link[], keys: number[]): void {
   const [wide, high] = [1000, 360];
+  const lanes = new Map(keys.map((key, index) => [key, keys.length > 1 ? index / (keys.length - 1) : 0.5]));
+  const sums = new Map<Node, [number, number]>();
+  for (const link of links) {
+    for (const node of [link.source, link.target]) {
+      const [sum, edges] = sums.get(node) ?? [0, 0];
+      sums.set(node, [sum + (lanes.get(link.key) ?? 0.5), edges + 1]);
+    }
+  }
   nodes.forEach((node, index) => {
+    const [sum, edges] = sums.get(node) ?? [0.5, 1];
+    node.lane = (sum / edges) * high;
     node.x = node.order * wide;
-    node.y = high / 2 + ((index * 37) % 11) - 5;
+    node.y = node.lane + ((index * 37) % 11) - 5;
   });
   forceSimulation(nodes)
-    .force("across", forceX<Node>((node) => node.order * wide).strength(0.5))
-    .force("middle", forceY<Node>(high / 2).strength(0.06))
-    .force("apart", forceManyBody<Node>().strength(-40).distanceMax(160))
-    .force("collide", forceCollide<Node>((node) => 7 + 9 * Math.sqrt(node.weight)))
-    .force("links", forceLink<Node, Link>(links).distance(40).strength(0.08))
+    .force("across", forceX<Node>((node) => node.order * wide).strength(0.6))
+    .force("lane", forceY<Node>((node) => node.lane).strength(0.35))
+    .force("apart", forceManyBody<Node>().strength(-12).distanceMax(80))
+    .force("collide", forceCollide<Node>((node) => 6 + 9 * Math.sqrt(node.weight)))
+    .force("links", forceLink<Node, Link>(links).distance(30).strength(0.04))
     .stop()
     .tick(TICKS);
   const fit = (value: (node: Node) => number, set: (node: Node, to: number) => void) => {

@@ -242,6 +242,12 @@ impl<'a, 'd> Setup<'a, 'd> {
     }
 }
 
+/// The position, in the schedule of a block, of its first transaction: those before it are what the block does
+/// first. Probes are told positions, not transactions.
+pub fn first_position(input: &BlockInput) -> TxIndex {
+    before(&input.rites).count() as TxIndex
+}
+
 /// The schedule of a block: pseudo transactions around the real ones.
 struct Plan {
     txs: Vec<EvmTx>,

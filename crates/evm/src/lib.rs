@@ -36,7 +36,8 @@ pub use block::{
 pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
-    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with, replay_block,
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
+    first_position, replay_block,
 };
 pub use key::EvmKey;
 pub use step::{StepAccount, StepFate, StepOutput, StepVm};

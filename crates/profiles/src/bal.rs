@@ -6,12 +6,13 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use alloy_rlp::Decodable;
-use braid_core::{Cause, Control};
+use braid_core::{Cause, Control, Probe};
 use braid_evm::{
-    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared,
+    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared,
     ExecOptions, Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with,
     replay_block,
 };
+use braid_report::Recorder;
 use braid_sched::{Prescribed, Serial};
 use braid_work::PreState;
 use revm::primitives::hardfork::SpecId;
@@ -66,10 +67,11 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
+        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
         let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        execute_block_with(options, &self.serial, &self.shared, input, pre, &(), control)
+        execute_block_with(options, &self.serial, &self.shared, input, pre, probe, control)
     }
 
     fn by_list(
@@ -78,6 +80,7 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
+        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
         // Twice as many parts as threads: they are of one length, not of one cost.
@@ -90,7 +93,7 @@ impl Bal {
             cause: Cause::Invalid(EvmError::from(error)),
         })?;
         let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        replay_block(options, &self.list, replay, &self.shared, input, pre, &(), control)
+        replay_block(options, &self.list, replay, &self.shared, input, pre, probe, control)
     }
 
     fn run(
@@ -98,23 +101,24 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
+        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
         let known = self.kept.take_if(|kept| kept.block == id(input));
         if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
             let given = known.as_ref().is_some_and(|kept| kept.given);
-            let output = self.serially(record || given, input, pre, control)?;
+            let output = self.serially(record || given, input, pre, probe, control)?;
             return fallback(output, record, known.as_ref(), input);
         }
         if let Some(kept) = known {
-            let done = self.by_list(&kept.bytes, record, input, pre, control);
+            let done = self.by_list(&kept.bytes, record, input, pre, probe, control);
             let given = kept.given;
             let done = match (&done, given) {
                 (Err(failure), true) if is_inexpressible(failure) => {
-                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input)
+                    fallback(self.serially(true, input, pre, &(), control)?, record, Some(&kept), input)
                 }
                 (Err(failure), false) if is_of_list(failure) => {
-                    self.record_and_run(record, input, pre, control)
+                    self.record_and_run(record, input, pre, probe, control)
                 }
                 _ => done,
             };
@@ -123,7 +127,7 @@ impl Bal {
             }
             return done;
         }
-        self.record_and_run(record, input, pre, control)
+        self.record_and_run(record, input, pre, probe, control)
     }
 
     /// For a block whose list is not known: records it, and runs the block by it.
@@ -132,12 +136,13 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
+        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
-        let mut output = self.serially(true, input, pre, control)?;
+        let mut output = self.serially(true, input, pre, &(), control)?;
         let list = output.access_list.take().unwrap_or_default();
         let bytes = access_list_rlp(&list);
-        match self.by_list(&bytes, record, input, pre, control) {
+        match self.by_list(&bytes, record, input, pre, probe, control) {
             Err(failure) if is_of_list(&failure) => {
                 output.access_list = Some(list);
                 fallback(output, record, None, input)
@@ -192,7 +197,7 @@ impl Engine for Bal {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let output = self.run(false, input, pre, control);
+        let output = self.run(false, input, pre, &(), control);
         Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
     }
 
@@ -202,15 +207,27 @@ impl Engine for Bal {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Option<Result<Recorded, ExecError>> {
-        let output = self.run(true, input, pre, control);
+        let output = self.run(true, input, pre, &(), control);
         Some(output.map(recorded).map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn execute_watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        let output = self.run(false, input, pre, recorder, control);
+        let output = output.map_err(|failure| exec_error(failure, input.txs.len()));
+        Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
     fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {
         let block = id(input);
         if let Some(bytes) = access_list {
             self.kept = Some(Kept { bytes: bytes.clone(), block, given: true });
-        } else if let Ok(output) = self.serially(true, input, pre, &Control::default()) {
+        } else if let Ok(output) = self.serially(true, input, pre, &(), &Control::default()) {
             let list: BlockAccessList = output.access_list.unwrap_or_default();
             self.kept = Some(Kept { bytes: access_list_rlp(&list), block, given: false });
         }

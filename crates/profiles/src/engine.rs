@@ -2,7 +2,8 @@
 
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions};
+use braid_evm::{BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions};
+use braid_report::Recorder;
 use braid_work::PreState;
 
 /// How much of the system it is named after a profile really is.
@@ -166,6 +167,18 @@ pub trait Engine: Send {
         _pre: &PreState,
         _control: &Control<'_>,
     ) -> Option<Result<Recorded, ExecError>> {
+        None
+    }
+
+    /// As [`Self::execute`], with every event of the schedule told to `recorder`; `None` if this engine has no
+    /// schedule to tell of. It has the results of an execution that nobody watches, and nearly its cost.
+    fn execute_watched(
+        &mut self,
+        _input: &BlockInput,
+        _pre: &PreState,
+        _recorder: &Recorder<EvmKey>,
+        _control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
         None
     }
 

@@ -10,13 +10,16 @@ pub mod lean;
 mod lean_engine;
 pub mod limit;
 mod monad;
+mod names;
 mod ours;
 mod registry;
+pub mod schedule;
 mod serial;
 pub mod stats;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
 pub use lean_engine::LeanEngine;
+pub use names::Names;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};
 

@@ -1,11 +1,12 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
 use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced};
-use braid_core::{Cause, Control, Scheduler};
+use braid_core::{Cause, Control, Probe, Scheduler};
 use braid_evm::{
-    BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions, ExecutedBlock, Place,
+    BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions, ExecutedBlock, Place,
     TraceOptions, execute_block_with,
 };
+use braid_report::Recorder;
 use braid_sched::Pool;
 use braid_work::PreState;
 use std::sync::Arc;
@@ -55,8 +56,19 @@ impl<S: Scheduler> Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
+        self.run_watched(options, input, pre, &(), control)
+    }
+
+    fn run_watched(
+        &self,
+        options: ExecOptions<'_>,
+        input: &BlockInput,
+        pre: &PreState,
+        probe: &impl Probe<EvmKey>,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, ExecError> {
         let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let output = execute_block_with(options, scheduler, &self.shared, input, pre, &(), control);
+        let output = execute_block_with(options, scheduler, &self.shared, input, pre, probe, control);
         output.map_err(|failure| exec_error(failure, input.txs.len()))
     }
 }
@@ -98,6 +110,17 @@ impl<S: Scheduler> Engine for Ours<S> {
     ) -> Option<Result<Recorded, ExecError>> {
         let options = ExecOptions { access_list: true, ..ExecOptions::default() };
         Some(self.run(options, input, pre, control).map(recorded))
+    }
+
+    fn execute_watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        let output = self.run_watched(ExecOptions::default(), input, pre, recorder, control);
+        Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
     fn shuffle(&mut self, seed: u64) {

@@ -10,8 +10,10 @@ use crate::{
 pub enum ConflictModel {
     /// One transaction after another: a block takes at least the sum of its executions.
     Serial,
-    /// A transaction starts only after those that it needs have ended (locks, graphs, batches): a block takes at
-    /// least the heaviest chain of its own executions.
+    /// A transaction starts only after those that it needs have ended, which is known and binds (locks, graphs and
+    /// batches of declared accesses): a block takes at least the heaviest chain of its own executions. To be chosen
+    /// by who knows that accesses bind: where they are guesses that are validated by value, a transaction may
+    /// rightly run ahead of a write that leaves its reads true.
     Whole,
     /// A transaction may start before those that it needs and meet their writes in the middle, or predict what it
     /// reads (optimistic engines, access lists). Then chains overlap, and what is left is the longest execution, and
@@ -20,11 +22,10 @@ pub enum ConflictModel {
 }
 
 impl ConflictModel {
-    /// That of a scheduler, by its standard name; of one that is not known the weakest.
+    /// That of a scheduler whose hints, if any, are guesses, by its standard name.
     pub fn of(scheduler: &str) -> Self {
         match scheduler {
             "serial" => ConflictModel::Serial,
-            "graph" | "locks" | "batch" => ConflictModel::Whole,
             _ => ConflictModel::Inside,
         }
     }
@@ -119,7 +120,6 @@ mod tests {
     #[test]
     fn models_by_name() {
         assert_eq!(ConflictModel::of("serial"), ConflictModel::Serial);
-        assert_eq!(ConflictModel::of("graph"), ConflictModel::Whole);
         assert_eq!(ConflictModel::of("block_stm"), ConflictModel::Inside);
         assert_eq!(ConflictModel::of("anything"), ConflictModel::Inside);
     }

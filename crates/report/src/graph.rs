@@ -121,17 +121,16 @@ impl Graph {
     {
         let mut graph = Graph { weights, ..Graph::default() };
         for (tx, needed) in (0..).zip(needs) {
-            let begin = graph.edges.len();
-            for edge in needed {
-                if edge.on >= tx {
-                    return Err(GraphError::Edge { tx, on: edge.on });
-                }
-                if graph.edges.len() >= EDGES_MAX {
-                    return Err(GraphError::TooMany { tx });
-                }
-                graph.edges.push(edge);
+            let mut mine: Vec<Edge> = needed.into_iter().take(EDGES_MAX + 1).collect();
+            mine.sort_unstable();
+            mine.dedup();
+            if let Some(edge) = mine.iter().find(|edge| edge.on >= tx) {
+                return Err(GraphError::Edge { tx, on: edge.on });
             }
-            graph.edges[begin..].sort_unstable();
+            if graph.edges.len() + mine.len() > EDGES_MAX {
+                return Err(GraphError::TooMany { tx });
+            }
+            graph.edges.extend(mine);
             graph.ends.push(graph.edges.len());
         }
         if graph.weights.len() != graph.ends.len() {

@@ -50,6 +50,8 @@ struct Kept<K> {
 #[derive(Debug)]
 pub struct Recorder<K> {
     epoch: Instant,
+    /// Time of the whole block, once it is over.
+    elapsed: Option<u64>,
     buffers: Box<[Buffer<K>]>,
     limit: usize,
 }
@@ -63,7 +65,12 @@ impl<K> Recorder<K> {
     /// As [`new`](Self::new), with at most `limit` events kept of each worker.
     pub fn with_limit(workers: usize, limit: usize) -> Self {
         let buffer = |_| Buffer(Mutex::new(Kept { events: Vec::new(), lost: 0 }));
-        Recorder { epoch: Instant::now(), buffers: (0..workers.max(1)).map(buffer).collect(), limit }
+        Recorder {
+            epoch: Instant::now(),
+            elapsed: None,
+            buffers: (0..workers.max(1)).map(buffer).collect(),
+            limit,
+        }
     }
 
     /// All events in the order of their times, and how many were dropped.
@@ -79,27 +86,20 @@ impl<K> Recorder<K> {
         (events, lost)
     }
 
+    /// The block is over: what comes until it is made into a trace takes none of its time.
+    pub fn stop(mut self) -> Self {
+        self.elapsed = Some(nanoseconds(self.epoch.elapsed()));
+        self
+    }
+
     /// What the events come to. `described` says what was run, and `key` names a location.
     pub fn into_trace(self, described: Described, key: impl FnMut(&K) -> trace::Key) -> Trace
     where
         K: Copy + Ord,
     {
-        let elapsed = nanoseconds(self.epoch.elapsed());
-        self.into_trace_of(elapsed, described, key)
-    }
-
-    /// As [`into_trace`](Self::into_trace), of a block that took `elapsed_ns`.
-    pub fn into_trace_of(
-        self,
-        elapsed_ns: u64,
-        described: Described,
-        key: impl FnMut(&K) -> trace::Key,
-    ) -> Trace
-    where
-        K: Copy + Ord,
-    {
+        let elapsed = self.elapsed.unwrap_or_else(|| nanoseconds(self.epoch.elapsed()));
         let (events, lost) = self.into_events();
-        trace::build(&events, lost, elapsed_ns, described, key)
+        trace::build(&events, lost, elapsed, described, key)
     }
 
     /// Nanoseconds from the first event to the last of each transaction of a serial run, in block order: from the

@@ -79,7 +79,9 @@ impl Names {
 
     /// A storage slot: `address[slot]`.
     pub fn slot(&self, address: Address, slot: U256) -> Key {
-        Key::new(format!("{address}[{slot:#x}]")).named(self.slot_name(address, slot))
+        let name = self.slot_name(address, slot);
+        let name = name.unwrap_or_else(|| format!("slot {} of {}", word(&B256::from(slot)), short(&address)));
+        Key::new(format!("{address}[{slot:#x}]")).named(Some(name))
     }
 
     fn slot_name(&self, address: Address, slot: U256) -> Option<String> {
@@ -149,7 +151,7 @@ mod tests {
     }
 
     fn name(names: &Names, slot: B256) -> Option<String> {
-        names.slot(TOKEN, slot.into()).name
+        names.slot_name(TOKEN, slot.into())
     }
 
     #[test]
@@ -199,6 +201,9 @@ mod tests {
         let slot = |generation| EvmKey::Slot { address: HOLDER, generation, slot: U256::from(255) };
         assert_eq!(text(slot(0)), format!("{HOLDER}[0xff]"));
         assert_eq!(text(slot(2)), format!("{HOLDER}[0xff] in life 2"));
+        assert_eq!(names.slot(TOKEN, U256::from(2)).label(), "slot 2 of 0x707070…7070");
+        let hash = B256::repeat_byte(0xab);
+        assert_eq!(names.slot(TOKEN, hash.into()).label(), "slot 0xababab…abab of 0x707070…7070");
         assert_eq!(text(EvmKey::Code(B256::ZERO)), format!("code {}", B256::ZERO));
     }
 }

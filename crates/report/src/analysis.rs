@@ -61,11 +61,15 @@ pub struct Virtual {
     pub critical_path_ns: u64,
 }
 
-/// A location that many need, and what would follow if changes to it commuted.
+/// A location that many need, and what would follow if changes to it commuted. Locations that draw the very same
+/// edges, as the reserves of a pool and its balances do, are one entry: one of them alone would change nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hot {
     /// Index in [`Analysis::keys`].
     pub key: u32,
+    /// Others that draw the same dependencies, in the order of their indices.
+    #[serde(default)]
+    pub with: Vec<u32>,
     /// Dependencies that it draws.
     pub edges: u64,
     /// Whether it holds the critical path together.
@@ -158,7 +162,7 @@ impl Analysis {
             weights: graph.weights().to_vec(),
             on_workers: on_workers(&graph)?,
             edges_total: edges.values().sum(),
-            hot: hot(&graph, &edges, &critical)?,
+            hot: hot(&graph, &critical)?,
             ..Analysis::default()
         };
         let with_tx = graph.iter().zip(0..).flat_map(|(needs, tx)| needs.iter().map(move |edge| (tx, edge)));
@@ -190,7 +194,9 @@ impl Analysis {
             edge[2] = moved(edge[2]).unwrap_or(0);
         }
         for hot in &mut self.hot {
-            hot.key = moved(hot.key).unwrap_or(0);
+            for key in hot.with.iter_mut().chain([&mut hot.key]) {
+                *key = moved(*key).unwrap_or(0);
+            }
         }
         if access.iter().map(|one| one.reads.len() + one.writes.len()).sum::<usize>() > ACCESSES_KEPT {
             return;
@@ -229,7 +235,9 @@ impl Analysis {
         {
             return bad("edge", at);
         }
-        if let Some(at) = self.hot.iter().position(|hot| !key(hot.key)) {
+        if let Some(at) =
+            self.hot.iter().position(|hot| !hot.with.iter().chain([&hot.key]).all(|one| key(*one)))
+        {
             return bad("hot location", at);
         }
         let known = |one: &Access| one.reads.iter().chain(&one.writes).all(|one| key(*one));
@@ -254,23 +262,36 @@ impl Analysis {
 }
 
 /// The locations with most edges and those of the critical path, with what would follow if they commuted.
-fn hot(graph: &Graph, edges: &BTreeMap<u32, u64>, critical: &BTreeSet<u32>) -> Result<Vec<Hot>, GraphError> {
-    let mut by_edges: Vec<(u32, u64)> = edges.iter().map(|(key, count)| (*key, *count)).collect();
-    by_edges.sort_by_key(|(key, count)| (!critical.contains(key), Reverse(*count), *key));
-    let on_path = by_edges.iter().take(HOT_MAX / 2).map(|(key, _)| *key);
-    let mut chosen: BTreeSet<u32> = on_path.collect();
-    by_edges.sort_by_key(|(key, count)| (Reverse(*count), *key));
-    let mut rest = by_edges.iter().map(|(key, _)| *key);
-    while let Some(key) = rest.next().filter(|_| chosen.len() < HOT_MAX) {
-        chosen.insert(key);
+fn hot(graph: &Graph, critical: &BTreeSet<u32>) -> Result<Vec<Hot>, GraphError> {
+    let mut drawn = BTreeMap::<u32, Vec<(u32, u32)>>::new();
+    for (tx, needs) in (0..).zip(graph.iter()) {
+        for edge in needs {
+            drawn.entry(edge.key).or_default().push((tx, edge.on));
+        }
     }
-    let mut hot = Vec::with_capacity(chosen.len());
-    for key in chosen {
-        let commuting = graph.without(key);
+    let mut together = BTreeMap::<Vec<(u32, u32)>, BTreeSet<u32>>::new();
+    for (key, edges) in drawn {
+        together.entry(edges).or_default().insert(key);
+    }
+    let mut groups: Vec<(u64, bool, BTreeSet<u32>)> = together
+        .into_iter()
+        .map(|(edges, keys)| (edges.len() as u64, !keys.is_disjoint(critical), keys))
+        .collect();
+    // Half of the places for the critical path, the rest for whoever draws most.
+    groups.sort_by(|a, b| (!a.1, Reverse(a.0), &a.2).cmp(&(!b.1, Reverse(b.0), &b.2)));
+    let rest = groups.split_off(groups.len().min(HOT_MAX / 2));
+    let mut rest: Vec<_> = rest.into_iter().collect();
+    rest.sort_by(|a, b| (Reverse(a.0), &a.2).cmp(&(Reverse(b.0), &b.2)));
+    groups.extend(rest.into_iter().take(HOT_MAX / 2));
+    let mut hot = Vec::with_capacity(groups.len());
+    for (edges, critical, keys) in groups {
+        let commuting = graph.without(&keys);
+        let mut keys = keys.into_iter();
         hot.push(Hot {
-            key,
-            edges: edges.get(&key).copied().unwrap_or(0),
-            critical: critical.contains(&key),
+            key: keys.next().unwrap_or_default(),
+            with: keys.collect(),
+            edges,
+            critical,
             span_ns: commuting.span(),
             on_workers: on_workers(&commuting)?,
         });
@@ -325,6 +346,29 @@ mod tests {
         assert_eq!(analysis.keys.len(), 2);
         assert_eq!((analysis.access[0].private, analysis.access[1].private), (1, 0));
         assert_eq!(analysis.edges[0], [1, 0, pool.key]);
+    }
+
+    #[test]
+    fn locations_that_draw_the_same_edges_are_one() {
+        let mut facts = facts();
+        let edge = |on, key| Edge { on, key };
+        let needs = [
+            vec![],
+            vec![edge(0, 1), edge(0, 3)],
+            vec![edge(1, 1), edge(1, 3)],
+            vec![edge(2, 1), edge(2, 3)],
+            vec![],
+            vec![edge(4, 2)],
+        ];
+        facts.keys.push(Key::new("balance of the pool"));
+        facts.graph = Graph::new(needs, facts.graph.weights().to_vec()).unwrap();
+        let analysis = Analysis::new(facts).unwrap();
+        analysis.check().unwrap();
+        assert_eq!((analysis.hot.len(), analysis.edges_total), (2, 7));
+        let pool = &analysis.hot[0];
+        let name = |key: u32| analysis.keys[key as usize].text.as_str();
+        assert_eq!((name(pool.key), name(pool.with[0])), ("pool", "balance of the pool"));
+        assert_eq!((pool.edges, pool.span_ns, pool.critical), (3, 100, true));
     }
 
     #[test]

@@ -108,9 +108,13 @@ fn block_in_markdown(block: &BlockView, text: &mut String) {
             };
             let critical = if hot.critical { "yes" } else { "no" };
             let key = &analysis.keys[hot.key as usize];
+            let with = match hot.with.len() {
+                0 => String::new(),
+                others => format!(" and {others} with the same dependencies"),
+            };
             let _ = writeln!(
                 text,
-                "| {} | {} | {critical} | {} | {} | {} |",
+                "| {}{with} | {} | {critical} | {} | {} | {} |",
                 cell(key.label()),
                 thousands(hot.edges),
                 times(hot.span_ns),

@@ -31,6 +31,8 @@ interface Link {
 
 interface HotRow {
   key: number;
+  /** Others that draw the same edges. */
+  with: number[];
   edges: number;
   critical: boolean;
   span: number;
@@ -70,7 +72,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
   const list = table<HotRow>(
     "Hot locations, and what would follow if they commuted (virtual)",
     [
-      { head: "location", words: true, cell: (row) => label(analysis?.keys[row.key]) },
+      { head: "location", words: true, cell: (row) => called(row) },
       { head: "dependencies", cell: (row) => count(row.edges), value: (row) => row.edges },
       { head: "critical", cell: (row) => (row.critical ? "yes" : "no"), value: (row) => Number(row.critical) },
       { head: "critical path without", cell: (row) => `${time(row.span)} (${factor(row.span)})`, value: (row) => row.span },
@@ -87,6 +89,10 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
     },
   );
   holder.append(about, tools, box, legend, list.element);
+  const called = (row: HotRow) => {
+    const others = row.with.length;
+    return label(analysis?.keys[row.key]) + (others ? ` and ${count(others)} with the same dependencies` : "");
+  };
   const factor = (ns: number) => times((analysis?.work_ns ?? 0) / Math.max(ns, 1));
   const { surface: view, ask } = surface(box, "Conflict graph: transactions and what they need", () => HEIGHT, paint);
 
@@ -94,7 +100,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
     ((node.x ?? 0) * (view.width - 60) + 30) * zoom + moveX,
     ((node.y ?? 0) * (HEIGHT - 60) + 30) * zoom + moveY,
   ];
-  const radius = (node: Node) => 4 + 9 * Math.sqrt(node.weight);
+  const radius = (node: Node) => 4 + 5 * Math.sqrt(node.weight);
 
   function scale(by: number, x: number, y: number): void {
     const next = Math.min(40, Math.max(1, zoom * by));
@@ -183,7 +189,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
     context.setLineDash([]);
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.font = "10px system-ui, sans-serif";
+    context.font = "9px system-ui, sans-serif";
     for (const node of nodes) {
       const [x, y] = at(node);
       const r = radius(node);
@@ -196,7 +202,7 @@ export function conflicts(holder: HTMLElement, pick: (tx: number) => void): Conf
       context.fill();
       context.stroke();
       view.call(2);
-      if (r * 2 > String(node.tx).length * 6 + 2) {
+      if (r * 2 > String(node.tx).length * 6) {
         context.fillStyle = node.tx === marked ? ink.paper : ink.ink;
         context.fillText(String(node.tx), x, y);
         view.call();
@@ -331,7 +337,7 @@ function arrange(nodes: Node[], links: Link[], keys: number[]): void {
     .force("across", forceX<Node>((node) => node.order * wide).strength(0.6))
     .force("lane", forceY<Node>((node) => node.lane).strength(0.35))
     .force("apart", forceManyBody<Node>().strength(-12).distanceMax(80))
-    .force("collide", forceCollide<Node>((node) => 6 + 9 * Math.sqrt(node.weight)))
+    .force("collide", forceCollide<Node>((node) => 5 + 5 * Math.sqrt(node.weight)))
     .force("links", forceLink<Node, Link>(links).distance(30).strength(0.04))
     .stop()
     .tick(TICKS);
@@ -353,19 +359,25 @@ function hotRows(analysis: Analysis, trace: Trace | undefined): HotRow[] {
     if (key) paid.set(key.text, cost);
   }
   return analysis.hot.map((hot) => {
-    const text = analysis.keys[hot.key]?.text ?? "";
-    const cost = paid.get(text) ?? paid.get(text.split(".")[0] ?? "");
+    const costs = [hot.key, ...hot.with].flatMap((key) => {
+      const text = analysis.keys[key]?.text ?? "";
+      const cost = paid.get(text) ?? paid.get(text.split(".")[0] ?? "");
+      return cost ? [cost] : [];
+    });
+    const sum = (of: (cost: { aborts: number; waits: number; cost_ns: number }) => number) =>
+      costs.reduce((sum, cost) => sum + of(cost), 0);
     const on = (workers: number) => hot.virtual.find((one) => one.workers === workers)?.critical_path_ns ?? hot.span_ns;
     return {
       key: hot.key,
+      with: hot.with,
       edges: hot.edges,
       critical: hot.critical,
       span: hot.span_ns,
       on8: on(8),
       on32: on(32),
-      aborts: cost?.aborts ?? 0,
-      waits: cost?.waits ?? 0,
-      cost: cost?.cost_ns ?? 0,
+      aborts: sum((cost) => cost.aborts),
+      waits: sum((cost) => cost.waits),
+      cost: sum((cost) => cost.cost_ns),
     };
   });
 }

@@ -21,9 +21,10 @@ export function section(id: string, title: string, about: string): HTMLElement {
   return made;
 }
 
-export function select(name: string, options: string[], change: (index: number) => void): HTMLElement {
+export function select(name: string, options: string[], change: (index: number) => void, first = 0): HTMLElement {
   const box = el("select", { "aria-label": name });
   options.forEach((text, index) => box.append(el("option", { value: String(index) }, text)));
+  box.value = String(first);
   box.addEventListener("change", () => change(Number(box.value)));
   return el("label", { class: "choice" }, `${name} `, box);
 }

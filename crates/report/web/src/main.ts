@@ -79,6 +79,7 @@ function showBlocks(report: Report): void {
   let graph: Conflicts | undefined;
 
   const chooser = el("div", { class: "choices" });
+  if (blocks.length > 1) section("block", "Block by block", "What follows is about one block.").append(chooser);
   const analyzed = blocks.some((block) => block.analysis);
   const recorded = blocks.some((block) => block.traces.length);
   const limits = analyzed
@@ -88,7 +89,6 @@ function showBlocks(report: Report): void {
         "Schedules of the block's dependencies on workers that cost nothing, from the times of a serial run. Not measured: a bound to hold measurements against.",
       )
     : undefined;
-  (limits ?? document.querySelector("main"))?.append(chooser);
   const drawCurve = limits && curve(limits);
 
   const schedule = recorded ? section("schedule", "Schedule", "") : undefined;
@@ -162,11 +162,13 @@ function showBlocks(report: Report): void {
     if (!block) return;
     if (block.analysis) drawCurve?.(block.analysis, report.rows.filter((row) => row.input === block?.input));
     traces.replaceChildren();
+    // First the one with most to see.
+    const first = Math.max(0, block.traces.findIndex((one) => block?.traces.every((other) => one.threads >= other.threads)));
     if (block.traces.length > 1) {
       const names = block.traces.map((trace) => seat(trace.profile, trace.threads));
-      traces.append(select("Schedule of", names, showTrace));
+      traces.append(select("Schedule of", names, showTrace, first));
     }
-    showTrace(0);
+    showTrace(first);
   }
 
   if (blocks.length > 1) chooser.append(select("Block", blocks.map((block) => block.input), showBlock));

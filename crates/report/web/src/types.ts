@@ -80,7 +80,7 @@ export interface Analysis {
   access: { reads: number[]; writes: number[]; private: number }[];
   edges: [number, number, number][];
   edges_total: number;
-  hot: { key: number; edges: number; critical: boolean; span_ns: number; virtual: Virtual[] }[];
+  hot: { key: number; with: number[]; edges: number; critical: boolean; span_ns: number; virtual: Virtual[] }[];
 }
 
 export interface Row {

@@ -120,7 +120,7 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
     costs, impossible: null,
   };
   const hot = KEYS.map((_, key) => ({
-    key, edges: made.edges.filter((edge) => edge[2] === key).length, critical: key < 2,
+    key, with: key === 0 ? [2] : [], edges: made.edges.filter((edge) => edge[2] === key).length, critical: key < 2,
     span_ns: Math.round(made.span.time * (key < 2 ? 0.6 : 1)), virtual: virtual(made.span.time * (key < 2 ? 0.6 : 1)),
   }));
   const analysis = {

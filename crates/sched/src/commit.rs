@@ -171,6 +171,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
         shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>,
     ) {
         attempt.clear(false);
+        attempt.slim();
         if self.spare.len() < Self::KEPT {
             self.spare.push(attempt);
         } else {

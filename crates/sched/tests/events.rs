@@ -66,7 +66,7 @@ fn delivers_early<S: Scheduler>(scheduler: &S) {
     let txs: Vec<u32> = (0..8).collect();
     let vm = Patient { delivered: &delivered, last: 7 };
     let state = ToyState::default();
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let mut sink = Counting { delivered: &delivered, outputs: Vec::new() };
     scheduler.run(&block, &mut sink, &(), &Control::default()).expect("valid");
     assert_eq!(sink.outputs.len(), 8);
@@ -135,7 +135,7 @@ impl Sink<Ranger> for Outputs {
 fn meets_a_phantom<S: Scheduler>(scheduler: &S) {
     let vm = Ranger { scanned: AtomicBool::new(false) };
     let (txs, state): (Vec<u32>, _) = ((0..4).collect(), ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let (mut sink, recorder) = (Outputs::default(), Recorder::default());
     scheduler.run(&block, &mut sink, &recorder, &Control::default()).expect("valid");
     assert_eq!(sink.0, [Some(0), Some(1), Some(1), Some(1)], "{}", scheduler.name());
@@ -160,7 +160,7 @@ fn events<S: Scheduler>(scheduler: &S) -> Vec<(u16, OwnedEvent)> {
     };
     let txs: Vec<ToyTx> = (0..40).map(tx).collect();
     let (vm, state) = (Toy::<false>, ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let recorder = Recorder::default();
     scheduler.run(&block, &mut RecordingSink::default(), &recorder, &Control::default()).expect("valid");
     recorder.take()
@@ -307,7 +307,8 @@ impl Sink<&Script> for Copies {
 fn stops_at_estimates(waits: Waits) -> bool {
     let script = Script::default();
     let (txs, state) = ([0, 1, 2], ToyState::default());
-    let block = Block { vm: &&script, txs: &txs, state: &state };
+    let vm = &script;
+    let block = Block::new(&vm, &txs, &state);
     let mut sink = Copies::default();
     let scheduler = BlockStm::new(Arc::new(Pool::new(2))).waits(waits);
     scheduler.run(&block, &mut sink, &script, &Control::default()).expect("valid");

@@ -56,7 +56,7 @@ fn check_on<const RANGES: bool, S: Scheduler>(
     limit: Duration,
 ) -> Result<(), String> {
     let vm = Toy::<RANGES>;
-    let block = Block { vm: &vm, txs, state };
+    let block = Block::new(&vm, txs, state);
     let mut expected_sink = RecordingSink { budget, ..RecordingSink::default() };
     let expected = Oracle.run(&block, &mut expected_sink, &(), &Control::default());
     let mut sink = RecordingSink { budget, ..RecordingSink::default() };

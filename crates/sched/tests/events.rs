@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Control, Effects, Event, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
-use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial, Waits};
 use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
     sync::{
@@ -80,7 +80,8 @@ fn the_final_prefix_is_delivered_while_later_transactions_run() {
         let pool = Arc::new(Pool::new(threads));
         delivers_early(&Occ::new(pool.clone()));
         delivers_early(&BlockStm::new(pool.clone()));
-        delivers_early(&BlockStm::new(pool).waits(Waits::Resume));
+        delivers_early(&BlockStm::new(pool.clone()).waits(Waits::Resume));
+        Policy::ALL.into_iter().for_each(|policy| delivers_early(&Graph::new(pool.clone(), policy)));
     }
 }
 
@@ -149,7 +150,8 @@ fn a_key_that_appears_in_a_range_aborts_who_scanned_it() {
     let pool = Arc::new(Pool::new(4));
     meets_a_phantom(&Occ::new(pool.clone()));
     meets_a_phantom(&BlockStm::new(pool.clone()));
-    meets_a_phantom(&BlockStm::new(pool).waits(Waits::Resume));
+    meets_a_phantom(&BlockStm::new(pool.clone()).waits(Waits::Resume));
+    Policy::ALL.into_iter().for_each(|policy| meets_a_phantom(&Graph::new(pool.clone(), policy)));
 }
 
 /// Events of a block whose transactions all read and write location 3, and another one each.

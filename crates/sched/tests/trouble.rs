@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Cause, Control, Effects, Scheduler, Sink, Stats, TxIndex};
-use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial, Waits};
 use braid_testkit::{Case, Family, Num, Op, RecordingSink, Toy, ToyState, ToyTx, check};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -35,6 +35,10 @@ macro_rules! each {
         }
         {
             let $scheduler = BlockStm::new(Arc::new(Pool::new(1)));
+            $body
+        }
+        for policy in Policy::ALL {
+            let $scheduler = Graph::new(pool.clone(), policy);
             $body
         }
     }};

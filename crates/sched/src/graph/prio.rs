@@ -6,8 +6,8 @@
 //! 2. A worker without work looks at the top in block order, and takes what its locks allow: a lock that
 //!    another worker holds is in the way, one of its own is not. It takes several at a time.
 //! 3. What waits in the graph for a transaction that has been taken comes to the top at once, and since the locks
-//!    are held it can be taken by the same worker only, which executes in order. So a chain stays on one worker,
-//!    without a gap.
+//!    are held it can be taken by the same worker only, which executes in order. A worker that begins with its
+//!    last one takes one such, that nobody else could take. So a chain stays on one worker, without a gap.
 //! 4. Locks are given back when the transaction has been executed.
 //!
 //! Of two that conflict the later one comes to the top when the earlier one is taken, so it is taken by the same
@@ -27,6 +27,8 @@ pub(super) const BATCH: usize = 64;
 /// Transactions on top that a worker looks at, at most, before it takes what it has found.
 const LOOKS: usize = 256;
 const NOBODY: TxIndex = TxIndex::MAX;
+/// A worker that holds nothing.
+const STRANGER: u16 = u16::MAX;
 
 /// Who of the fed transactions is at a lock.
 #[derive(Clone, Debug, Default)]
@@ -85,27 +87,31 @@ impl<'a> PrioGraph<'a> {
         }
     }
 
-    /// Rules 2 and 3.
-    fn draw(&mut self, worker: u16) {
-        let room = (self.open / (2 * self.threads)).clamp(1, BATCH);
+    /// Rules 2 and 3: takes up to `room` transactions; if `behind`, only such as nobody else can take.
+    fn draw(&mut self, worker: u16, room: usize, behind: bool) {
         let (mut from, mut looks) = (0, 0);
         while self.queues[usize::from(worker)].len() < room && looks < LOOKS {
             let Some(tx) = self.top.range(from..).next().copied() else { break };
             (from, looks) = (tx + 1, looks + 1);
             let locks = self.feet.of(tx);
-            if !self.holders.allows(worker, locks) {
-                continue;
+            let mine =
+                self.holders.allows(worker, locks) && !(behind && self.holders.allows(STRANGER, locks));
+            if mine {
+                self.take(worker, tx);
             }
-            self.holders.take(worker, locks);
-            self.top.remove(&tx);
-            self.taken[tx as usize] = true;
-            self.open -= 1;
-            self.queues[usize::from(worker)].push_back(tx);
-            for next in std::mem::take(&mut self.behind[tx as usize]) {
-                self.ahead[next as usize] -= 1;
-                if self.ahead[next as usize] == 0 {
-                    self.top.insert(next);
-                }
+        }
+    }
+
+    fn take(&mut self, worker: u16, tx: TxIndex) {
+        self.holders.take(worker, self.feet.of(tx));
+        self.top.remove(&tx);
+        self.taken[tx as usize] = true;
+        self.open -= 1;
+        self.queues[usize::from(worker)].push_back(tx);
+        for next in std::mem::take(&mut self.behind[tx as usize]) {
+            self.ahead[next as usize] -= 1;
+            if self.ahead[next as usize] == 0 {
+                self.top.insert(next);
             }
         }
     }
@@ -138,9 +144,13 @@ impl Order for PrioGraph<'_> {
 
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {
         if self.queues[usize::from(worker)].is_empty() {
-            self.draw(worker);
+            let room = (self.open / (2 * self.threads)).clamp(1, BATCH);
+            self.draw(worker, room, false);
         }
         let tx = self.queues[usize::from(worker)].pop_front()?;
+        if self.queues[usize::from(worker)].is_empty() {
+            self.draw(worker, 1, true);
+        }
         let (lock, on) = self.blocker[tx as usize];
         if on != NOBODY {
             waited.push(Waited { tx, lock, on });

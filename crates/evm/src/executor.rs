@@ -175,7 +175,7 @@ where
 {
     let wanted = if options.access_list { Wanted::All } else { Wanted::Nothing };
     let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
-    let block = Block { vm: &vm, txs: &plan.txs, state };
+    let block = Block::new(&vm, &plan.txs, state);
     match scheduler.run(&block, &mut sink, probe, control) {
         Ok(outcome) => sink.finish(outcome, state),
         Err(error) => Err(sink.locate(error)),
@@ -210,7 +210,7 @@ where
 {
     let wanted = if options.access_list { Wanted::All } else { Wanted::Unseen };
     let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
-    let block = Block { vm: &vm, txs: &plan.txs, state };
+    let block = Block::new(&vm, &plan.txs, state);
     let has_after = plan.txs.len() > plan.first as usize + input.txs.len();
     let versions = Prescription::new(list, input, plan.first, has_after);
     let versions = versions

@@ -209,6 +209,33 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
         }
     }
 
+    /// Whether everything that a speculative `attempt` of `tx` saw and assumed is true of the committed prefix; the
+    /// error names a location where it is not, and its writer.
+    pub(crate) fn holds(
+        &mut self,
+        cells: &Cells<M::Key, M::Value>,
+        tx: TxIndex,
+        attempt: &Attempt<M>,
+    ) -> Result<(), (M::Key, Option<TxIndex>)> {
+        self.hand.count(|stats| stats.validations += 1);
+        for read in &attempt.log.reads {
+            let cell = cells.at(read.loc);
+            let holds = cell.stamp() == read.stamp
+                || cell.committed().is_some_and(|value| M::Value::holds(&read.seen, value));
+            if !holds {
+                // What earlier transactions wrote is folded, so the stamp names the last of them.
+                return Err((*cell.key(), cell.writer_below(tx)));
+            }
+        }
+        for record in &attempt.log.scans {
+            let now = scan(cells, &mut self.hand.reader, &record.range, committed);
+            if !now.is_ok_and(|now| record.agrees_all(&now)) && !mutants::on(Mutant::Range) {
+                return Err((record.range.start, None));
+            }
+        }
+        self.assumed_holds(cells, attempt)
+    }
+
     /// Whether everything that `attempt` assumed is true of the committed prefix; the error names a
     /// location where it is not, and its writer. A state that cannot tell counts as no: the execution that
     /// follows meets the same failure.
@@ -385,12 +412,17 @@ impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
     }
 
     fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, Halt> {
-        let committed = |cell: &cells::Cell<K, V>| match cell.committed() {
-            Some(value) => Resolved::Value(value.cloned()),
-            None => Resolved::Unread,
-        };
-        let scanned = self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed));
+        let scanned =
+            self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed::<K, V>));
         scanned.inspect_err(|halt| self.halted = Some(halt.clone()))
+    }
+}
+
+/// What the committed prefix holds at a location.
+pub(crate) fn committed<K: Key, V: Value>(cell: &cells::Cell<K, V>) -> Resolved<V> {
+    match cell.committed() {
+        Some(value) => Resolved::Value(value.cloned()),
+        None => Resolved::Unread,
     }
 }
 

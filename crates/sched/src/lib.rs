@@ -2,7 +2,7 @@
 //!
 //! [`Serial`] is the oracle. [`Occ`] speculates on the committed prefix and merges in order.
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
-//! changed. [`Adaptive`] chooses between the first and the last for each block. [`Prescribed`] runs a block
+//! changed. [`Graph`] runs from hints of what transactions touch. [`Adaptive`] chooses between [`Serial`] and [`BlockStm`] for each block. [`Prescribed`] runs a block
 //! that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`]
 //! of threads, and recycle their
 //! tables from block to block.
@@ -18,6 +18,7 @@ mod cells;
 mod chaos;
 mod commit;
 mod crowd;
+mod graph;
 mod index;
 #[allow(unsafe_code)]
 mod lanes;
@@ -34,6 +35,7 @@ mod sync;
 
 pub use adaptive::Adaptive;
 pub use block_stm::{BlockStm, Waits};
+pub use graph::{Graph, Policy, UsageQueues};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};
 pub use prescribed::Prescribed;

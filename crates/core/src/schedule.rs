@@ -140,6 +140,8 @@ pub struct Stats {
     pub validations: u64,
     /// Blocks given to another engine than the one asked for.
     pub fallbacks: u64,
+    /// Time that it took to get hints, in nanoseconds: part of the time of the block.
+    pub hint_ns: u64,
 }
 
 /// What a block leaves behind, besides what its sink received.

@@ -18,6 +18,7 @@ mod cells;
 mod chaos;
 mod commit;
 mod crowd;
+mod foresee;
 mod graph;
 mod index;
 #[allow(unsafe_code)]
@@ -35,6 +36,7 @@ mod sync;
 
 pub use adaptive::Adaptive;
 pub use block_stm::{BlockStm, Waits};
+pub use foresee::{Accuracy, emulate, oracle};
 pub use graph::{Graph, Policy, UsageQueues};
 pub use occ::Occ;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};

@@ -128,6 +128,7 @@ impl Shift {
         total.retries += stats.retries;
         total.waits += stats.waits;
         total.validations += stats.validations;
+        total.fallbacks += stats.fallbacks;
     }
 }
 
@@ -207,6 +208,27 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
             Verdict::Blocked(_) => unreachable!("a final view never waits"),
             Verdict::Interrupted => false,
         }
+    }
+
+    /// Folds the writes of the transaction at the cursor into what is committed. Its failure, if it has failed.
+    pub(crate) fn fold<K: Sink<M>>(
+        &mut self,
+        ledger: &mut Ledger<'_, M, K>,
+        cells: &Cells<M::Key, M::Value>,
+        attempt: &mut Attempt<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        if let Some(cause) = attempt.failure.take() {
+            return Err(cause);
+        }
+        let tx = ledger.cursor;
+        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
+            let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
+            let mut cell = open_for_commit(cells, cell, write, &mut self.hand.reader)?;
+            if cell.commit(tx, write) {
+                ledger.changed.push((*key, cell.loc));
+            }
+        }
+        Ok(())
     }
 
     /// Whether everything that a speculative `attempt` of `tx` saw and assumed is true of the committed prefix; the

@@ -21,7 +21,7 @@ use crate::{
     brake::Brake,
     cells::Cells,
     chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, committed, open_for_commit, scan},
+    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, committed, scan},
     crowd::Crowd,
     mutants::{self, Mutant},
     pool::Pool,
@@ -312,17 +312,7 @@ where
             }
             self.event(me.hand.id, Event::Finish { tx, incarnation: 1 });
         }
-        if let Some(cause) = attempt.failure.take() {
-            return Err(cause);
-        }
-        let cells = &self.arena.cells;
-        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
-            let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
-            if cell.commit(tx, write) {
-                ledger.changed.push((*key, cell.loc));
-            }
-        }
+        me.fold(ledger, &self.arena.cells, &mut attempt)?;
         self.event(me.hand.id, Event::Commit { tx });
         ledger.deliver(&mut attempt);
         me.put(attempt, &self.arena.buffers);

@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Control, Effects, Event, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
-use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
     sync::{
@@ -151,6 +151,8 @@ fn a_key_that_appears_in_a_range_aborts_who_scanned_it() {
     meets_a_phantom(&Occ::new(pool.clone()));
     meets_a_phantom(&BlockStm::new(pool.clone()));
     meets_a_phantom(&BlockStm::new(pool.clone()).waits(Waits::Resume));
+    meets_a_phantom(&Batch::new(pool.clone()));
+    meets_a_phantom(&OccRounds::new(pool.clone()));
     Policy::ALL.into_iter().for_each(|policy| meets_a_phantom(&Graph::new(pool.clone(), policy)));
 }
 

@@ -4,7 +4,7 @@
 
 use braid_core::Scheduler;
 use braid_sched::{
-    BlockStm, Graph, Occ, Policy, Pool,
+    Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool,
     mutants::{Mutant, set},
 };
 use braid_testkit::{Case, Family, Telling, check_told, check_within};
@@ -105,6 +105,38 @@ fn graph_needs_dependencies() {
 #[test]
 fn graph_is_right_without_retractions() {
     assert!(survives(Some(Mutant::Retract), &[Family::Programs], 40, graph));
+}
+
+fn batch(pool: Arc<Pool>, seed: u64) -> Batch {
+    Batch::new(pool).chaos(seed)
+}
+
+fn occ_rounds(pool: Arc<Pool>, seed: u64) -> OccRounds {
+    OccRounds::new(pool).chaos(seed)
+}
+
+#[test]
+fn schedules_with_barriers_are_well_without_mutants() {
+    assert!(survives(None, &Family::ALL, 20, batch));
+    assert!(survives(None, &Family::ALL, 20, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_validation() {
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_assumptions_checked() {
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_ranges_validated() {
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, occ_rounds));
 }
 
 const ROUNDS: u64 = 400;

@@ -3,7 +3,7 @@
 #![cfg(feature = "shuttle")]
 
 use braid_core::Scheduler;
-use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Waits};
 use braid_testkit::{Case, Family, Telling, check, check_told};
 use std::sync::{
     Arc,
@@ -143,6 +143,26 @@ fn graph_greedy_bound() {
 #[test]
 fn graph_fifo_partly_bound() {
     explore_told(Family::Counters, Policy::Fifo, 60);
+}
+
+#[test]
+fn batch_programs() {
+    explore(Family::Programs, Batch::new);
+}
+
+#[test]
+fn batch_ranges() {
+    explore(Family::Ranges, Batch::new);
+}
+
+#[test]
+fn occ_rounds_programs() {
+    explore(Family::Programs, OccRounds::new);
+}
+
+#[test]
+fn occ_rounds_mixed() {
+    explore(Family::Mixed, OccRounds::new);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every scheduler against the oracle.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_sched::{Adaptive, BlockStm, Graph, Occ, Policy, Pool, Serial, Waits};
+use braid_sched::{Adaptive, Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::suite;
 use std::sync::Arc;
 
@@ -22,3 +22,5 @@ suite!(graph_greedy, |threads, seed| {
     Graph::new(Arc::new(Pool::new(threads)), Policy::Greedy).chaos(seed)
 });
 suite!(graph_fifo, |threads, seed| { Graph::new(Arc::new(Pool::new(threads)), Policy::Fifo).chaos(seed) });
+suite!(batch, |threads, seed| Batch::new(Arc::new(Pool::new(threads))).chaos(seed));
+suite!(occ_rounds, |threads, seed| OccRounds::new(Arc::new(Pool::new(threads))).chaos(seed));

@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Cause, Control, Effects, Scheduler, Sink, Stats, TxIndex};
-use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Case, Family, Num, Op, RecordingSink, Toy, ToyState, ToyTx, check};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,6 +15,15 @@ use std::{
 
 /// Runs the same test for every scheduler.
 macro_rules! each {
+    ($scheduler:ident => $body:block) => {{
+        each_by_value!($scheduler => $body);
+        let $scheduler = Batch::new(Arc::new(Pool::new(4)));
+        $body
+    }};
+}
+
+/// Runs the same test for every scheduler to which a write is no conflict that leaves what was seen true.
+macro_rules! each_by_value {
     ($scheduler:ident => $body:block) => {{
         let pool = Arc::new(Pool::new(4));
         {
@@ -35,6 +44,10 @@ macro_rules! each {
         }
         {
             let $scheduler = BlockStm::new(Arc::new(Pool::new(1)));
+            $body
+        }
+        {
+            let $scheduler = OccRounds::new(pool.clone());
             $body
         }
         for policy in Policy::ALL {
@@ -206,7 +219,7 @@ fn bounds_that_stay_true_do_not_conflict() {
     let (vm, mut state) = (Toy::<false>, ToyState::default());
     state.values.insert(0, Num(10_000));
     let block = Block::new(&vm, &txs, &state);
-    each!(scheduler => {
+    each_by_value!(scheduler => {
         let outcome = scheduler
             .run(&block, &mut Count(0), &(), &Control::default())
             .expect("valid");

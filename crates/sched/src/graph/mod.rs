@@ -48,7 +48,7 @@ use crate::{
     brake::Brake,
     cells::Resolved,
     chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, open_for_commit},
+    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
     crowd::Crowd,
     mutants::{self, Mutant},
     pool::Pool,
@@ -438,16 +438,7 @@ where
                 }
             }
         }
-        if let Some(cause) = attempt.failure.take() {
-            return Err(cause);
-        }
-        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
-            let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
-            if cell.commit(tx, write) {
-                ledger.changed.push((*key, cell.loc));
-            }
-        }
+        me.fold(ledger, &self.arena.cells, &mut attempt)?;
         self.event(me.hand.id, Event::Commit { tx });
         ledger.deliver(&mut attempt);
         me.put(attempt, &self.arena.buffers);

@@ -185,7 +185,7 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     // There is no such transaction, so the schedule ends with an error, and does not gather the changes of the
     // block, which nobody wants: whoever follows has those of each transaction.
     txs.push(EvmTx::User(u32::MAX));
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
     let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };

@@ -9,6 +9,7 @@
 //! running the transactions one by one.
 #![forbid(unsafe_code)]
 
+mod bind;
 mod probe;
 mod replay;
 mod schedule;
@@ -16,6 +17,7 @@ mod state;
 mod view;
 mod vm;
 
+pub use bind::{Binding, Bound, BoundWorker};
 pub use probe::{Event, Probe};
 pub use replay::{Located, Replay, Versions, Written};
 pub use schedule::{Block, BlockError, Cause, Control, Outcome, Scheduler, Sink, Stats};

@@ -1,13 +1,16 @@
 //! Schedules: in what order, and on what version of the state, transactions run.
 
-use crate::{Changes, Effects, Probe, State, StoreError, TxIndex, Vm};
+use crate::{Changes, Effects, Hint, Probe, State, StoreError, Trust, TxIndex, Vm};
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
-/// The block to run: a VM set up for it, its transactions, the state before it.
+/// The block to run: a VM set up for it, its transactions, the state before it, and what is known of the
+/// transactions. Made by [`Block::new`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Block<'a, M: Vm, S> {
     /// The machine.
     pub vm: &'a M,
@@ -15,6 +18,43 @@ pub struct Block<'a, M: Vm, S> {
     pub txs: &'a [M::Tx],
     /// State before the first transaction.
     pub state: &'a S,
+    /// What each transaction may touch, by somebody who has looked: a guess at most, whatever its
+    /// [`Trust`] says. Transactions beyond its end are asked of the machine ([`Vm::hint`]).
+    pub hints: &'a [Hint<M::Key>],
+}
+
+impl<'a, M: Vm, S> Block<'a, M, S> {
+    /// The block of these transactions on this state, with the hints of the machine.
+    pub const fn new(vm: &'a M, txs: &'a [M::Tx], state: &'a S) -> Self {
+        Block { vm, txs, state, hints: &[] }
+    }
+
+    /// The same block with hints of its own, one for each transaction.
+    #[must_use]
+    pub const fn with_hints(mut self, hints: &'a [Hint<M::Key>]) -> Self {
+        self.hints = hints;
+        self
+    }
+
+    /// What is known of transaction `tx`: the machine's own hint if that binds, and else the block's, or the
+    /// machine's if the block has none. [`Trust::Binding`] is what the machine enforces ([`Vm::BINDS`]); all
+    /// else counts as a guess.
+    ///
+    /// # Panics
+    /// If there is no such transaction, or with the machine.
+    pub fn hint(&self, tx: TxIndex) -> Cow<'a, Hint<M::Key>> {
+        let given = self.hints.get(tx as usize);
+        let own = (M::BINDS || given.is_none()).then(|| self.vm.hint(&self.txs[tx as usize]));
+        let hint = match (own, given) {
+            (Some(own), _) if M::BINDS && own.trust == Trust::Binding => return Cow::Owned(own),
+            (_, Some(given)) => Cow::Borrowed(given),
+            (own, None) => Cow::Owned(own.unwrap_or(Hint::none())),
+        };
+        if hint.trust != Trust::Binding {
+            return hint;
+        }
+        Cow::Owned(Hint { trust: Trust::Guess, ..hint.into_owned() })
+    }
 }
 
 /// Receives transactions in block order, each as soon as it and all before it are final, while later
@@ -100,6 +140,8 @@ pub struct Stats {
     pub validations: u64,
     /// Blocks given to another engine than the one asked for.
     pub fallbacks: u64,
+    /// Time that it took to get hints, in nanoseconds: part of the time of the block.
+    pub hint_ns: u64,
 }
 
 /// What a block leaves behind, besides what its sink received.
@@ -117,7 +159,7 @@ pub struct Outcome<M: Vm> {
 
 /// Runs a block. Sees a [`State`], never a store: a scheduler cannot commit.
 pub trait Scheduler: Send + Sync {
-    /// The field's standard name: `serial`, `occ`, `block_stm`, `graph`, `batch`.
+    /// The field's standard name: `serial`, `occ`, `block_stm`, `graph`, `batch`, `occ_rounds`.
     fn name(&self) -> &'static str;
 
     /// Runs `block`, delivering to `sink` in order.

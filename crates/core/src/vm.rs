@@ -77,10 +77,24 @@ impl<E> From<Halt> for Stop<E> {
 pub enum Mode {
     /// Reads it.
     Read,
+    /// Adds to it ([`Write::Add`]) without reading it: additions commute with each other.
+    Add,
     /// Reads or writes it.
     Write,
     /// Uses it up: exclusive, and once. A second consumer is invalid, not delayed.
     Consume,
+}
+
+impl Mode {
+    /// The weakest mode that allows what either allows. To use up and to do anything else is to use up.
+    #[must_use]
+    pub fn with(self, other: Mode) -> Mode {
+        match (self, other) {
+            (Mode::Consume, _) | (_, Mode::Consume) => Mode::Consume,
+            (one, two) if one == two => one,
+            _ => Mode::Write,
+        }
+    }
 }
 
 /// How far a hint binds.
@@ -90,7 +104,8 @@ pub enum Trust {
     None,
     /// Probably right; validated like no hint at all.
     Guess,
-    /// Enforced: touching anything else fails the transaction.
+    /// Enforced: touching anything else fails the transaction. So says a machine whose rules demand it, and
+    /// [`Bound`](crate::Bound) enforces it.
     Binding,
 }
 
@@ -132,6 +147,10 @@ pub trait Vm: Sync {
 
     /// Whether transactions use [`View::scan`]; schedulers index keys in order only then.
     const RANGES: bool = false;
+
+    /// Whether `execute` enforces the hints that say [`Trust::Binding`]: set by [`Bound`](crate::Bound).
+    /// Elsewhere a scheduler takes such a hint for a guess.
+    const BINDS: bool = false;
 
     /// Scratch for one thread. May come from, and go back to, a pool inside the VM.
     fn worker(&self) -> Self::Worker;

@@ -111,6 +111,8 @@ const WAIST: &[(&str, &str, usize, usize)] = &[
     ("Reader", "state.rs", 3, 0),
     ("View", "view.rs", 5, 0),
     ("Vm", "vm.rs", 4, 6),
+    // An extension that only `Bound` asks for.
+    ("Binding", "bind.rs", 2, 0),
     ("Sink", "schedule.rs", 2, 0),
     ("Scheduler", "schedule.rs", 2, 0),
     ("Probe", "probe.rs", 1, 0),

@@ -19,7 +19,7 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use braid_core::{
-    Block, BlockError, Cause, Control, Effects, Outcome, Probe, Replay, Scheduler, Sink, State, Stats,
+    Block, BlockError, Cause, Control, Effects, Hint, Outcome, Probe, Replay, Scheduler, Sink, State, Stats,
     StoreError, TxIndex,
 };
 use revm::{
@@ -116,6 +116,8 @@ pub struct ExecOptions<'a> {
     pub deliver: Option<&'a mut Deliver<'a>>,
     /// Record the block's access list (EIP-7928), into [`BlockOutput::access_list`], at any fork.
     pub access_list: bool,
+    /// What is known of each scheduled transaction ([`crate::hints`]); empty for nothing.
+    pub hints: &'a [Hint<EvmKey>],
 }
 
 impl fmt::Debug for ExecOptions<'_> {
@@ -125,6 +127,7 @@ impl fmt::Debug for ExecOptions<'_> {
             .field("trace", &self.trace)
             .field("deliver", &deliver)
             .field("access_list", &self.access_list)
+            .field("hints", &self.hints.len())
             .finish()
     }
 }
@@ -173,9 +176,9 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    let wanted = if options.access_list { Wanted::All } else { Wanted::Nothing };
+    let (wanted, hints) = (if options.access_list { Wanted::All } else { Wanted::Nothing }, options.hints);
     let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
-    let block = Block { vm: &vm, txs: &plan.txs, state };
+    let block = Block::new(&vm, &plan.txs, state).with_hints(hints);
     match scheduler.run(&block, &mut sink, probe, control) {
         Ok(outcome) => sink.finish(outcome, state),
         Err(error) => Err(sink.locate(error)),
@@ -210,7 +213,7 @@ where
 {
     let wanted = if options.access_list { Wanted::All } else { Wanted::Unseen };
     let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
-    let block = Block { vm: &vm, txs: &plan.txs, state };
+    let block = Block::new(&vm, &plan.txs, state);
     let has_after = plan.txs.len() > plan.first as usize + input.txs.len();
     let versions = Prescription::new(list, input, plan.first, has_after);
     let versions = versions
@@ -231,10 +234,8 @@ struct Setup<'a, 'd> {
 impl<'a, 'd> Setup<'a, 'd> {
     fn new(options: ExecOptions<'d>, wanted: Wanted, shared: &'a EvmShared, input: &'a BlockInput) -> Self {
         let plan = Plan::of(input);
-        let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
-        cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
-        let sink = InOrder::new(input, plan.first, cfg.tx_gas_limit_cap(), options);
-        let mut vm = EvmVm::with_cfg(shared, input, cfg, input.rules).wanting(wanted);
+        let sink = InOrder::new(input, plan.first, config(input).tx_gas_limit_cap(), options);
+        let mut vm = machine(shared, input).wanting(wanted);
         if let Some(trace) = sink.trace {
             vm = vm.with_trace(trace);
         }
@@ -248,15 +249,26 @@ pub fn first_position(input: &BlockInput) -> TxIndex {
     before(&input.rites).count() as TxIndex
 }
 
+fn config(input: &BlockInput) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
+    cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);
+    cfg
+}
+
+/// The machine for a block.
+pub(crate) fn machine<'a>(shared: &'a EvmShared, input: &'a BlockInput) -> EvmVm<'a> {
+    EvmVm::with_cfg(shared, input, config(input), input.rules)
+}
+
 /// The schedule of a block: pseudo transactions around the real ones.
-struct Plan {
-    txs: Vec<EvmTx>,
+pub(crate) struct Plan {
+    pub(crate) txs: Vec<EvmTx>,
     /// Index of the first real transaction.
-    first: TxIndex,
+    pub(crate) first: TxIndex,
 }
 
 impl Plan {
-    fn of(input: &BlockInput) -> Plan {
+    pub(crate) fn of(input: &BlockInput) -> Plan {
         let mut txs = Vec::with_capacity(input.txs.len() + 6);
         txs.extend(before(&input.rites).map(system));
         let first = txs.len() as TxIndex;

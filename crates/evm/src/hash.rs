@@ -23,8 +23,13 @@ const WORDS: usize = 11;
 /// A remembered hash: the input in words, zeros behind it; the hash; the length of the input. Two cache lines.
 type Cell = [u64; 16];
 
-/// Sets of two cells; a power of two. 256 KiB: blocks of 30 million gas have some 700 different inputs.
+/// Sets of two cells, at first and at most; powers of two. The most take 256 KiB: blocks of 30 million gas have
+/// some 700 different inputs, and a block that has few pays for few.
+const FIRST_SETS: usize = 32;
 const SETS: usize = 1024;
+/// Of so many sets one is full, and is asked to take more, when the table grows: as many times larger.
+const CROWDED: usize = 4;
+const GROWTH: usize = 4;
 
 /// Hashes that one worker computed in this block. Inputs are compared whole, so that one is never taken for
 /// another; and where they go depends on a secret of the process, so that nobody can aim at one place. At worst
@@ -38,12 +43,15 @@ pub(crate) struct Hashes {
     cells: Vec<[Cell; 2]>,
     /// Which cell of a full set goes next.
     turn: usize,
+    /// Hashes that found their set full since the table grew.
+    crowded: usize,
 }
 
 impl Hashes {
     /// Forgets everything: another block begins.
     pub(crate) fn clear(&mut self) {
         self.tags.fill([0; 2]);
+        self.crowded = 0;
     }
 
     /// What it takes, in bytes.
@@ -65,8 +73,7 @@ impl Hashes {
     #[inline(always)]
     fn remembered(&mut self, words: [u64; WORDS], input: &[u8]) -> B256 {
         if self.tags.is_empty() {
-            self.tags = vec![[0; 2]; SETS];
-            self.cells = vec![[[0; 16]; 2]; SETS];
+            self.grow(FIRST_SETS);
         }
         let len = input.len() as u64;
         let (set, tag) = self.place(&words, len);
@@ -78,11 +85,13 @@ impl Hashes {
                 return hash_of(cell);
             }
         }
-        let at = tags.iter().position(|of| *of == 0).unwrap_or_else(|| {
+        let free = tags.iter().position(|of| *of == 0);
+        let hash = keccak256(input);
+        let at = free.unwrap_or_else(|| {
             self.turn ^= 1;
+            self.crowded += 1;
             self.turn
         });
-        let hash = keccak256(input);
         let cell = &mut cells[at];
         cell[..WORDS].copy_from_slice(&words);
         for (word, bytes) in cell[WORDS..15].iter_mut().zip(hash.0.as_chunks().0) {
@@ -90,12 +99,32 @@ impl Hashes {
         }
         cell[15] = len;
         tags[at] = tag;
+        if self.crowded * CROWDED > self.tags.len() && self.tags.len() < SETS {
+            self.grow(self.tags.len() * GROWTH);
+        }
         hash
+    }
+
+    /// Makes a table of `sets`, with all that is remembered.
+    #[cold]
+    fn grow(&mut self, sets: usize) {
+        let sets = sets.min(SETS);
+        let tags = std::mem::replace(&mut self.tags, vec![[0; 2]; sets]);
+        let cells = std::mem::replace(&mut self.cells, vec![[[0; 16]; 2]; sets]);
+        self.crowded = 0;
+        let filled = cells.iter().flatten().zip(tags.iter().flatten()).filter(|(_, tag)| **tag != 0);
+        for (cell, _) in filled {
+            let (set, tag) = self.place(cell, cell[15]);
+            if let Some(at) = self.tags[set].iter().position(|of| *of == 0) {
+                self.cells[set][at] = *cell;
+                self.tags[set][at] = tag;
+            }
+        }
     }
 
     /// The set for an input, and its tag.
     #[inline(always)]
-    fn place(&self, words: &[u64; WORDS], len: u64) -> (usize, u32) {
+    fn place(&self, words: &[u64], len: u64) -> (usize, u32) {
         let mut hasher = self.hasher.build_hasher();
         // What differs beyond these shares a set, at worst.
         for word in &words[..8] {
@@ -103,7 +132,7 @@ impl Hashes {
         }
         hasher.write_u64(len);
         let hash = hasher.finish();
-        (hash as usize % SETS, (hash >> 32) as u32 | 1)
+        (hash as usize & (self.tags.len() - 1), (hash >> 32) as u32 | 1)
     }
 }
 
@@ -184,11 +213,27 @@ mod tests {
         hashes.keccak256(&[7; 64]);
         hashes.keccak256(&[7; 64]);
         assert_eq!(live(&hashes), 1, "the second one found the first");
-        assert!(hashes.bytes() >= SETS * 256);
+        assert!((FIRST_SETS * 256..SETS * 256).contains(&hashes.bytes()), "one hash takes little memory");
         hashes.clear();
         assert_eq!(live(&hashes), 0);
         assert_eq!(hashes.keccak256(&[7; 64]), keccak256([7; 64]));
         assert_eq!(live(&hashes), 1);
+    }
+
+    #[test]
+    fn grows_with_what_there_is_to_remember() {
+        let mut hashes = Hashes::default();
+        for at in 0..500_u64 {
+            let mut input = [0; 64];
+            input[..8].copy_from_slice(&at.to_le_bytes());
+            hashes.keccak256(&input);
+        }
+        let live = hashes.tags.iter().flatten().filter(|tag| **tag != 0).count();
+        assert!(live > 400 && hashes.tags.len() == 512, "{live} of 500 in {} sets", hashes.tags.len());
+        for at in 500..9000_u64 {
+            hashes.keccak256(&[at.to_le_bytes(); 8].concat());
+        }
+        assert_eq!(hashes.tags.len(), SETS);
     }
 
     /// What was remembered is what is answered: a wrong hash in a cell would come out.

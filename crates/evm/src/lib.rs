@@ -13,6 +13,7 @@ mod error;
 mod executor;
 mod handler;
 mod hash;
+pub mod hints;
 mod interp;
 mod intrinsic;
 mod journal;

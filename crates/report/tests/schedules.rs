@@ -18,7 +18,7 @@ fn block(txs: u64) -> Vec<ToyTx> {
 
 fn traced<S: Scheduler>(scheduler: &S, threads: usize, limit: usize) -> (Trace, Stats) {
     let (vm, txs, state) = (Toy::<false>, block(60), ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let recorder = Recorder::with_limit(threads, limit);
     let outcome = scheduler.run(&block, &mut RecordingSink::default(), &recorder, &Control::default());
     let described = Described {

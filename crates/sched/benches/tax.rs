@@ -140,7 +140,7 @@ fn time<S: Scheduler>(scheduler: &S, work: u32, hot: u64) -> (f64, u64) {
         let mut sink = Drain(0);
         let start = Instant::now();
         let outcome = scheduler
-            .run(&Block { vm: &vm, txs: &txs, state: &base }, &mut sink, &(), &Control::default())
+            .run(&Block::new(&vm, &txs, &base), &mut sink, &(), &Control::default())
             .expect("valid transactions");
         best = best.min(start.elapsed().as_nanos() as f64);
         retries = outcome.stats.retries;

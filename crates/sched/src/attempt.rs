@@ -101,6 +101,9 @@ pub(crate) struct Attempt<M: Vm> {
 }
 
 impl<M: Vm> Attempt<M> {
+    /// Reads, and writes, whose memory an execution that rests keeps.
+    const READS_KEPT: usize = 256;
+
     pub(crate) fn new(buffers: Buffers<M::Key, M::Value>) -> Self {
         let effects = Effects { writes: buffers.writes, ..Effects::default() };
         Attempt { log: buffers.log, effects, failure: None, is_final: false, recheck: false }
@@ -109,6 +112,16 @@ impl<M: Vm> Attempt<M> {
     pub(crate) fn into_buffers(mut self) -> Buffers<M::Key, M::Value> {
         self.clear(false);
         Buffers { log: self.log, writes: self.effects.writes }
+    }
+
+    /// Gives back the memory of many reads: what one execution took is not kept for all that may rest.
+    pub(crate) fn slim(&mut self) {
+        if self.log.reads.capacity() > Self::READS_KEPT {
+            self.log.reads = Vec::new();
+        }
+        if self.effects.writes.capacity() > Self::READS_KEPT {
+            self.effects.writes = Vec::new();
+        }
     }
 
     /// Prepares it for the next execution.

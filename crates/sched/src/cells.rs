@@ -311,9 +311,9 @@ impl<K: Key, V: Value> Cell<K, V> {
 }
 
 /// Chunks of a stripe.
-const CHUNKS: usize = 22;
+const CHUNKS: usize = 24;
 /// Cells of the first chunk; each of the others has twice as many as the one before.
-const FIRST: u32 = if MODEL { 4 } else { 256 };
+const FIRST: u32 = if MODEL { 4 } else { 64 };
 
 /// A cell with its lock, on lines of its own.
 type Locked<K, V> = CachePadded<Mutex<Cell<K, V>>>;
@@ -375,8 +375,8 @@ impl<K, V: Value> DerefMut for Open<'_, K, V> {
 }
 
 impl<K: Key, V: Value> Cells<K, V> {
-    /// Chunks kept for later blocks, per stripe: 65,280 cells.
-    const CHUNKS_KEPT: usize = 8;
+    /// Chunks kept for later blocks, per stripe: 65,472 cells.
+    const CHUNKS_KEPT: usize = 10;
 
     /// No locations, for `threads` threads; `ranges` keeps them in order as well.
     pub(crate) fn new(threads: u16, ranges: bool) -> Self {

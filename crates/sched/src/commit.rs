@@ -128,6 +128,7 @@ impl Shift {
         total.retries += stats.retries;
         total.waits += stats.waits;
         total.validations += stats.validations;
+        total.fallbacks += stats.fallbacks;
     }
 }
 
@@ -171,6 +172,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
         shared: &Mutex<Vec<Buffers<M::Key, M::Value>>>,
     ) {
         attempt.clear(false);
+        attempt.slim();
         if self.spare.len() < Self::KEPT {
             self.spare.push(attempt);
         } else {
@@ -206,6 +208,54 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
             Verdict::Blocked(_) => unreachable!("a final view never waits"),
             Verdict::Interrupted => false,
         }
+    }
+
+    /// Folds the writes of the transaction at the cursor into what is committed. Its failure, if it has failed.
+    pub(crate) fn fold<K: Sink<M>>(
+        &mut self,
+        ledger: &mut Ledger<'_, M, K>,
+        cells: &Cells<M::Key, M::Value>,
+        attempt: &mut Attempt<M>,
+    ) -> Result<(), Cause<M::Error>> {
+        if let Some(cause) = attempt.failure.take() {
+            return Err(cause);
+        }
+        let tx = ledger.cursor;
+        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
+            let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
+            let mut cell = open_for_commit(cells, cell, write, &mut self.hand.reader)?;
+            if cell.commit(tx, write) {
+                ledger.changed.push((*key, cell.loc));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that a speculative `attempt` of `tx` saw and assumed is true of the committed prefix; the
+    /// error names a location where it is not, and its writer.
+    pub(crate) fn holds(
+        &mut self,
+        cells: &Cells<M::Key, M::Value>,
+        tx: TxIndex,
+        attempt: &Attempt<M>,
+    ) -> Result<(), (M::Key, Option<TxIndex>)> {
+        self.hand.count(|stats| stats.validations += 1);
+        for read in &attempt.log.reads {
+            let cell = cells.at(read.loc);
+            let holds = cell.stamp() == read.stamp
+                || cell.committed().is_some_and(|value| M::Value::holds(&read.seen, value));
+            if !holds {
+                // What earlier transactions wrote is folded, so the stamp names the last of them.
+                return Err((*cell.key(), cell.writer_below(tx)));
+            }
+        }
+        for record in &attempt.log.scans {
+            let now = scan(cells, &mut self.hand.reader, &record.range, committed);
+            if !now.is_ok_and(|now| record.agrees_all(&now)) && !mutants::on(Mutant::Range) {
+                return Err((record.range.start, None));
+            }
+        }
+        self.assumed_holds(cells, attempt)
     }
 
     /// Whether everything that `attempt` assumed is true of the committed prefix; the error names a
@@ -384,12 +434,17 @@ impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
     }
 
     fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, Halt> {
-        let committed = |cell: &cells::Cell<K, V>| match cell.committed() {
-            Some(value) => Resolved::Value(value.cloned()),
-            None => Resolved::Unread,
-        };
-        let scanned = self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed));
+        let scanned =
+            self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed::<K, V>));
         scanned.inspect_err(|halt| self.halted = Some(halt.clone()))
+    }
+}
+
+/// What the committed prefix holds at a location.
+pub(crate) fn committed<K: Key, V: Value>(cell: &cells::Cell<K, V>) -> Resolved<V> {
+    match cell.committed() {
+        Some(value) => Resolved::Value(value.cloned()),
+        None => Resolved::Unread,
     }
 }
 

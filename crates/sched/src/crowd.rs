@@ -303,6 +303,12 @@ impl Crowd {
         next <= cursor || (!heavy && next - cursor < ahead)
     }
 
+    /// Rule 5: whether so much waits for its commit that nothing should be begun beyond the cursor.
+    pub(crate) fn heavy(&self) -> bool {
+        // Relaxed: as in `may_draw`.
+        self.held.load(Ordering::Relaxed) > HELD
+    }
+
     /// Rule 5: waits, after `may_draw` has said no. `seen` is where the cursor was when this was last looked at.
     pub(crate) fn held_back(
         &self,

@@ -26,6 +26,10 @@ pub enum Mutant {
     Recheck,
     /// Writes that an execution no longer makes are left in place.
     Retract,
+    /// `graph` believes every execution under a binding hint.
+    Exact,
+    /// `graph` forgets dependencies between transactions that declare them.
+    Edge,
 }
 
 #[cfg(feature = "mutants")]

@@ -19,9 +19,9 @@ use crate::{
     arena::Arenas,
     attempt::{Attempt, ReadRecord, ScanRecord, Verdict, execute},
     brake::Brake,
-    cells::{Cell, Cells, Resolved},
+    cells::Cells,
     chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, open_for_commit, scan},
+    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, committed, scan},
     crowd::Crowd,
     mutants::{self, Mutant},
     pool::Pool,
@@ -312,17 +312,7 @@ where
             }
             self.event(me.hand.id, Event::Finish { tx, incarnation: 1 });
         }
-        if let Some(cause) = attempt.failure.take() {
-            return Err(cause);
-        }
-        let cells = &self.arena.cells;
-        for (at, (key, write)) in attempt.effects.writes.iter().enumerate() {
-            let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
-            let mut cell = open_for_commit(cells, cell, write, &mut me.hand.reader)?;
-            if cell.commit(tx, write) {
-                ledger.changed.push((*key, cell.loc));
-            }
-        }
+        me.fold(ledger, &self.arena.cells, &mut attempt)?;
         self.event(me.hand.id, Event::Commit { tx });
         ledger.deliver(&mut attempt);
         me.put(attempt, &self.arena.buffers);
@@ -331,41 +321,14 @@ where
 
     /// Whether a speculative execution stands (rules 4 and 6). Tells the probe if not.
     fn valid(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
-        me.hand.count(|stats| stats.validations += 1);
-        let cells = &self.arena.cells;
         if mutants::on(Mutant::Validation) {
             return attempt.failure.is_none();
         }
-        for read in &attempt.log.reads {
-            let cell = cells.at(read.loc);
-            let holds = cell.stamp() == read.stamp
-                || cell.committed().is_some_and(|value| M::Value::holds(&read.seen, value));
-            if !holds {
-                let (key, by) = (*cell.key(), cell.writer_below(tx));
-                drop(cell);
-                self.event(me.hand.id, Event::Abort { tx, key: &key, by });
-                return false;
-            }
-        }
-        for record in &attempt.log.scans {
-            let now = scan(cells, &mut me.hand.reader, &record.range, committed);
-            if !now.is_ok_and(|now| record.agrees_all(&now)) && !mutants::on(Mutant::Range) {
-                self.event(me.hand.id, Event::Abort { tx, key: &record.range.start, by: None });
-                return false;
-            }
-        }
-        if let Err((key, by)) = me.assumed_holds(cells, attempt) {
+        if let Err((key, by)) = me.holds(&self.arena.cells, tx, attempt) {
             self.event(me.hand.id, Event::Abort { tx, key: &key, by });
             return false;
         }
         attempt.failure.is_none()
-    }
-}
-
-fn committed<K: Key, V: Value>(cell: &Cell<K, V>) -> Resolved<V> {
-    match cell.committed() {
-        Some(value) => Resolved::Value(value.cloned()),
-        None => Resolved::Unread,
     }
 }
 

@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Control, Effects, Event, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
-use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
 use std::{
     sync::{
@@ -66,7 +66,7 @@ fn delivers_early<S: Scheduler>(scheduler: &S) {
     let txs: Vec<u32> = (0..8).collect();
     let vm = Patient { delivered: &delivered, last: 7 };
     let state = ToyState::default();
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let mut sink = Counting { delivered: &delivered, outputs: Vec::new() };
     scheduler.run(&block, &mut sink, &(), &Control::default()).expect("valid");
     assert_eq!(sink.outputs.len(), 8);
@@ -80,7 +80,8 @@ fn the_final_prefix_is_delivered_while_later_transactions_run() {
         let pool = Arc::new(Pool::new(threads));
         delivers_early(&Occ::new(pool.clone()));
         delivers_early(&BlockStm::new(pool.clone()));
-        delivers_early(&BlockStm::new(pool).waits(Waits::Resume));
+        delivers_early(&BlockStm::new(pool.clone()).waits(Waits::Resume));
+        Policy::ALL.into_iter().for_each(|policy| delivers_early(&Graph::new(pool.clone(), policy)));
     }
 }
 
@@ -135,7 +136,7 @@ impl Sink<Ranger> for Outputs {
 fn meets_a_phantom<S: Scheduler>(scheduler: &S) {
     let vm = Ranger { scanned: AtomicBool::new(false) };
     let (txs, state): (Vec<u32>, _) = ((0..4).collect(), ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let (mut sink, recorder) = (Outputs::default(), Recorder::default());
     scheduler.run(&block, &mut sink, &recorder, &Control::default()).expect("valid");
     assert_eq!(sink.0, [Some(0), Some(1), Some(1), Some(1)], "{}", scheduler.name());
@@ -149,7 +150,10 @@ fn a_key_that_appears_in_a_range_aborts_who_scanned_it() {
     let pool = Arc::new(Pool::new(4));
     meets_a_phantom(&Occ::new(pool.clone()));
     meets_a_phantom(&BlockStm::new(pool.clone()));
-    meets_a_phantom(&BlockStm::new(pool).waits(Waits::Resume));
+    meets_a_phantom(&BlockStm::new(pool.clone()).waits(Waits::Resume));
+    meets_a_phantom(&Batch::new(pool.clone()));
+    meets_a_phantom(&OccRounds::new(pool.clone()));
+    Policy::ALL.into_iter().for_each(|policy| meets_a_phantom(&Graph::new(pool.clone(), policy)));
 }
 
 /// Events of a block whose transactions all read and write location 3, and another one each.
@@ -160,7 +164,7 @@ fn events<S: Scheduler>(scheduler: &S) -> Vec<(u16, OwnedEvent)> {
     };
     let txs: Vec<ToyTx> = (0..40).map(tx).collect();
     let (vm, state) = (Toy::<false>, ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     let recorder = Recorder::default();
     scheduler.run(&block, &mut RecordingSink::default(), &recorder, &Control::default()).expect("valid");
     recorder.take()
@@ -307,7 +311,8 @@ impl Sink<&Script> for Copies {
 fn stops_at_estimates(waits: Waits) -> bool {
     let script = Script::default();
     let (txs, state) = ([0, 1, 2], ToyState::default());
-    let block = Block { vm: &&script, txs: &txs, state: &state };
+    let vm = &script;
+    let block = Block::new(&vm, &txs, &state);
     let mut sink = Copies::default();
     let scheduler = BlockStm::new(Arc::new(Pool::new(2))).waits(waits);
     scheduler.run(&block, &mut sink, &script, &Control::default()).expect("valid");

@@ -4,10 +4,10 @@
 
 use braid_core::Scheduler;
 use braid_sched::{
-    BlockStm, Occ, Pool,
+    Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool,
     mutants::{Mutant, set},
 };
-use braid_testkit::{Case, Family, check_within};
+use braid_testkit::{Case, Family, Telling, check_told, check_within};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
@@ -46,6 +46,97 @@ fn occ(pool: Arc<Pool>, seed: u64) -> Occ {
 
 fn block_stm(pool: Arc<Pool>, seed: u64) -> BlockStm {
     BlockStm::new(pool).chaos(seed)
+}
+
+fn graph(pool: Arc<Pool>, seed: u64) -> Graph {
+    Graph::new(pool, Policy::ALL[seed as usize % 4]).chaos(seed)
+}
+
+/// Whether `graph` survives on machines whose hints bind for so many of one hundred transactions.
+fn survives_told(mutant: Option<Mutant>, family: Family, binding_percent: u64) -> bool {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    set(mutant);
+    let run = || {
+        let pool = Arc::new(Pool::new(4));
+        (0..ROUNDS).all(|seed| {
+            let telling = Telling { lies_permille: 100, ..Telling::random(binding_percent, seed) };
+            let case = Case { txs: 60, keys: 12, error_permille: 0, ..Case::random(family, seed) };
+            check_told(&graph(pool.clone(), seed), case, telling).is_ok()
+        })
+    };
+    let survived = catch_unwind(AssertUnwindSafe(run)).unwrap_or(false);
+    set(None);
+    survived
+}
+
+#[test]
+fn graph_is_well_without_mutants() {
+    assert!(survives_told(None, Family::Programs, 100));
+    assert!(survives_told(None, Family::Programs, 60));
+    assert!(survives(None, &Family::ALL, 20, graph));
+}
+
+#[test]
+fn graph_needs_validation() {
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, graph));
+}
+
+#[test]
+fn graph_needs_assumptions_checked() {
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, graph));
+}
+
+#[test]
+fn graph_needs_ranges_validated() {
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, graph));
+}
+
+#[test]
+fn graph_needs_to_know_what_is_exact() {
+    assert!(!survives_told(Some(Mutant::Exact), Family::Programs, 60));
+}
+
+#[test]
+fn graph_needs_dependencies() {
+    assert!(!survives_told(Some(Mutant::Edge), Family::Programs, 100));
+}
+
+/// Versions that were not withdrawn only mislead: their readers are validated like all others.
+#[test]
+fn graph_is_right_without_retractions() {
+    assert!(survives(Some(Mutant::Retract), &[Family::Programs], 40, graph));
+}
+
+fn batch(pool: Arc<Pool>, seed: u64) -> Batch {
+    Batch::new(pool).chaos(seed)
+}
+
+fn occ_rounds(pool: Arc<Pool>, seed: u64) -> OccRounds {
+    OccRounds::new(pool).chaos(seed)
+}
+
+#[test]
+fn schedules_with_barriers_are_well_without_mutants() {
+    assert!(survives(None, &Family::ALL, 20, batch));
+    assert!(survives(None, &Family::ALL, 20, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_validation() {
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Validation), &[Family::Programs], ROUNDS, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_assumptions_checked() {
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Assume), &[Family::Counters], ROUNDS, occ_rounds));
+}
+
+#[test]
+fn schedules_with_barriers_need_ranges_validated() {
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, batch));
+    assert!(!survives(Some(Mutant::Range), &[Family::Ranges], ROUNDS, occ_rounds));
 }
 
 const ROUNDS: u64 = 400;

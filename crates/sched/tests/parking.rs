@@ -104,7 +104,7 @@ fn a_transaction_that_waits_lets_the_next_begin_and_is_executed_once() {
         let vm = Script { begun: AtomicU32::new(0), read: AtomicU32::new(0), late: AtomicU32::new(0) };
         let (txs, state): (Vec<u32>, _) = ((0..5).collect(), ToyState::default());
         let (mut sink, starts) = (Outputs::default(), Starts::default());
-        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let block = Block::new(&vm, &txs, &state);
         scheduler.run(&block, &mut sink, &starts, &Control::default()).expect("valid");
         assert_eq!(vm.late.into_inner(), 0, "{waits:?}: bits of what never came");
         assert_eq!(sink.0, [None, Some(10), None, Some(12), None], "{waits:?}");

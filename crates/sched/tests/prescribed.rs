@@ -153,7 +153,7 @@ fn given(txs: &[ToyTx], state: &ToyState, size: u32) -> Given {
     let mut given = Given { rows: vec![BTreeMap::new(); keys], size };
     let now: Vec<Option<Num>> = (0..keys as u64).map(|key| state.values.get(&key).copied()).collect();
     let mut follow = Follow { last: now.clone(), now, given: &mut given, txs: txs.len() as u32 };
-    let block = Block { vm: &Toy::<false>, txs, state };
+    let block = Block::new(&Toy::<false>, txs, state);
     // An invalid block leaves the versions before it.
     let _ = Oracle.run(&block, &mut follow, &(), &Control::default());
     given
@@ -175,7 +175,7 @@ fn gives_what_the_oracle_gives() {
         [1, 2, 4].map(|threads| Prescribed::new(Arc::new(Pool::new(threads)))).into();
     for seed in seeds() {
         let (txs, state) = block(&mut Rng::new(seed));
-        let block = Block { vm: &Toy::<false>, txs: &txs, state: &state };
+        let block = Block::new(&Toy::<false>, &txs, &state);
         let mut expected_sink = RecordingSink::default();
         let expected = plain(Oracle.run(&block, &mut expected_sink, &(), &Control::default()));
         for size in [1, 3] {
@@ -199,7 +199,7 @@ fn wrong_versions_are_refused_where_they_are_wrong() {
     for seed in seeds() {
         let mut rng = Rng::new(seed);
         let (txs, state) = block(&mut rng);
-        let block = Block { vm: &Toy::<false>, txs: &txs, state: &state };
+        let block = Block::new(&Toy::<false>, &txs, &state);
         let expected = Oracle.run(&block, &mut RecordingSink::default(), &(), &Control::default());
         let ends = expected.as_ref().map_or_else(|error| error.tx, |_| txs.len() as u32);
         let mut given = given(&txs, &state, 1);
@@ -232,7 +232,7 @@ fn what_is_not_listed_cannot_be_seen() {
     let pool = Arc::new(Pool::new(2));
     let txs = [Op::Read(1), Op::Put(20), Op::Read(1)].map(|op| ToyTx { ops: vec![op] });
     let state = ToyState::default();
-    let block = Block { vm: &Toy::<false>, txs: &txs, state: &state };
+    let block = Block::new(&Toy::<false>, &txs, &state);
     let given = Given { rows: vec![BTreeMap::new(); 4], size: 1 };
     let mut sink = RecordingSink::default();
     let done = Prescribed::new(pool).replay(&block, &given, &mut sink, &(), &Control::default());

@@ -3,8 +3,8 @@
 #![cfg(feature = "shuttle")]
 
 use braid_core::Scheduler;
-use braid_sched::{BlockStm, Occ, Pool, Waits};
-use braid_testkit::{Case, Family, check};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Waits};
+use braid_testkit::{Case, Family, Telling, check, check_told};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -91,6 +91,78 @@ fn block_stm_resume_chain() {
 #[test]
 fn block_stm_resume_programs() {
     explore(Family::Programs, resuming);
+}
+
+/// As [`explore`], on machines that tell what transactions touch, truly or not.
+fn explore_told(family: Family, policy: Policy, binding_percent: u64) {
+    let count = Arc::new(AtomicU64::new(0));
+    let body = move || {
+        let seed = count.fetch_add(1, Ordering::Relaxed);
+        let case = Case {
+            txs: 2 + (seed % 5) as u32,
+            keys: 1 + seed % 4,
+            error_permille: 0,
+            ..Case::random(family, seed)
+        };
+        let threads = 2 + (seed % 2) as u16;
+        let telling = Telling::random(binding_percent, seed);
+        let scheduler = Graph::new(Arc::new(Pool::new(threads)), policy);
+        if let Err(difference) = check_told(&scheduler, case, telling) {
+            panic!("{policy:?} on {threads} threads, {telling:?}, {case:?}: {difference}");
+        }
+    };
+    shuttle::check_random(body.clone(), iterations());
+    shuttle::check_pct(body, iterations(), 3);
+}
+
+#[test]
+fn graph_programs() {
+    explore(Family::Programs, |pool| Graph::new(pool, Policy::Critical));
+}
+
+#[test]
+fn graph_critical_bound() {
+    explore_told(Family::Mixed, Policy::Critical, 100);
+}
+
+#[test]
+fn graph_critical_partly_bound() {
+    explore_told(Family::Programs, Policy::Critical, 60);
+}
+
+#[test]
+fn graph_prio_partly_bound() {
+    explore_told(Family::Programs, Policy::PrioGraph, 60);
+}
+
+#[test]
+fn graph_greedy_bound() {
+    explore_told(Family::Programs, Policy::Greedy, 100);
+}
+
+#[test]
+fn graph_fifo_partly_bound() {
+    explore_told(Family::Counters, Policy::Fifo, 60);
+}
+
+#[test]
+fn batch_programs() {
+    explore(Family::Programs, Batch::new);
+}
+
+#[test]
+fn batch_ranges() {
+    explore(Family::Ranges, Batch::new);
+}
+
+#[test]
+fn occ_rounds_programs() {
+    explore(Family::Programs, OccRounds::new);
+}
+
+#[test]
+fn occ_rounds_mixed() {
+    explore(Family::Mixed, OccRounds::new);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every scheduler against the oracle.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_sched::{Adaptive, BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{Adaptive, Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::suite;
 use std::sync::Arc;
 
@@ -12,3 +12,15 @@ suite!(adaptive, |threads, seed| Adaptive::new(Arc::new(Pool::new(threads))).cha
 suite!(block_stm_resume, |threads, seed| {
     BlockStm::new(Arc::new(Pool::new(threads))).waits(Waits::Resume).chaos(seed)
 });
+suite!(graph_critical, |threads, seed| {
+    Graph::new(Arc::new(Pool::new(threads)), Policy::Critical).chaos(seed)
+});
+suite!(graph_prio, |threads, seed| {
+    Graph::new(Arc::new(Pool::new(threads)), Policy::PrioGraph).chaos(seed)
+});
+suite!(graph_greedy, |threads, seed| {
+    Graph::new(Arc::new(Pool::new(threads)), Policy::Greedy).chaos(seed)
+});
+suite!(graph_fifo, |threads, seed| { Graph::new(Arc::new(Pool::new(threads)), Policy::Fifo).chaos(seed) });
+suite!(batch, |threads, seed| Batch::new(Arc::new(Pool::new(threads))).chaos(seed));
+suite!(occ_rounds, |threads, seed| OccRounds::new(Arc::new(Pool::new(threads))).chaos(seed));

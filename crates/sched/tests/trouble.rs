@@ -2,7 +2,7 @@
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
 use braid_core::{Block, Cause, Control, Effects, Scheduler, Sink, Stats, TxIndex};
-use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Case, Family, Num, Op, RecordingSink, Toy, ToyState, ToyTx, check};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,6 +15,15 @@ use std::{
 
 /// Runs the same test for every scheduler.
 macro_rules! each {
+    ($scheduler:ident => $body:block) => {{
+        each_by_value!($scheduler => $body);
+        let $scheduler = Batch::new(Arc::new(Pool::new(4)));
+        $body
+    }};
+}
+
+/// Runs the same test for every scheduler to which a write is no conflict that leaves what was seen true.
+macro_rules! each_by_value {
     ($scheduler:ident => $body:block) => {{
         let pool = Arc::new(Pool::new(4));
         {
@@ -37,6 +46,14 @@ macro_rules! each {
             let $scheduler = BlockStm::new(Arc::new(Pool::new(1)));
             $body
         }
+        {
+            let $scheduler = OccRounds::new(pool.clone());
+            $body
+        }
+        for policy in Policy::ALL {
+            let $scheduler = Graph::new(pool.clone(), policy);
+            $body
+        }
     }};
 }
 
@@ -53,7 +70,7 @@ fn usable<S: Scheduler>(scheduler: &S) {
 fn an_empty_block_is_a_block() {
     each!(scheduler => {
         let (vm, state) = (Toy::<false>, ToyState::default());
-        let block = Block { vm: &vm, txs: &[], state: &state };
+        let block = Block::new(&vm, &[], &state);
         let outcome = scheduler
             .run(&block, &mut RecordingSink::default(), &(), &Control::default())
             .expect("nothing to fail");
@@ -66,7 +83,7 @@ fn an_empty_block_is_a_block() {
 fn a_block_past_its_deadline_stops() {
     each!(scheduler => {
         let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(50));
-        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let block = Block::new(&vm, &txs, &state);
         let mut sink = RecordingSink::default();
         let control = Control { deadline: Some(Instant::now()), ..Control::default() };
         let error = scheduler.run(&block, &mut sink, &(), &control).expect_err("too late");
@@ -80,7 +97,7 @@ fn a_block_past_its_deadline_stops() {
 fn a_cancelled_block_stops_at_the_first_that_is_not_final() {
     each!(scheduler => {
         let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(200_000));
-        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let block = Block::new(&vm, &txs, &state);
         let mut sink = Count(0);
         let cancel = AtomicBool::new(false);
         let control = Control { cancel: Some(&cancel), ..Control::default() };
@@ -117,7 +134,7 @@ fn a_transaction_that_waits_for_nothing_can_be_cancelled() {
             deadline: Some(Instant::now() + Duration::from_millis(3)),
             ..Control::default()
         };
-        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let block = Block::new(&vm, &txs, &state);
         let started = Instant::now();
         let error = scheduler.run(&block, &mut Count(0), &(), &control).expect_err("too long");
         assert_eq!(error.cause, Cause::Deadline);
@@ -137,7 +154,7 @@ impl Sink<Toy<false>> for Grenade {
 fn a_panic_of_the_sink_reaches_the_caller() {
     each!(scheduler => {
         let (vm, state, txs) = (Toy::<false>, ToyState::default(), adds(100));
-        let block = Block { vm: &vm, txs: &txs, state: &state };
+        let block = Block::new(&vm, &txs, &state);
         let run = || scheduler.run(&block, &mut Grenade, &(), &Control::default());
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
         usable(&scheduler);
@@ -185,7 +202,7 @@ fn commutative_adds_do_not_conflict() {
     let txs: Vec<_> = (0..2000).map(|_| ToyTx { ops: vec![Op::Work(20), Op::Add(0, 1)] }).collect();
     let (vm, mut state) = (Toy::<false>, ToyState::default());
     state.values.insert(0, Num(5));
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     each!(scheduler => {
         let outcome = scheduler
             .run(&block, &mut Count(0), &(), &Control::default())
@@ -201,8 +218,8 @@ fn bounds_that_stay_true_do_not_conflict() {
     let txs: Vec<_> = (0..500).map(|_| ToyTx { ops: vec![Op::Take(0, 1), Op::Work(50)] }).collect();
     let (vm, mut state) = (Toy::<false>, ToyState::default());
     state.values.insert(0, Num(10_000));
-    let block = Block { vm: &vm, txs: &txs, state: &state };
-    each!(scheduler => {
+    let block = Block::new(&vm, &txs, &state);
+    each_by_value!(scheduler => {
         let outcome = scheduler
             .run(&block, &mut Count(0), &(), &Control::default())
             .expect("valid");
@@ -218,7 +235,7 @@ fn a_second_consumer_is_invalid() {
     let consume = ToyTx { ops: vec![Op::Consume(3)] };
     let txs = vec![ToyTx { ops: vec![Op::Put(3)] }, consume.clone(), consume];
     let (vm, state) = (Toy::<false>, ToyState::default());
-    let block = Block { vm: &vm, txs: &txs, state: &state };
+    let block = Block::new(&vm, &txs, &state);
     each!(scheduler => {
         let mut sink = Count(0);
         let error = scheduler.run(&block, &mut sink, &(), &Control::default()).expect_err("consumed");

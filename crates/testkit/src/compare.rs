@@ -1,7 +1,10 @@
 //! One block on one scheduler against the oracle.
 
-use crate::{Case, Oracle, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
-use braid_core::{Block, BlockError, Control, Outcome, Scheduler, TxIndex, Vm};
+use crate::{
+    Case, Num, Oracle, OwnedEvent, Recorder, RecordingSink, Telling, Told, Toy, ToyError, ToyOutput,
+    ToyState, ToyTx,
+};
+use braid_core::{Block, BlockError, Bound, Control, Hint, Outcome, Scheduler, TxIndex, Vm};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -10,7 +13,7 @@ use std::{
 /// After this a block of a few dozen toy transactions counts as stalled.
 pub const STALL: Duration = Duration::from_secs(20);
 
-type ToyResult<const RANGES: bool> = Result<Outcome<Toy<RANGES>>, BlockError<ToyError>>;
+type ToyResult<M> = Result<Outcome<M>, BlockError<ToyError>>;
 
 /// Runs the block of `case` on `scheduler` and compares all that a caller can see with the oracle.
 ///
@@ -40,23 +43,58 @@ pub fn check_block<S: Scheduler>(
     budget: Option<u64>,
     limit: Duration,
 ) -> Result<(), String> {
-    let ranged = txs.iter().flat_map(|tx| &tx.ops).any(|op| matches!(op, crate::Op::Scan(..)));
-    if ranged {
-        check_on::<true, S>(scheduler, txs, state, budget, limit)
+    if ranged(txs) {
+        check_on(scheduler, &Toy::<true>, &[], txs, state, budget, limit)
     } else {
-        check_on::<false, S>(scheduler, txs, state, budget, limit)
+        check_on(scheduler, &Toy::<false>, &[], txs, state, budget, limit)
     }
 }
 
-fn check_on<const RANGES: bool, S: Scheduler>(
+fn ranged(txs: &[ToyTx]) -> bool {
+    txs.iter().flat_map(|tx| &tx.ops).any(|op| matches!(op, crate::Op::Scan(..)))
+}
+
+/// As [`check`], on a machine that tells beforehand what transactions touch, and with hints that bind
+/// enforced.
+///
+/// # Errors
+/// What differs, in words.
+pub fn check_told<S: Scheduler>(scheduler: &S, case: Case, telling: Telling) -> Result<(), String> {
+    let (txs, state, budget) = case.block();
+    if ranged(&txs) {
+        check_on(scheduler, &Bound(Told::<true>(telling)), &[], &txs, &state, budget, STALL)
+    } else {
+        check_on(scheduler, &Bound(Told::<false>(telling)), &[], &txs, &state, budget, STALL)
+    }
+}
+
+/// As [`check`], with `hints` that come with the block.
+///
+/// # Errors
+/// What differs, in words.
+pub fn check_hinted<S: Scheduler>(scheduler: &S, case: Case, hints: &[Hint<u64>]) -> Result<(), String> {
+    let (txs, state, budget) = case.block();
+    if ranged(&txs) {
+        check_on(scheduler, &Toy::<true>, hints, &txs, &state, budget, STALL)
+    } else {
+        check_on(scheduler, &Toy::<false>, hints, &txs, &state, budget, STALL)
+    }
+}
+
+fn check_on<M, S>(
     scheduler: &S,
+    vm: &M,
+    hints: &[Hint<u64>],
     txs: &[ToyTx],
     state: &ToyState,
     budget: Option<u64>,
     limit: Duration,
-) -> Result<(), String> {
-    let vm = Toy::<RANGES>;
-    let block = Block { vm: &vm, txs, state };
+) -> Result<(), String>
+where
+    M: Vm<Tx = ToyTx, Key = u64, Value = Num, Output = ToyOutput, Error = ToyError>,
+    S: Scheduler,
+{
+    let block = Block::new(vm, txs, state).with_hints(hints);
     let mut expected_sink = RecordingSink { budget, ..RecordingSink::default() };
     let expected = Oracle.run(&block, &mut expected_sink, &(), &Control::default());
     let mut sink = RecordingSink { budget, ..RecordingSink::default() };
@@ -76,10 +114,10 @@ fn check_on<const RANGES: bool, S: Scheduler>(
     check_events(&recorder.take(), txs.len(), actual.is_ok())
 }
 
-fn compare<const RANGES: bool>(
-    expected: &ToyResult<RANGES>,
-    actual: &ToyResult<RANGES>,
-) -> Result<(), String> {
+fn compare<M>(expected: &ToyResult<M>, actual: &ToyResult<M>) -> Result<(), String>
+where
+    M: Vm<Tx = ToyTx, Key = u64, Value = Num>,
+{
     match (expected, actual) {
         (Ok(expected), Ok(actual)) => {
             equal("changes", &expected.changes, &actual.changes)?;
@@ -108,8 +146,8 @@ enum Phase {
 }
 
 /// Whether events are well-formed: every execution starts once with the next incarnation and, in a
-/// block that succeeds, ends in a finish, an abort or a wait; only finished transactions commit, in
-/// block order.
+/// block that succeeds, ends in a finish, an abort or a wait (one may wait before its first, too); only
+/// finished transactions commit, in block order.
 ///
 /// # Errors
 /// The first event that is not.
@@ -131,6 +169,7 @@ pub fn check_events(events: &[(u16, OwnedEvent)], txs: usize, complete: bool) ->
                 Some(Phase::Running(*new))
             }
             (Phase::Running(last), OwnedEvent::Wait(_, _, on)) if *on < tx => Some(Phase::Running(last)),
+            (Phase::Idle, OwnedEvent::Wait(_, _, on)) if *on < tx => Some(Phase::Idle),
             (Phase::Running(last), OwnedEvent::Abort(..)) => Some(Phase::Running(last)),
             (Phase::Finished(last), OwnedEvent::Abort(..)) => Some(Phase::Finished(last)),
             (Phase::Running(last), OwnedEvent::Finish(_, now)) if last == *now => Some(Phase::Finished(last)),

@@ -49,11 +49,13 @@ pub enum Family {
     Chain,
     /// All of the above.
     Mixed,
+    /// Coins spent once, each for a new one; where errors are wanted, some are spent twice.
+    Coins,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 7] = [
+    pub const ALL: [Family; 8] = [
         Family::Programs,
         Family::Counters,
         Family::Objects,
@@ -61,6 +63,7 @@ impl Family {
         Family::Actors,
         Family::Chain,
         Family::Mixed,
+        Family::Coins,
     ];
 }
 
@@ -122,6 +125,9 @@ impl Case {
             Family::Mixed => Family::ALL[rng.below(6) as usize],
             family => family,
         };
+        if family == Family::Coins {
+            return self.spend(rng, index);
+        }
         let mut ops = Vec::new();
         if rng.below(1000) < self.error_permille {
             let (key, divisor) = (self.key(rng), 1 + rng.below(4) as i64);
@@ -132,6 +138,27 @@ impl Case {
         }
         for _ in 0..=rng.below(6) {
             self.ops(rng, family, index, &mut ops);
+        }
+        ToyTx { ops }
+    }
+
+    /// Spends the coin of an earlier transaction, if it was not spent yet, and makes another. Coins lie above
+    /// the other locations; who spends which follows from the indices alone.
+    fn spend(&self, rng: &mut Rng, index: u32) -> ToyTx {
+        let coin = |of: u32| self.keys + u64::from(of);
+        let mut ops = vec![Op::Put(coin(index))];
+        // Odd ones spend the coin of one of the even ones before, each another: `index / 2` is new every time.
+        if index % 2 == 1 {
+            ops.insert(0, Op::Consume(coin(index / 2 * 2)));
+        }
+        if index > 4 && rng.below(1000) < self.error_permille {
+            ops.insert(0, Op::Consume(coin(rng.below(u64::from(index)) as u32)));
+        }
+        if rng.chance(40) {
+            ops.extend([Op::Read(self.key(rng)), Op::Put(self.key(rng))]);
+        }
+        if rng.chance(30) {
+            ops.push(Op::Work(rng.below(400) as u16));
         }
         ToyTx { ops }
     }
@@ -178,6 +205,7 @@ impl Case {
                     ops.push(Op::Spawn(other));
                 }
             }
+            Family::Coins => unreachable!("made by `spend`"),
             Family::Chain => ops.extend([Op::Read(0), Op::Put(0), Op::Work(50), Op::Read(key)]),
         }
     }

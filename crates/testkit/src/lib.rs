@@ -11,12 +11,14 @@ mod oracle;
 mod record;
 mod state;
 pub mod suite;
+mod told;
 mod toy;
 
-pub use compare::{STALL, check, check_block, check_events, check_within};
+pub use compare::{STALL, check, check_block, check_events, check_hinted, check_told, check_within};
 pub use data::data;
 pub use generate::{Case, Family, Rng};
 pub use oracle::Oracle;
 pub use record::{Delivered, OwnedEvent, Recorder, RecordingSink};
 pub use state::ToyState;
+pub use told::{Telling, Told};
 pub use toy::{Num, Op, Seen, Toy, ToyError, ToyOutput, ToyTx};

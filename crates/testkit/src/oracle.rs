@@ -126,6 +126,7 @@ where
         Ok(Ok(())) => Ok((effects, reader)),
         Ok(Err(Stop::Invalid(error))) => Err(Cause::Invalid(error)),
         Ok(Err(Stop::Halt(Halt::Store(error)))) => Err(Cause::Store(error)),
+        Ok(Err(Stop::Halt(Halt::Undeclared))) => Err(Cause::Undeclared),
         Ok(Err(Stop::Halt(halt))) => Err(Cause::Panicked(format!("unexpected {halt:?}"))),
         Err(payload) => Err(Cause::Panicked(message(payload.as_ref()))),
     }

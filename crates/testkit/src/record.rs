@@ -1,7 +1,7 @@
 //! Sinks and probes that remember.
 
-use crate::{Num, Toy, ToyError, ToyOutput};
-use braid_core::{Effects, Event, Probe, Sink, TxIndex};
+use crate::{Num, ToyError, ToyOutput};
+use braid_core::{Effects, Event, Probe, Sink, TxIndex, Vm};
 use std::sync::{Mutex, PoisonError};
 
 /// What a sink received of one transaction.
@@ -28,14 +28,17 @@ pub struct RecordingSink {
     pub budget: Option<u64>,
 }
 
-impl<const RANGES: bool> Sink<Toy<RANGES>> for RecordingSink {
+impl<M> Sink<M> for RecordingSink
+where
+    M: Vm<Key = u64, Value = Num, Output = ToyOutput, Error = ToyError>,
+{
     fn admit(&mut self, index: TxIndex) -> Result<(), ToyError> {
         self.asked.push(index);
         let spent: u64 = self.delivered.iter().map(|delivered| delivered.work).sum();
         if self.budget.is_some_and(|budget| spent > budget) { Err(ToyError::Budget) } else { Ok(()) }
     }
 
-    fn commit(&mut self, index: TxIndex, effects: &mut Effects<Toy<RANGES>>) {
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<M>) {
         let writes: &Vec<(u64, braid_core::Write<Num>)> = &effects.writes;
         let writes = format!("{writes:?}");
         // Taken, not copied: a sink may, and the scheduler must not care.

@@ -1,6 +1,6 @@
 //! The suite that every scheduler passes: [`suite!`](crate::suite!).
 
-use crate::{Case, Family, Rng, check};
+use crate::{Case, Family, Rng, Telling, check, check_hinted, check_told};
 use braid_core::Scheduler;
 
 /// Thread counts that the suite tries.
@@ -35,6 +35,49 @@ pub fn equals_serial<S: Scheduler>(make: impl Fn(u16, u64) -> S, family: Family)
                     );
                 }
             }
+        }
+    }
+}
+
+/// Compares random blocks with the oracle on machines that tell, truly or not, what transactions touch, with
+/// hints that bind, guesses, and none.
+///
+/// # Panics
+/// If anything differs; the message names the case.
+pub fn equals_serial_told<S: Scheduler>(make: impl Fn(u16, u64) -> S, binding_percent: u64) {
+    let first = first_round();
+    for threads in THREADS {
+        for round in (0..seeds() / 4).map(|round| first.wrapping_add(round)) {
+            let scheduler = make(threads, round.wrapping_add(1));
+            for (family, at) in Family::ALL.into_iter().zip(0..) {
+                let seed = round.wrapping_mul(Family::ALL.len() as u64).wrapping_add(at);
+                let telling = Telling::random(binding_percent, seed);
+                let case = Case::random(family, seed);
+                if let Err(difference) = check_told(&scheduler, case, telling) {
+                    let name = scheduler.name();
+                    panic!(
+                        "{name} on {threads} threads, {telling:?}, {case:?}: {difference}\n\
+                         repeat with BRAID_SEED={round}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Compares random blocks with the oracle that come with hints which have nothing to do with them.
+///
+/// # Panics
+/// If anything differs; the message names the case.
+pub fn survives_nonsense<S: Scheduler>(make: impl Fn(u16, u64) -> S) {
+    for (threads, seed) in
+        THREADS.into_iter().flat_map(|threads| (0..seeds() / 4).map(move |seed| (threads, seed)))
+    {
+        let case = Case::random(Family::Mixed, seed);
+        let hints = Telling::nonsense(case, seed);
+        let scheduler = make(threads, seed + 1);
+        if let Err(difference) = check_hinted(&scheduler, case, &hints) {
+            panic!("{} on {threads} threads, {case:?}: {difference}\nhints {seed}", scheduler.name());
         }
     }
 }
@@ -105,6 +148,31 @@ macro_rules! suite {
             #[test]
             fn mixed() {
                 suite::equals_serial($make, Family::Mixed);
+            }
+
+            #[test]
+            fn coins() {
+                suite::equals_serial($make, Family::Coins);
+            }
+
+            #[test]
+            fn guesses() {
+                suite::equals_serial_told($make, 0);
+            }
+
+            #[test]
+            fn bound() {
+                suite::equals_serial_told($make, 100);
+            }
+
+            #[test]
+            fn some_bound() {
+                suite::equals_serial_told($make, 80);
+            }
+
+            #[test]
+            fn nonsense() {
+                suite::survives_nonsense($make);
             }
 
             #[test]

@@ -42,7 +42,7 @@ impl Value for Num {
 }
 
 /// One step of a transaction. Keys marked *relative* move with what was seen so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Mixes the value into what was seen.
     Read(u64),
@@ -77,7 +77,7 @@ pub enum Op {
 }
 
 /// A transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ToyTx {
     /// Its steps.
     pub ops: Vec<Op>,
@@ -125,7 +125,7 @@ struct Machine<'a, 'v> {
     seen: u64,
 }
 
-fn mix(seen: u64, value: u64) -> u64 {
+pub(crate) fn mix(seen: u64, value: u64) -> u64 {
     // splitmix64, Steele et al. 2014.
     let mut z = (seen ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -305,24 +305,37 @@ impl<const RANGES: bool> Vm for Toy<RANGES> {
         view: &mut dyn View<u64, Num>,
         effects: &mut Effects<Self>,
     ) -> Result<(), Stop<ToyError>> {
-        worker.locals.clear();
-        let mut machine = Machine { locals: &mut worker.locals, view, order: Vec::new(), seen: 0 };
-        let mut at = 0;
-        while let Some(op) = tx.ops.get(at) {
-            at += 1 + machine.step(*op, &mut effects.spawn)?;
-            effects.work += 1;
-        }
-        for local in machine.locals.iter() {
-            if let (Some((id, _)), Some((low, high))) = (local.read, local.bounds) {
-                machine.view.narrow(id, Seen::Between { low, high });
-            }
-        }
-        for key in std::mem::take(&mut machine.order) {
-            if let Some(write) = machine.local(key).write.take() {
-                effects.writes.push((key, write));
-            }
-        }
-        effects.output = Some(ToyOutput(machine.seen));
-        Ok(())
+        run(worker, tx, view, effects)
     }
+}
+
+/// Runs a transaction of any of the toy machines.
+pub(crate) fn run<M>(
+    worker: &mut ToyWorker,
+    tx: &ToyTx,
+    view: &mut dyn View<u64, Num>,
+    effects: &mut Effects<M>,
+) -> Result<(), Stop<ToyError>>
+where
+    M: Vm<Tx = ToyTx, Key = u64, Value = Num, Output = ToyOutput>,
+{
+    worker.locals.clear();
+    let mut machine = Machine { locals: &mut worker.locals, view, order: Vec::new(), seen: 0 };
+    let mut at = 0;
+    while let Some(op) = tx.ops.get(at) {
+        at += 1 + machine.step(*op, &mut effects.spawn)?;
+        effects.work += 1;
+    }
+    for local in machine.locals.iter() {
+        if let (Some((id, _)), Some((low, high))) = (local.read, local.bounds) {
+            machine.view.narrow(id, Seen::Between { low, high });
+        }
+    }
+    for key in std::mem::take(&mut machine.order) {
+        if let Some(write) = machine.local(key).write.take() {
+            effects.writes.push((key, write));
+        }
+    }
+    effects.output = Some(ToyOutput(machine.seen));
+    Ok(())
 }

@@ -92,6 +92,7 @@ where
         let mut slot = self.slot(tx).lock();
         slot.status = Status::Committed;
         if borrowed {
+            attempt.slim();
             // For whose it is: that core has its memory in its cache.
             slot.attempt = Some(attempt);
         } else {

@@ -410,7 +410,10 @@ impl<K: Copy + Ord, N: FnMut(&K) -> Key> Builder<K, N> {
         self.resume(tx, event.at);
         let number = self.number(tx);
         let progress = self.open.entry(tx).or_default();
-        if let Some(task) = progress.last.filter(|_| progress.runs) {
+        if let Some(task) = progress.last.filter(|_| !progress.runs) {
+            // It had its effects, and somebody wanted others: a whole batch, say, that is done again.
+            self.trace.tasks[task].fate = Fate::Aborted;
+        } else if let Some(task) = progress.last {
             let task = &mut self.trace.tasks[task];
             task.end_ns = waited.map_or(event.at, |wait| self.trace.waits[wait].at_ns).max(task.start_ns);
             task.fate = Fate::Blocked;

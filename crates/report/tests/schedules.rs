@@ -2,7 +2,7 @@
 
 use braid_core::{Block, Control, Scheduler, Stats};
 use braid_report::{ConflictModel, Described, Key, Recorder, Trace, trace::Fate};
-use braid_sched::{BlockStm, Occ, Pool, Serial, Waits};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Op, RecordingSink, Toy, ToyState, ToyTx};
 use std::sync::Arc;
 
@@ -79,6 +79,11 @@ fn every_scheduler_leaves_a_schedule_that_agrees_with_its_counts() {
             take(traced(&BlockStm::new(pool.clone()).chaos(seed), threads, usize::MAX));
             let resume = BlockStm::new(pool.clone()).waits(Waits::Resume).chaos(seed);
             take(traced(&resume, threads, usize::MAX));
+            take(traced(&Batch::new(pool.clone()).chaos(seed), threads, usize::MAX));
+            take(traced(&OccRounds::new(pool.clone()).chaos(seed), threads, usize::MAX));
+            for policy in [Policy::Critical, Policy::PrioGraph, Policy::Greedy, Policy::Fifo] {
+                take(traced(&Graph::new(pool.clone(), policy).chaos(seed), threads, usize::MAX));
+            }
         }
     }
     assert!(aborts > 0 && waits > 0, "{aborts} aborts, {waits} waits: too little to be looked at");

@@ -39,6 +39,15 @@ export function details(
 
 function inSchedule(trace: Trace, tx: number, link: (tx: number, txs: number) => HTMLElement): HTMLElement {
   const list = el("ul", { class: "story" });
+  const waited = (task: number | null) => {
+    for (const wait of trace.waits) {
+      if (wait.tx !== tx || wait.task !== task || list.childElementCount > 100) continue;
+      const line = el("li", { class: "why" }, `Waited ${time(wait.until_ns - wait.at_ns)} for `, link(wait.on, trace.txs));
+      line.append(`, which was to write ${keyed(trace.keys[wait.key])}.`);
+      list.append(line);
+    }
+  };
+  waited(null);
   trace.tasks.forEach((task, index) => {
     if (task.tx !== tx || list.childElementCount > 100) return;
     const took = time(task.end_ns - task.start_ns);
@@ -52,12 +61,7 @@ function inSchedule(trace: Trace, tx: number, link: (tx: number, txs: number) =>
       line.append(` changed ${keyed(trace.keys[abort.key])} after it was read. That cost ${time(abort.cost_ns)}.`);
       list.append(line);
     }
-    for (const wait of trace.waits) {
-      if (wait.task !== index || list.childElementCount > 100) continue;
-      const line = el("li", { class: "why" }, `Waited ${time(wait.until_ns - wait.at_ns)} for `, link(wait.on, trace.txs));
-      line.append(`, which was to write ${keyed(trace.keys[wait.key])}.`);
-      list.append(line);
-    }
+    waited(index);
   });
   const commit = trace.commits.find((commit) => commit.tx === tx);
   if (commit) list.append(el("li", {}, `Final at ${time(commit.at_ns)}, by worker ${commit.worker}.`));

@@ -6,7 +6,7 @@ use crate::{
     diverge::Divergence,
     engines::{Engines, Seat, build},
     finish,
-    json::{CompareDocument, CompareRow, Problem, SCHEMA, Status},
+    json::{CompareDocument, CompareRow, HintCosts, Problem, SCHEMA, Status},
     judge::{interrupted, judge, problem},
     memory,
     progress::Ui,
@@ -16,9 +16,9 @@ use crate::{
     world::{Case, Source, World},
 };
 use braid_core::{Control, Stats};
-use braid_evm::ExecutedBlock;
+use braid_evm::{EvmShared, ExecutedBlock, hints::Learned};
 use braid_profiles::{
-    Engine, Profile,
+    Engine, HintSource, Profile,
     bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
     find,
     limit::{Dependencies, Nonces, trace, weigh},
@@ -26,6 +26,7 @@ use braid_profiles::{
 };
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -67,6 +68,7 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
     };
     let start = Instant::now();
     ui.start(items.len());
+    bench.learn(&items, ui);
     for (index, item) in items.iter().enumerate() {
         ui.item(&item.name());
         let rounds = match args.runs {
@@ -155,6 +157,7 @@ struct Ready<'a> {
     threads: usize,
     stats: Stats,
     peak_bytes: u64,
+    hints: Option<HintCosts>,
 }
 
 impl Ready<'_> {
@@ -298,7 +301,45 @@ impl<'a> Bench<'a> {
             let measured = scope.spawn(|| memory::peak(run)).join();
             measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        Ok(Some(Ready { profile, threads, stats, peak_bytes }))
+        let hints = self.hint_costs(profile, threads, &stats, block.case);
+        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints }))
+    }
+
+    /// What the hints of one execution off the clock cost, and how good they are.
+    fn hint_costs(
+        &mut self,
+        profile: &Profile,
+        threads: usize,
+        stats: &Stats,
+        case: &dyn Case,
+    ) -> Option<HintCosts> {
+        let engine = self.engines.get(profile, threads).ok()?;
+        let source = engine.hint_source()?;
+        let accuracy = engine.accuracy(case.input(), case.pre())?;
+        let (precision, recall) = (accuracy.precision(), accuracy.recall());
+        Some(HintCosts { source: source.name(), ns: stats.hint_ns, precision, recall })
+    }
+
+    /// Learns from all blocks, if one of the profiles runs from what was learned. No block is predicted from
+    /// itself.
+    fn learn(&mut self, items: &[Item], ui: &mut Ui<'_>) {
+        let mut seats = self.plan.groups.iter().flat_map(|group| &group.others);
+        let learns = |profile: &Profile, threads| {
+            build(profile, threads).is_ok_and(|engine| engine.hint_source() == Some(HintSource::Learned))
+        };
+        if !seats.any(|(profile, threads)| profile.parallel && learns(profile, *threads)) {
+            return;
+        }
+        let (mut learned, shared) = (Learned::default(), EvmShared::default());
+        for item in items {
+            if let Item::Source(source) = item
+                && let Ok(case) = source.load()
+            {
+                ui.detail(|| format!("learning from {}", source.name()));
+                braid_profiles::learn(&mut learned, &shared, case.input(), case.pre());
+            }
+        }
+        self.engines.lessons = Arc::new(learned);
     }
 
     /// Times one group on one block, and adds its rows.
@@ -410,6 +451,7 @@ impl<'a> Bench<'a> {
                 executions: one.stats.executions,
                 retries: one.stats.retries,
                 fallbacks: one.stats.fallbacks,
+                hints: one.hints,
                 limit: limit.map(|(needs, weights)| needs.limit(one.threads, weights)),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
             });

@@ -19,11 +19,14 @@ use revm::primitives::hardfork::SpecId;
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
     name: "bal",
+    article: "",
+    real: "Ethereum from Amsterdam on; reth and ethrex run such blocks without detection of conflicts.",
     about: "Ethereum by block-level access lists (EIP-7928): every transaction sees its own pre-state from \
             the list, in any order and without detection of conflicts, and what it does is held against the \
             list. The list is decoded inside the timed region. A block that comes without one is first \
             recorded serially, off the clock. Forks before EIP-161, and what no list can tell, run serially \
             and count as fallbacks.",
+    limits: "Forks before EIP-161, and what no list can tell, run serially and count as fallbacks.",
     fidelity: Fidelity::Faithful,
     scheduler: "prescribed",
     parallel: true,

@@ -1,9 +1,12 @@
 //! What a profile is, and how its engine is driven.
 
+use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions};
+use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions, hints::Learned};
+use braid_sched::Accuracy;
 use braid_work::PreState;
+use std::sync::Arc;
 
 /// How much of the system it is named after a profile really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,15 @@ pub enum Fidelity {
 pub struct Profile {
     /// Name on the command line.
     pub name: &'static str,
-    /// One paragraph: what is real and what is modelled.
+    /// What the survey of parallel chains that Braid started from says the system does; empty where it does not
+    /// name it.
+    pub article: &'static str,
+    /// What the system really runs, as far as its source and documents show.
+    pub real: &'static str,
+    /// What Braid runs under this name.
     pub about: &'static str,
+    /// What of the system is not there.
+    pub limits: &'static str,
     /// See [`Fidelity`].
     pub fidelity: Fidelity,
     /// Scheduler, by its standard name.
@@ -173,6 +183,20 @@ pub trait Engine: Send {
     /// clock: its access list (EIP-7928) as RLP, or `None` if it came with none. It is for this block only,
     /// and an engine that has no use for it ignores it.
     fn prepare(&mut self, _input: &BlockInput, _pre: &PreState, _access_list: Option<&Bytes>) {}
+
+    /// Hands over what was learned of calls in other blocks. Of no use to an engine that does not run from learned
+    /// hints.
+    fn teach(&mut self, _learned: &Arc<Learned>) {}
+
+    /// Where its hints come from; `None` if it runs without.
+    fn hint_source(&self) -> Option<HintSource> {
+        None
+    }
+
+    /// How good its hints about a block are, off the clock; `None` if it runs without.
+    fn accuracy(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<Accuracy> {
+        None
+    }
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}

@@ -4,10 +4,10 @@ use crate::{
     Engine, ExecError, Executed, Recorded,
     ours::{Ran, exec_error, recorded},
 };
-use alloy_primitives::{Address, B256};
-use braid_core::{Control, Hint, Reader, Scheduler, State, Stats};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
+use braid_core::{Control, Hint, Reader, Scheduler, State};
 use braid_evm::{
-    BlockInput, BlockOutput, EvmKey, EvmShared, EvmValue, ExecOptions, ExecutedBlock, execute_block_with,
+    BlockInput, BlockOutput, EvmKey, EvmShared, EvmValue, ExecOptions, execute_block_with,
     hints::{self, Learned},
 };
 use braid_sched::{Accuracy, Pool, emulate, oracle};
@@ -99,7 +99,7 @@ pub fn learn(learned: &mut Learned, shared: &EvmShared, input: &BlockInput, pre:
 fn code_hash(pre: &PreState, address: Address) -> Option<B256> {
     let value = pre.reader().ok()?.get(&EvmKey::Account(address)).ok()?;
     match value {
-        Some(EvmValue::Account(account)) if account.has_code() => Some(account.code_hash),
+        Some(EvmValue::Account(account)) => Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY),
         _ => None,
     }
 }
@@ -117,9 +117,7 @@ impl<S: Scheduler> Hinted<S> {
                 let code = |address| code_hash(pre, address);
                 hints::about_users(input, |_, tx| self.learned.hint(&id, tx, code))
             }
-            HintSource::Oracle => {
-                hints::foresee(&self.shared, input, pre, |block| oracle(block, control))
-            }
+            HintSource::Oracle => hints::foresee(&self.shared, input, pre, |block| oracle(block, control)),
         };
         if self.grain == Grain::Account {
             found.iter_mut().for_each(|hint| *hint = hints::by_account(hint, input.env.beneficiary));
@@ -134,7 +132,8 @@ impl<S: Scheduler> Hinted<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
-        let prepared = self.prepared.as_ref().filter(|(_, of)| *of == place(input)).map(|(hints, _)| hints.clone());
+        let prepared =
+            self.prepared.as_ref().filter(|(_, of)| *of == place(input)).map(|(hints, _)| hints.clone());
         let began = Instant::now();
         let (hints, hint_ns) = match prepared {
             Some(hints) => (hints, 0),
@@ -171,7 +170,7 @@ impl<S: Scheduler> Engine for Hinted<S> {
         Some(self.run(true, input, pre, control).map(recorded))
     }
 
-    fn prepare(&mut self, input: &BlockInput, pre: &PreState, _access_list: Option<&alloy_primitives::Bytes>) {
+    fn prepare(&mut self, input: &BlockInput, pre: &PreState, _access_list: Option<&Bytes>) {
         self.prepared = None;
         if self.source == HintSource::Oracle {
             let hints = self.hints(input, pre, &Control::default());
@@ -197,10 +196,6 @@ impl<S: Scheduler> Engine for Hinted<S> {
 
     fn bound_code(&mut self, bytes: usize) {
         self.shared = EvmShared::new(bytes);
-    }
-
-    fn reset(&mut self) {
-        self.learned = Arc::default();
     }
 
     fn shuffle(&mut self, seed: u64) {

@@ -2,20 +2,31 @@
 #![forbid(unsafe_code)]
 
 mod aptos;
+mod artela;
 mod bal;
 pub mod bench;
 mod braid;
 mod engine;
+mod hinted;
 pub mod lean;
 mod lean_engine;
 pub mod limit;
+mod megaeth;
+mod megaeth_oracle;
 mod monad;
+mod monad_article;
 mod ours;
+mod pharos;
+mod reddio;
 mod registry;
+mod sealevel;
+mod sealevel_oracle;
+mod sei;
 mod serial;
 pub mod stats;
 
 pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
+pub use hinted::{HintSource, learn, touched};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};

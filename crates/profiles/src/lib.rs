@@ -15,7 +15,9 @@ mod registry;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
+pub use engine::{
+    Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced, WithRecord,
+};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};

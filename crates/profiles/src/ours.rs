@@ -1,10 +1,11 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
-use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced};
-use braid_core::{Cause, Control, Scheduler};
+use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced, WithRecord};
+use alloy_primitives::Bytes;
+use braid_core::{Cause, Control, Scheduler, StoreError};
 use braid_evm::{
-    BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions, ExecutedBlock, Place,
-    TraceOptions, execute_block_with,
+    AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared, ExecOptions, ExecutedBlock,
+    Place, TraceOptions, execute_block_with, record_block,
 };
 use braid_sched::Pool;
 use braid_work::PreState;
@@ -18,11 +19,27 @@ struct Ours<S> {
     scheduler: Option<S>,
     perturb: fn(S, u64) -> S,
     shared: EvmShared,
+    /// For what is to be done beside executing blocks.
+    pool: Option<Arc<Pool>>,
 }
+
+/// Parts of an access list for each thread.
+const PARTS_EACH: usize = 2;
 
 /// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
 pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
-    Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default() })
+    Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default(), pool: None })
+}
+
+/// As [`over`] the scheduler that `build` makes on `threads` threads.
+pub(crate) fn over_pool<S: Scheduler + 'static>(
+    threads: usize,
+    build: fn(Arc<Pool>) -> S,
+    perturb: fn(S, u64) -> S,
+) -> Result<Box<dyn Engine>, ProfileError> {
+    let pool = pool(threads)?;
+    let scheduler = Some(build(pool.clone()));
+    Ok(Box::new(Ours { scheduler, perturb, shared: EvmShared::default(), pool: Some(pool) }))
 }
 
 /// `threads`, if an engine can be asked for so many; one that has a single thread is asked, too.
@@ -48,6 +65,11 @@ impl Executed for Ran {
 }
 
 impl<S: Scheduler> Ours<S> {
+    fn scheduler(&self) -> &S {
+        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
+        scheduler
+    }
+
     fn run(
         &self,
         options: ExecOptions<'_>,
@@ -55,8 +77,7 @@ impl<S: Scheduler> Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
-        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let output = execute_block_with(options, scheduler, &self.shared, input, pre, &(), control);
+        let output = execute_block_with(options, self.scheduler(), &self.shared, input, pre, &(), control);
         output.map_err(|failure| exec_error(failure, input.txs.len()))
     }
 }
@@ -90,14 +111,23 @@ impl<S: Scheduler> Engine for Ours<S> {
         self.shared = EvmShared::new(bytes);
     }
 
-    fn execute_recorded(
+    fn record(
         &mut self,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
-        let options = ExecOptions { access_list: true, ..ExecOptions::default() };
-        Some(self.run(options, input, pre, control).map(recorded))
+    ) -> Option<Result<WithRecord, ExecError>> {
+        let (options, shared) = (ExecOptions::default(), &self.shared);
+        let done = record_block(options, self.scheduler(), shared, input, pre, &(), control);
+        let done = done.map(|(output, record)| (Box::new(Ran(output)) as Box<dyn Executed>, record));
+        Some(done.map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        let Some(pool) = self.pool.as_ref().filter(|pool| pool.threads() > 1) else { return record.rlp(pre) };
+        // Addresses of contracts are not spread evenly.
+        let parts = usize::from(pool.threads()) * PARTS_EACH;
+        record.rlp_in_parts(pre, parts, &mut |count, work| pool.split(count, work))
     }
 
     fn shuffle(&mut self, seed: u64) {

@@ -1,0 +1,389 @@
+//! From notes to the list of a block: each account and slot once, in order, with its changes.
+
+use super::{
+    notes::{AccountChange, Item},
+    record::{AccessRecord, Codes, record, word},
+    rlp::Backwards,
+};
+use crate::{EvmKey, EvmValue, key::hash_address};
+use alloy_eips::eip7928::{
+    AccountChanges, BalanceChange, BlockAccessIndex, BlockAccessList, CodeChange, NonceChange, SlotChanges,
+    StorageChange,
+};
+use alloy_primitives::{Address, Bytes, U256};
+use braid_core::{Reader, State, StoreError};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::{
+    hash::{BuildHasher, Hasher},
+    ops::{Range, RangeInclusive},
+};
+
+/// The end of a chain; the place of an account that is left out.
+const NONE: u32 = u32::MAX;
+
+/// Changes of one location, in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain { first: NONE, last: NONE };
+
+    /// Appends `change` to the chain; it goes to the end of `all`.
+    fn push<T>(&mut self, all: &mut Vec<Link<T>>, index: u32, change: T) {
+        let at = all.len() as u32;
+        all.push(Link { next: NONE, index, change });
+        if self.first == NONE {
+            self.first = at;
+        } else {
+            all[self.last as usize].next = at;
+        }
+        self.last = at;
+    }
+
+    fn iter<T>(self, all: &[Link<T>]) -> impl Iterator<Item = &Link<T>> {
+        let get = |at: u32| all.get(at as usize);
+        std::iter::successors(get(self.first), move |link| get(link.next))
+    }
+}
+
+#[derive(Debug)]
+struct Link<T> {
+    next: u32,
+    index: u32,
+    change: T,
+}
+
+#[derive(Debug)]
+struct Account {
+    address: Address,
+    /// Of its slots.
+    count: u32,
+    changes: Chain,
+}
+
+#[derive(Debug)]
+struct Slot {
+    account: u32,
+    key: U256,
+    changes: Chain,
+}
+
+/// Accounts and slots, each once, as they came.
+#[derive(Debug, Default)]
+struct Merged {
+    hasher: RandomState,
+    /// Places of accounts and slots.
+    account_table: HashTable<u32>,
+    slot_table: HashTable<u32>,
+    accounts: Vec<Account>,
+    slots: Vec<Slot>,
+    records: Vec<Link<AccountChange>>,
+    words: Vec<Link<U256>>,
+}
+
+fn hash_of_account(hasher: &RandomState, address: &Address) -> u64 {
+    let mut state = hasher.build_hasher();
+    hash_address(address, 0, &mut state);
+    state.finish()
+}
+
+fn hash_of_slot(hasher: &RandomState, account: u32, key: &U256) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write_u32(account);
+    key.as_limbs().iter().for_each(|limb| state.write_u64(*limb));
+    state.finish()
+}
+
+impl Merged {
+    /// What is noted of accounts that begin with one of `bytes`.
+    fn of(access: &AccessRecord, bytes: &RangeInclusive<u8>) -> Merged {
+        let mut merged = Merged::default();
+        let mut places = Vec::new();
+        for (index, note) in &access.entries {
+            places.clear();
+            for item in access.notes[note.writer as usize].items(note.at) {
+                match item {
+                    Item::Account { address, .. } if !bytes.contains(&address[0]) => places.push(NONE),
+                    Item::Account { address, change } => {
+                        let at = merged.account(address);
+                        places.push(at);
+                        if let Some(change) = change {
+                            merged.accounts[at as usize].changes.push(&mut merged.records, *index, change);
+                        }
+                    }
+                    Item::Slot { account, key, value } => {
+                        let account = places[account as usize];
+                        if account != NONE {
+                            let at = merged.slot(account, key);
+                            if let Some(value) = value {
+                                merged.slots[at as usize].changes.push(&mut merged.words, *index, value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        merged
+    }
+
+    fn account(&mut self, address: Address) -> u32 {
+        let Merged { hasher, account_table, accounts, .. } = self;
+        let hash = hash_of_account(hasher, &address);
+        if let Some(at) = account_table.find(hash, |at| accounts[*at as usize].address == address) {
+            return *at;
+        }
+        let at = accounts.len() as u32;
+        accounts.push(Account { address, count: 0, changes: Chain::EMPTY });
+        account_table.insert_unique(hash, at, |at| hash_of_account(hasher, &accounts[*at as usize].address));
+        at
+    }
+
+    fn slot(&mut self, account: u32, key: U256) -> u32 {
+        let Merged { hasher, slot_table, slots, accounts, .. } = self;
+        let hash = hash_of_slot(hasher, account, &key);
+        let is = |at: &u32| slots[*at as usize].key == key && slots[*at as usize].account == account;
+        if let Some(at) = slot_table.find(hash, is) {
+            return *at;
+        }
+        let at = slots.len() as u32;
+        slots.push(Slot { account, key, changes: Chain::EMPTY });
+        accounts[account as usize].count += 1;
+        slot_table.insert_unique(hash, at, |at| {
+            let slot = &slots[*at as usize];
+            hash_of_slot(hasher, slot.account, &slot.key)
+        });
+        at
+    }
+
+    /// Places of accounts, by address.
+    fn order(&self) -> Vec<u32> {
+        let leading = |account: &Account| {
+            let mut leading = [0; 8];
+            leading.copy_from_slice(&account.address[..8]);
+            u64::from_be_bytes(leading)
+        };
+        let mut order: Vec<(u64, u32)> = self.accounts.iter().map(leading).zip(0..).collect();
+        order.sort_unstable_by(|left, right| {
+            let address = |at: u32| self.accounts[at as usize].address;
+            left.0.cmp(&right.0).then_with(|| address(left.1).cmp(&address(right.1)))
+        });
+        order.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// Slots of the accounts in this order, and where those of each account end; as they came.
+    fn slots_in(&self, order: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let mut next = vec![0; self.accounts.len()];
+        let mut sum = 0;
+        let mut ends = Vec::with_capacity(order.len());
+        for at in order {
+            next[*at as usize] = sum;
+            sum += self.accounts[*at as usize].count;
+            ends.push(sum);
+        }
+        let mut grouped = vec![0; self.slots.len()];
+        for (slot, at) in self.slots.iter().zip(0..) {
+            let next = &mut next[slot.account as usize];
+            grouped[*next as usize] = at;
+            *next += 1;
+        }
+        (grouped, ends)
+    }
+}
+
+/// An account of a list; its parts are ranges of the tables.
+#[derive(Debug)]
+struct Entry {
+    address: Address,
+    written: Range<usize>,
+    read: Range<usize>,
+    balances: Range<usize>,
+    nonces: Range<usize>,
+    codes: Range<usize>,
+}
+
+/// A list, or a part of it, in order, in flat tables.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    entries: Vec<Entry>,
+    /// Slots that changed, with their changes.
+    written: Vec<(U256, Range<usize>)>,
+    read: Vec<U256>,
+    /// Changes with their indices.
+    words: Vec<(u32, U256)>,
+    balances: Vec<(u32, U256)>,
+    nonces: Vec<(u32, u64)>,
+    codes: Vec<(u32, Bytes)>,
+}
+
+impl Gathered {
+    /// What is noted of accounts that begin with one of `bytes`.
+    ///
+    /// # Errors
+    /// If the state before the block cannot be read.
+    pub(super) fn of<S: State<EvmKey, EvmValue>>(
+        access: &AccessRecord,
+        codes: &Codes<'_>,
+        bytes: RangeInclusive<u8>,
+        pre: &S,
+    ) -> Result<Gathered, StoreError> {
+        let merged = Merged::of(access, &bytes);
+        let order = merged.order();
+        let (mut grouped, ends) = merged.slots_in(&order);
+        let mut all = Gathered {
+            entries: Vec::with_capacity(order.len()),
+            words: Vec::with_capacity(merged.words.len()),
+            balances: Vec::with_capacity(merged.records.len()),
+            nonces: Vec::with_capacity(merged.records.len()),
+            read: Vec::with_capacity(grouped.len()),
+            written: Vec::with_capacity(merged.words.len().min(grouped.len())),
+            ..Gathered::default()
+        };
+        let (mut reader, mut start) = (pre.reader()?, 0);
+        for (at, end) in order.iter().zip(ends) {
+            let account = &merged.accounts[*at as usize];
+            let own = &mut grouped[start..end as usize];
+            start = end as usize;
+            own.sort_unstable_by_key(|at| merged.slots[*at as usize].key);
+            let (written, read) = (all.written.len(), all.read.len());
+            for slot in own {
+                all.slot(account.address, &merged.slots[*slot as usize], &merged.words, &mut reader)?;
+            }
+            let (balances, nonces, old_codes) = (all.balances.len(), all.nonces.len(), all.codes.len());
+            all.fields(account, &merged.records, codes, &mut reader)?;
+            all.entries.push(Entry {
+                address: account.address,
+                written: written..all.written.len(),
+                read: read..all.read.len(),
+                balances: balances..all.balances.len(),
+                nonces: nonces..all.nonces.len(),
+                codes: old_codes..all.codes.len(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Every write is a change, as the machine leaves out those that are none; only where several
+    /// transactions share an index, later ones may take back what earlier ones did.
+    fn slot<R: Reader<EvmKey, EvmValue>>(
+        &mut self,
+        address: Address,
+        slot: &Slot,
+        words: &[Link<U256>],
+        reader: &mut R,
+    ) -> Result<(), StoreError> {
+        let first = self.words.len();
+        let mut links = slot.changes.iter(words).peekable();
+        while let Some(link) = links.next() {
+            let mut value = link.change;
+            let mut several = false;
+            while let Some(same) = links.next_if(|next| next.index == link.index) {
+                (value, several) = (same.change, true);
+            }
+            if several {
+                let before = match self.words[first..].last() {
+                    Some((_, before)) => *before,
+                    None => {
+                        let key = EvmKey::Slot { address, generation: 0, slot: slot.key };
+                        word(reader.get(&key)?.as_ref())
+                    }
+                };
+                if value == before {
+                    continue;
+                }
+            }
+            self.words.push((link.index, value));
+        }
+        if self.words.len() > first {
+            self.written.push((slot.key, first..self.words.len()));
+        } else {
+            self.read.push(slot.key);
+        }
+        Ok(())
+    }
+
+    /// Balance, nonce and code after each index at which they change.
+    fn fields<R: Reader<EvmKey, EvmValue>>(
+        &mut self,
+        account: &Account,
+        records: &[Link<AccountChange>],
+        codes: &Codes<'_>,
+        reader: &mut R,
+    ) -> Result<(), StoreError> {
+        if account.changes.first == NONE {
+            return Ok(());
+        }
+        let mut after = record(reader.get(&EvmKey::Account(account.address))?.as_ref());
+        let mut links = account.changes.iter(records).peekable();
+        while let Some(link) = links.next() {
+            let before = after;
+            after = link.change.onto(after);
+            while let Some(same) = links.next_if(|next| next.index == link.index) {
+                after = same.change.onto(after);
+            }
+            if after.balance != before.balance {
+                self.balances.push((link.index, after.balance));
+            }
+            if after.nonce != before.nonce {
+                self.nonces.push((link.index, after.nonce));
+            }
+            if after.code_hash != before.code_hash {
+                self.codes.push((link.index, codes.get(after.code_hash, reader)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// As alloy has it.
+    pub(super) fn list(&self) -> BlockAccessList {
+        let index = |index: &u32| BlockAccessIndex::new((*index).into());
+        let words = |row: &Range<usize>| {
+            let row = self.words[row.clone()].iter();
+            row.map(|(at, value)| StorageChange::new(index(at), *value)).collect()
+        };
+        let entry = |entry: &Entry| {
+            let written = self.written[entry.written.clone()].iter();
+            let balances = self.balances[entry.balances.clone()].iter();
+            let nonces = self.nonces[entry.nonces.clone()].iter();
+            let codes = self.codes[entry.codes.clone()].iter();
+            AccountChanges {
+                address: entry.address,
+                storage_changes: written.map(|(key, row)| SlotChanges::new(*key, words(row))).collect(),
+                storage_reads: self.read[entry.read.clone()].to_vec(),
+                balance_changes: balances.map(|(at, wei)| BalanceChange::new(index(at), *wei)).collect(),
+                nonce_changes: nonces.map(|(at, nonce)| NonceChange::new(index(at), *nonce)).collect(),
+                code_changes: codes.map(|(at, code)| CodeChange::new(index(at), code.clone())).collect(),
+            }
+        };
+        self.entries.iter().map(entry).collect()
+    }
+
+    /// Its accounts in RLP, one after the other.
+    pub(super) fn rlp(&self) -> Vec<u8> {
+        let mut out =
+            Backwards::with_capacity(self.entries.len() * 96 + self.words.len() * 48 + self.read.len() * 33);
+        for entry in self.entries.iter().rev() {
+            let end = out.len();
+            out.row(&self.codes[entry.codes.clone()], |out, code| out.bytes(code));
+            out.row(&self.nonces[entry.nonces.clone()], |out, nonce| out.number(*nonce));
+            out.row(&self.balances[entry.balances.clone()], Backwards::word);
+            let reads = out.len();
+            self.read[entry.read.clone()].iter().rev().for_each(|key| out.word(key));
+            out.list(reads);
+            let writes = out.len();
+            for (key, row) in self.written[entry.written.clone()].iter().rev() {
+                let slot = out.len();
+                out.row(&self.words[row.clone()], Backwards::word);
+                out.word(key);
+                out.list(slot);
+            }
+            out.list(writes);
+            out.bytes(entry.address.as_slice());
+            out.list(end);
+        }
+        out.into_vec()
+    }
+}

@@ -1,6 +1,6 @@
 //! The notes of all workers of a block, and their memory.
 
-use super::notes::Notes;
+use super::{gather::Gatherer, notes::Notes};
 use parking_lot::Mutex;
 use std::{
     mem::take,
@@ -10,30 +10,52 @@ use std::{
     },
 };
 
-/// Most idle notes kept: more than there are threads in a common machine.
+/// Most idle ones kept: more than there are threads in a common machine.
 const IDLE: usize = 256;
 
-/// Largest notes kept, in bytes: a worker's share of a billion gas of transfers.
+/// Largest kept, in bytes: for a worker's share of a billion gas of transfers.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// Memory for notes, from block to block.
+/// Memory for notes and for the lists that are made of them, from block to block.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NotePool(Arc<Mutex<Vec<Notes>>>);
+pub(crate) struct NotePool(Arc<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    notes: Mutex<Vec<Notes>>,
+    gatherers: Mutex<Vec<Gatherer>>,
+}
+
+fn put<T>(idle: &Mutex<Vec<T>>, one: T) {
+    let mut idle = idle.lock();
+    if idle.len() < IDLE {
+        idle.push(one);
+    }
+}
 
 impl NotePool {
-    fn take(&self) -> Notes {
-        self.0.lock().pop().unwrap_or_default()
+    fn notes(&self) -> Notes {
+        self.0.notes.lock().pop().unwrap_or_default()
     }
 
     /// Takes the memory of `notes` back.
     pub(super) fn put(&self, mut notes: Notes) {
-        if notes.bytes() > KEPT_BYTES {
-            return;
+        if notes.bytes() <= KEPT_BYTES {
+            notes.clear();
+            put(&self.0.notes, notes);
         }
-        notes.clear();
-        let mut pool = self.0.lock();
-        if pool.len() < IDLE {
-            pool.push(notes);
+    }
+
+    /// Memory to make a list in, or a part of one.
+    pub(super) fn gatherer(&self) -> Gatherer {
+        self.0.gatherers.lock().pop().unwrap_or_default()
+    }
+
+    /// Takes it back.
+    pub(super) fn put_gatherer(&self, mut gatherer: Gatherer) {
+        if gatherer.bytes() <= KEPT_BYTES {
+            gatherer.clear();
+            put(&self.0.gatherers, gatherer);
         }
     }
 }
@@ -63,7 +85,7 @@ impl Book {
     pub(crate) fn writer(self: &Arc<Self>) -> NoteWriter {
         // Relaxed: a number is only a name.
         let number = self.writers.fetch_add(1, Ordering::Relaxed);
-        NoteWriter { number, notes: self.pool.take(), book: self.clone() }
+        NoteWriter { number, notes: self.pool.notes(), book: self.clone() }
     }
 
     /// All notes by the numbers of their writers, once these are gone; and where their memory belongs.

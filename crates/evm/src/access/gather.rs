@@ -1,4 +1,6 @@
 //! From notes to the list of a block: each account and slot once, in order, with its changes.
+//!
+//! Every table is flat, and serves the next list: fresh memory would cost more than what is done in it.
 
 use super::{
     notes::{AccountChange, Item},
@@ -16,6 +18,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::{
     hash::{BuildHasher, Hasher},
+    mem::take,
     ops::{Range, RangeInclusive},
 };
 
@@ -76,6 +79,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Merged {
     hasher: RandomState,
+    /// Places of the accounts of the note at hand.
+    places: Vec<u32>,
     /// Places of accounts and slots.
     account_table: HashTable<u32>,
     slot_table: HashTable<u32>,
@@ -99,35 +104,43 @@ fn hash_of_slot(hasher: &RandomState, account: u32, key: &U256) -> u64 {
 }
 
 impl Merged {
-    /// What is noted of accounts that begin with one of `bytes`.
-    fn of(access: &AccessRecord, bytes: &RangeInclusive<u8>) -> Merged {
-        let mut merged = Merged::default();
-        let mut places = Vec::new();
+    fn clear(&mut self) {
+        self.account_table.clear();
+        self.slot_table.clear();
+        self.accounts.clear();
+        self.slots.clear();
+        self.records.clear();
+        self.words.clear();
+    }
+
+    /// Enters what is noted of accounts that begin with one of `bytes`.
+    fn enter(&mut self, access: &AccessRecord, bytes: &RangeInclusive<u8>) {
+        let mut places = take(&mut self.places);
         for (index, note) in &access.entries {
             places.clear();
             for item in access.notes[note.writer as usize].items(note.at) {
                 match item {
                     Item::Account { address, .. } if !bytes.contains(&address[0]) => places.push(NONE),
                     Item::Account { address, change } => {
-                        let at = merged.account(address);
+                        let at = self.account(address);
                         places.push(at);
                         if let Some(change) = change {
-                            merged.accounts[at as usize].changes.push(&mut merged.records, *index, change);
+                            self.accounts[at as usize].changes.push(&mut self.records, *index, change);
                         }
                     }
                     Item::Slot { account, key, value } => {
                         let account = places[account as usize];
                         if account != NONE {
-                            let at = merged.slot(account, key);
+                            let at = self.slot(account, key);
                             if let Some(value) = value {
-                                merged.slots[at as usize].changes.push(&mut merged.words, *index, value);
+                                self.slots[at as usize].changes.push(&mut self.words, *index, value);
                             }
                         }
                     }
                 }
             }
         }
-        merged
+        self.places = places;
     }
 
     fn account(&mut self, address: Address) -> u32 {
@@ -158,39 +171,52 @@ impl Merged {
         });
         at
     }
+}
 
-    /// Places of accounts, by address.
-    fn order(&self) -> Vec<u32> {
+/// Accounts and slots in their order.
+#[derive(Debug, Default)]
+struct Order {
+    /// Places of accounts, by address; first bytes, which mostly tell, beside them.
+    accounts: Vec<(u64, u32)>,
+    /// Places of slots, those of an account side by side, accounts by address.
+    slots: Vec<u32>,
+    /// Where the next slot of each account goes, by place; in the end, where those of each account end.
+    ends: Vec<u32>,
+}
+
+impl Order {
+    fn fill(&mut self, merged: &Merged) {
         let leading = |account: &Account| {
             let mut leading = [0; 8];
             leading.copy_from_slice(&account.address[..8]);
             u64::from_be_bytes(leading)
         };
-        let mut order: Vec<(u64, u32)> = self.accounts.iter().map(leading).zip(0..).collect();
-        order.sort_unstable_by(|left, right| {
-            let address = |at: u32| self.accounts[at as usize].address;
+        self.accounts.clear();
+        self.accounts.extend(merged.accounts.iter().map(leading).zip(0..));
+        self.accounts.sort_unstable_by(|left, right| {
+            let address = |at: u32| merged.accounts[at as usize].address;
             left.0.cmp(&right.0).then_with(|| address(left.1).cmp(&address(right.1)))
         });
-        order.into_iter().map(|(_, at)| at).collect()
-    }
-
-    /// Slots of the accounts in this order, and where those of each account end; as they came.
-    fn slots_in(&self, order: &[u32]) -> (Vec<u32>, Vec<u32>) {
-        let mut next = vec![0; self.accounts.len()];
+        self.ends.clear();
+        self.ends.resize(merged.accounts.len(), 0);
         let mut sum = 0;
-        let mut ends = Vec::with_capacity(order.len());
-        for at in order {
-            next[*at as usize] = sum;
-            sum += self.accounts[*at as usize].count;
-            ends.push(sum);
+        for (_, at) in &self.accounts {
+            self.ends[*at as usize] = sum;
+            sum += merged.accounts[*at as usize].count;
         }
-        let mut grouped = vec![0; self.slots.len()];
-        for (slot, at) in self.slots.iter().zip(0..) {
-            let next = &mut next[slot.account as usize];
-            grouped[*next as usize] = at;
+        self.slots.clear();
+        self.slots.resize(merged.slots.len(), 0);
+        for (slot, at) in merged.slots.iter().zip(0..) {
+            let next = &mut self.ends[slot.account as usize];
+            self.slots[*next as usize] = at;
             *next += 1;
         }
-        (grouped, ends)
+        let mut start = 0;
+        for (_, at) in &self.accounts {
+            let end = self.ends[*at as usize] as usize;
+            self.slots[start..end].sort_unstable_by_key(|at| merged.slots[*at as usize].key);
+            start = end;
+        }
     }
 }
 
@@ -207,7 +233,7 @@ struct Entry {
 
 /// A list, or a part of it, in order, in flat tables.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+struct Tables {
     entries: Vec<Entry>,
     /// Slots that changed, with their changes.
     written: Vec<(U256, Range<usize>)>,
@@ -219,51 +245,45 @@ pub(super) struct Gathered {
     codes: Vec<(u32, Bytes)>,
 }
 
-impl Gathered {
-    /// What is noted of accounts that begin with one of `bytes`.
-    ///
-    /// # Errors
-    /// If the state before the block cannot be read.
-    pub(super) fn of<S: State<EvmKey, EvmValue>>(
-        access: &AccessRecord,
+impl Tables {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.written.clear();
+        self.read.clear();
+        self.words.clear();
+        self.balances.clear();
+        self.nonces.clear();
+        self.codes.clear();
+    }
+
+    fn fill<R: Reader<EvmKey, EvmValue>>(
+        &mut self,
+        merged: &Merged,
+        order: &Order,
         codes: &Codes<'_>,
-        bytes: RangeInclusive<u8>,
-        pre: &S,
-    ) -> Result<Gathered, StoreError> {
-        let merged = Merged::of(access, &bytes);
-        let order = merged.order();
-        let (mut grouped, ends) = merged.slots_in(&order);
-        let mut all = Gathered {
-            entries: Vec::with_capacity(order.len()),
-            words: Vec::with_capacity(merged.words.len()),
-            balances: Vec::with_capacity(merged.records.len()),
-            nonces: Vec::with_capacity(merged.records.len()),
-            read: Vec::with_capacity(grouped.len()),
-            written: Vec::with_capacity(merged.words.len().min(grouped.len())),
-            ..Gathered::default()
-        };
-        let (mut reader, mut start) = (pre.reader()?, 0);
-        for (at, end) in order.iter().zip(ends) {
+        reader: &mut R,
+    ) -> Result<(), StoreError> {
+        let mut start = 0;
+        for (_, at) in &order.accounts {
             let account = &merged.accounts[*at as usize];
-            let own = &mut grouped[start..end as usize];
-            start = end as usize;
-            own.sort_unstable_by_key(|at| merged.slots[*at as usize].key);
-            let (written, read) = (all.written.len(), all.read.len());
-            for slot in own {
-                all.slot(account.address, &merged.slots[*slot as usize], &merged.words, &mut reader)?;
+            let end = order.ends[*at as usize] as usize;
+            let (written, read) = (self.written.len(), self.read.len());
+            for slot in &order.slots[start..end] {
+                self.slot(account.address, &merged.slots[*slot as usize], &merged.words, reader)?;
             }
-            let (balances, nonces, old_codes) = (all.balances.len(), all.nonces.len(), all.codes.len());
-            all.fields(account, &merged.records, codes, &mut reader)?;
-            all.entries.push(Entry {
+            start = end;
+            let (balances, nonces, new_codes) = (self.balances.len(), self.nonces.len(), self.codes.len());
+            self.fields(account, &merged.records, codes, reader)?;
+            self.entries.push(Entry {
                 address: account.address,
-                written: written..all.written.len(),
-                read: read..all.read.len(),
-                balances: balances..all.balances.len(),
-                nonces: nonces..all.nonces.len(),
-                codes: old_codes..all.codes.len(),
+                written: written..self.written.len(),
+                read: read..self.read.len(),
+                balances: balances..self.balances.len(),
+                nonces: nonces..self.nonces.len(),
+                codes: new_codes..self.codes.len(),
             });
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Every write is a change, as the machine leaves out those that are none; only where several
@@ -338,7 +358,7 @@ impl Gathered {
     }
 
     /// As alloy has it.
-    pub(super) fn list(&self) -> BlockAccessList {
+    fn list(&self) -> BlockAccessList {
         let index = |index: &u32| BlockAccessIndex::new((*index).into());
         let words = |row: &Range<usize>| {
             let row = self.words[row.clone()].iter();
@@ -362,9 +382,7 @@ impl Gathered {
     }
 
     /// Its accounts in RLP, one after the other.
-    pub(super) fn rlp(&self) -> Vec<u8> {
-        let mut out =
-            Backwards::with_capacity(self.entries.len() * 96 + self.words.len() * 48 + self.read.len() * 33);
+    fn encode(&self, out: &mut Backwards) {
         for entry in self.entries.iter().rev() {
             let end = out.len();
             out.row(&self.codes[entry.codes.clone()], |out, code| out.bytes(code));
@@ -384,6 +402,73 @@ impl Gathered {
             out.bytes(entry.address.as_slice());
             out.list(end);
         }
-        out.into_vec()
+    }
+}
+
+/// Makes lists of notes, and keeps its memory.
+#[derive(Debug, Default)]
+pub(super) struct Gatherer {
+    merged: Merged,
+    order: Order,
+    tables: Tables,
+    out: Backwards,
+}
+
+impl Gatherer {
+    /// Gathers what is noted of accounts that begin with one of `bytes`.
+    ///
+    /// # Errors
+    /// If the state before the block cannot be read.
+    pub(super) fn gather<S: State<EvmKey, EvmValue>>(
+        &mut self,
+        access: &AccessRecord,
+        codes: &Codes<'_>,
+        bytes: &RangeInclusive<u8>,
+        pre: &S,
+    ) -> Result<(), StoreError> {
+        self.clear();
+        self.merged.enter(access, bytes);
+        self.order.fill(&self.merged);
+        self.tables.fill(&self.merged, &self.order, codes, &mut pre.reader()?)
+    }
+
+    /// The list of what was gathered, as alloy has it.
+    pub(super) fn list(&self) -> BlockAccessList {
+        self.tables.list()
+    }
+
+    /// Writes the accounts of that list in RLP, one after the other.
+    pub(super) fn encode(&mut self) {
+        self.out.clear();
+        self.tables.encode(&mut self.out);
+    }
+
+    /// What [`Self::encode`] wrote.
+    pub(super) fn encoded(&self) -> &[u8] {
+        self.out.written()
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.merged.clear();
+        self.tables.clear();
+        self.out.clear();
+    }
+
+    /// Bytes that are allocated, roughly: by the largest tables.
+    pub(super) fn bytes(&self) -> usize {
+        fn of<T>(all: &Vec<T>) -> usize {
+            all.capacity() * size_of::<T>()
+        }
+        let Gatherer { merged, tables, out, .. } = self;
+        of(&merged.accounts)
+            + of(&merged.slots)
+            + of(&merged.records)
+            + of(&merged.words)
+            + of(&tables.entries)
+            + of(&tables.written)
+            + of(&tables.words)
+            + of(&tables.balances)
+            + out.bytes_allocated()
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Split,
     book::{Book, NoteAt, NotePool},
-    gather::Gathered,
+    gather::Gatherer,
     notes::Notes,
 };
 use crate::{AccountState, EvmKey, EvmValue};
@@ -52,7 +52,11 @@ impl AccessRecord {
     /// # Errors
     /// If that cannot be read.
     pub fn list<S: State<EvmKey, EvmValue>>(&self, pre: &S) -> Result<BlockAccessList, StoreError> {
-        Ok(Gathered::of(self, &self.codes(), 0..=u8::MAX, pre)?.list())
+        let mut gatherer = self.pool.gatherer();
+        gatherer.gather(self, &self.codes(), &(0..=u8::MAX), pre)?;
+        let list = gatherer.list();
+        self.pool.put_gatherer(gatherer);
+        Ok(list)
     }
 
     /// The list in RLP, given the state before the block: what [`access_list_rlp`](super::access_list_rlp)
@@ -76,18 +80,23 @@ impl AccessRecord {
         split: &mut Split<'_>,
     ) -> Result<Bytes, StoreError> {
         let (parts, codes) = (parts.clamp(1, MAX_PARTS), self.codes());
-        let done: Vec<_> = (0..parts).map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        let done: Vec<_> = (0..parts).map(|_| Mutex::new(Ok(Gatherer::default()))).collect();
         split(parts, &|part| {
             let first = |part: usize| part * (usize::from(u8::MAX) + 1) / parts;
             let bytes = first(part) as u8..=(first(part + 1) - 1) as u8;
-            let encoded = Gathered::of(self, &codes, bytes, pre).map(|gathered| gathered.rlp());
-            *done[part].lock() = encoded;
+            let mut gatherer = self.pool.gatherer();
+            let gathered = gatherer.gather(self, &codes, &bytes, pre);
+            gatherer.encode();
+            *done[part].lock() = gathered.map(|()| gatherer);
         });
-        let done = done.into_iter().map(Mutex::into_inner).collect::<Result<Vec<Vec<u8>>, _>>()?;
-        let payload_length = done.iter().map(Vec::len).sum();
+        let done = done.into_iter().map(Mutex::into_inner).collect::<Result<Vec<Gatherer>, _>>()?;
+        let payload_length = done.iter().map(|part| part.encoded().len()).sum();
         let mut out = Vec::with_capacity(payload_length + 9);
         Header { list: true, payload_length }.encode(&mut out);
-        done.iter().for_each(|part| out.extend_from_slice(part));
+        for part in done {
+            out.extend_from_slice(part.encoded());
+            self.pool.put_gatherer(part);
+        }
         Ok(out.into())
     }
 

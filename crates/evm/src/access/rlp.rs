@@ -67,7 +67,7 @@ pub(super) fn address(buf: &mut &[u8]) -> Result<Address, Error> {
 }
 
 /// RLP that is written from its end to its start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Backwards {
     /// What is written is at its end, from `at` on.
     buf: Vec<u8>,
@@ -75,9 +75,14 @@ pub(super) struct Backwards {
 }
 
 impl Backwards {
-    /// Nothing, with room for so many bytes.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Backwards { buf: vec![0; bytes], at: bytes }
+    /// Forgets what is written.
+    pub(super) fn clear(&mut self) {
+        self.at = self.buf.len();
+    }
+
+    /// Bytes that are allocated.
+    pub(super) fn bytes_allocated(&self) -> usize {
+        self.buf.capacity()
     }
 
     /// Bytes that are written.
@@ -151,9 +156,8 @@ impl Backwards {
     }
 
     /// What is written.
-    pub(super) fn into_vec(mut self) -> Vec<u8> {
-        self.buf.drain(..self.at);
-        self.buf
+    pub(super) fn written(&self) -> &[u8] {
+        &self.buf[self.at..]
     }
 }
 
@@ -166,9 +170,12 @@ mod tests {
     #[test]
     fn writes_what_alloy_rlp_writes() {
         fn same(value: &impl Encodable, write: impl Fn(&mut Backwards)) {
-            let mut out = Backwards::with_capacity(3);
+            let mut out = Backwards::default();
             write(&mut out);
-            assert_eq!(out.into_vec(), encode(value));
+            assert_eq!(out.written(), encode(value));
+            out.clear();
+            write(&mut out);
+            assert_eq!(out.written(), encode(value), "in used memory");
         }
         for bits in 0..=256 {
             for less in [0, 1] {

@@ -3,11 +3,11 @@
 //! Every table is flat, and serves the next list: fresh memory would cost more than what is done in it.
 
 use super::{
-    notes::{AccountChange, Item},
+    notes::{Item, Name, address},
     record::{AccessRecord, Codes, record, word},
     rlp::Backwards,
 };
-use crate::{EvmKey, EvmValue, key::hash_address};
+use crate::{EvmKey, EvmValue};
 use alloy_eips::eip7928::{
     AccountChanges, BalanceChange, BlockAccessIndex, BlockAccessList, CodeChange, NonceChange, SlotChanges,
     StorageChange,
@@ -60,9 +60,22 @@ struct Link<T> {
     change: T,
 }
 
+/// Where an item is: whose, and where in theirs.
+#[derive(Clone, Copy, Debug)]
+struct ItemAt {
+    writer: u32,
+    at: usize,
+}
+
+impl ItemAt {
+    fn get(self, access: &AccessRecord) -> Item<'_> {
+        access.notes[self.writer as usize].item(self.at)
+    }
+}
+
 #[derive(Debug)]
 struct Account {
-    address: Address,
+    name: Name,
     /// Of its slots.
     count: u32,
     changes: Chain,
@@ -86,13 +99,13 @@ struct Merged {
     slot_table: HashTable<u32>,
     accounts: Vec<Account>,
     slots: Vec<Slot>,
-    records: Vec<Link<AccountChange>>,
+    records: Vec<Link<ItemAt>>,
     words: Vec<Link<U256>>,
 }
 
-fn hash_of_account(hasher: &RandomState, address: &Address) -> u64 {
+fn hash_of_account(hasher: &RandomState, name: &Name) -> u64 {
     let mut state = hasher.build_hasher();
-    hash_address(address, 0, &mut state);
+    name.iter().for_each(|word| state.write_u64(*word));
     state.finish()
 }
 
@@ -118,40 +131,41 @@ impl Merged {
         let mut places = take(&mut self.places);
         for (index, note) in &access.entries {
             places.clear();
-            for item in access.notes[note.writer as usize].items(note.at) {
-                match item {
-                    Item::Account { address, .. } if !bytes.contains(&address[0]) => places.push(NONE),
-                    Item::Account { address, change } => {
-                        let at = self.account(address);
-                        places.push(at);
-                        if let Some(change) = change {
-                            self.accounts[at as usize].changes.push(&mut self.records, *index, change);
-                        }
+            let writer = note.writer;
+            for item in access.notes[writer as usize].items(note.at) {
+                if item.is_slot() {
+                    let account = places[item.account() as usize];
+                    if account == NONE {
+                        continue;
                     }
-                    Item::Slot { account, key, value } => {
-                        let account = places[account as usize];
-                        if account != NONE {
-                            let at = self.slot(account, key);
-                            if let Some(value) = value {
-                                self.slots[at as usize].changes.push(&mut self.words, *index, value);
-                            }
-                        }
+                    let at = self.slot(account, item.key());
+                    if item.is_changed() {
+                        self.slots[at as usize].changes.push(&mut self.words, *index, item.value());
                     }
+                } else if bytes.contains(&item.first_byte()) {
+                    let at = self.account(item.name());
+                    places.push(at);
+                    if item.is_changed() {
+                        let item = ItemAt { writer, at: item.at };
+                        self.accounts[at as usize].changes.push(&mut self.records, *index, item);
+                    }
+                } else {
+                    places.push(NONE);
                 }
             }
         }
         self.places = places;
     }
 
-    fn account(&mut self, address: Address) -> u32 {
+    fn account(&mut self, name: Name) -> u32 {
         let Merged { hasher, account_table, accounts, .. } = self;
-        let hash = hash_of_account(hasher, &address);
-        if let Some(at) = account_table.find(hash, |at| accounts[*at as usize].address == address) {
+        let hash = hash_of_account(hasher, &name);
+        if let Some(at) = account_table.find(hash, |at| accounts[*at as usize].name == name) {
             return *at;
         }
         let at = accounts.len() as u32;
-        accounts.push(Account { address, count: 0, changes: Chain::EMPTY });
-        account_table.insert_unique(hash, at, |at| hash_of_account(hasher, &accounts[*at as usize].address));
+        accounts.push(Account { name, count: 0, changes: Chain::EMPTY });
+        account_table.insert_unique(hash, at, |at| hash_of_account(hasher, &accounts[*at as usize].name));
         at
     }
 
@@ -187,14 +201,13 @@ struct Order {
 impl Order {
     fn fill(&mut self, merged: &Merged) {
         let leading = |account: &Account| {
-            let mut leading = [0; 8];
-            leading.copy_from_slice(&account.address[..8]);
-            u64::from_be_bytes(leading)
+            let [first, second, _] = account.name;
+            u64::from((first as u32).swap_bytes()) << 32 | u64::from((second as u32).swap_bytes())
         };
         self.accounts.clear();
         self.accounts.extend(merged.accounts.iter().map(leading).zip(0..));
         self.accounts.sort_unstable_by(|left, right| {
-            let address = |at: u32| merged.accounts[at as usize].address;
+            let address = |at: u32| address(&merged.accounts[at as usize].name);
             left.0.cmp(&right.0).then_with(|| address(left.1).cmp(&address(right.1)))
         });
         self.ends.clear();
@@ -258,6 +271,7 @@ impl Tables {
 
     fn fill<R: Reader<EvmKey, EvmValue>>(
         &mut self,
+        access: &AccessRecord,
         merged: &Merged,
         order: &Order,
         codes: &Codes<'_>,
@@ -266,16 +280,21 @@ impl Tables {
         let mut start = 0;
         for (_, at) in &order.accounts {
             let account = &merged.accounts[*at as usize];
+            let address = address(&account.name);
             let end = order.ends[*at as usize] as usize;
             let (written, read) = (self.written.len(), self.read.len());
             for slot in &order.slots[start..end] {
-                self.slot(account.address, &merged.slots[*slot as usize], &merged.words, reader)?;
+                self.slot(address, &merged.slots[*slot as usize], &merged.words, reader)?;
             }
             start = end;
             let (balances, nonces, new_codes) = (self.balances.len(), self.nonces.len(), self.codes.len());
-            self.fields(account, &merged.records, codes, reader)?;
+            if account.changes.first != NONE {
+                let changes = account.changes.iter(&merged.records);
+                let changes = changes.map(|link| (link.index, link.change.get(access)));
+                self.fields(address, changes, codes, reader)?;
+            }
             self.entries.push(Entry {
-                address: account.address,
+                address,
                 written: written..self.written.len(),
                 read: read..self.read.len(),
                 balances: balances..self.balances.len(),
@@ -326,32 +345,36 @@ impl Tables {
     }
 
     /// Balance, nonce and code after each index at which they change.
-    fn fields<R: Reader<EvmKey, EvmValue>>(
+    fn fields<'a, R: Reader<EvmKey, EvmValue>>(
         &mut self,
-        account: &Account,
-        records: &[Link<AccountChange>],
+        address: Address,
+        changes: impl Iterator<Item = (u32, Item<'a>)>,
         codes: &Codes<'_>,
         reader: &mut R,
     ) -> Result<(), StoreError> {
-        if account.changes.first == NONE {
-            return Ok(());
-        }
-        let mut after = record(reader.get(&EvmKey::Account(account.address))?.as_ref());
-        let mut links = account.changes.iter(records).peekable();
-        while let Some(link) = links.next() {
-            let before = after;
-            after = link.change.onto(after);
-            while let Some(same) = links.next_if(|next| next.index == link.index) {
-                after = same.change.onto(after);
+        let before = record(reader.get(&EvmKey::Account(address))?.as_ref());
+        let (mut balance, mut nonce, mut code_hash) = (before.balance, before.nonce, before.code_hash);
+        let mut changes = changes.peekable();
+        while let Some((index, change)) = changes.next() {
+            let mut new_balance = change.balance(balance);
+            let mut new_nonce = change.nonce().unwrap_or(nonce);
+            let mut new_code = change.code_hash();
+            while let Some((_, same)) = changes.next_if(|(at, _)| *at == index) {
+                new_balance = same.balance(new_balance);
+                new_nonce = same.nonce().unwrap_or(new_nonce);
+                new_code = same.code_hash().or(new_code);
             }
-            if after.balance != before.balance {
-                self.balances.push((link.index, after.balance));
+            if new_balance != balance {
+                balance = new_balance;
+                self.balances.push((index, balance));
             }
-            if after.nonce != before.nonce {
-                self.nonces.push((link.index, after.nonce));
+            if new_nonce != nonce {
+                nonce = new_nonce;
+                self.nonces.push((index, nonce));
             }
-            if after.code_hash != before.code_hash {
-                self.codes.push((link.index, codes.get(after.code_hash, reader)?));
+            if let Some(new_code) = new_code.filter(|new_code| *new_code != code_hash) {
+                code_hash = new_code;
+                self.codes.push((index, codes.get(code_hash, reader)?));
             }
         }
         Ok(())
@@ -399,7 +422,7 @@ impl Tables {
                 out.list(slot);
             }
             out.list(writes);
-            out.bytes(entry.address.as_slice());
+            out.address(&entry.address);
             out.list(end);
         }
     }
@@ -429,7 +452,7 @@ impl Gatherer {
         self.clear();
         self.merged.enter(access, bytes);
         self.order.fill(&self.merged);
-        self.tables.fill(&self.merged, &self.order, codes, &mut pre.reader()?)
+        self.tables.fill(access, &self.merged, &self.order, codes, &mut pre.reader()?)
     }
 
     /// The list of what was gathered, as alloy has it.

@@ -13,7 +13,7 @@
 //! where they are, unread.
 
 use super::{Touches, record::record};
-use crate::{AccountDelta, AccountState, EvmKey, EvmValue};
+use crate::{AccountDelta, AccountState, EvmKey, EvmValue, account::balance_after};
 use alloy_primitives::{Address, B256, U256};
 use braid_core::Write;
 use revm::bytecode::Bytecode;
@@ -29,32 +29,6 @@ const CODE: u64 = 1 << 9;
 /// The record is set, whatever it was.
 const PUT: u64 = 1 << 10;
 const UPPER: u32 = 32;
-
-/// How a transaction changed an account, as far as lists have it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum AccountChange {
-    Add(AccountDelta),
-    Put { balance: U256, nonce: u64, code_hash: B256 },
-}
-
-impl AccountChange {
-    /// The record after it.
-    pub(super) fn onto(&self, account: AccountState) -> AccountState {
-        match self {
-            AccountChange::Add(delta) => account.after(delta),
-            AccountChange::Put { balance, nonce, code_hash } => {
-                AccountState { balance: *balance, nonce: *nonce, code_hash: *code_hash, ..account }
-            }
-        }
-    }
-}
-
-/// One item of a note.
-#[derive(Debug)]
-pub(super) enum Item {
-    Account { address: Address, change: Option<AccountChange> },
-    Slot { account: u32, key: U256, value: Option<U256> },
-}
 
 /// The notes of one worker in one block.
 #[derive(Debug, Default)]
@@ -213,9 +187,24 @@ impl Notes {
 
     /// The items of the note at `at`.
     pub(super) fn items(&self, at: usize) -> Items<'_> {
-        let (len, rest) = self.words[at..].split_first().map_or((0, &[][..]), |(len, rest)| (*len, rest));
-        Items { words: &rest[..len as usize] }
+        let len = self.words[at] as usize;
+        Items { words: &self.words, at: at + 1, end: at + 1 + len }
     }
+
+    /// The item at `at`.
+    #[inline]
+    pub(super) fn item(&self, at: usize) -> Item<'_> {
+        let head = self.words[at];
+        Item { head, at, words: &self.words[at + 1..][..len(head)] }
+    }
+}
+
+/// Words of an item behind its head.
+#[inline]
+fn len(head: u64) -> usize {
+    let limbs = (head >> FIRST_LIMBS & 7) + (head >> SECOND_LIMBS & 7);
+    let of_account = 2 + u64::from(head & NONCE != 0) + u64::from(head & CODE != 0) * 4;
+    (limbs + if head & SLOT == 0 { of_account } else { 0 }) as usize
 }
 
 /// The value of a slot after `write`.
@@ -230,70 +219,226 @@ pub(crate) fn written(write: &Write<EvmValue>) -> U256 {
 #[derive(Debug)]
 pub(super) struct Items<'a> {
     words: &'a [u64],
+    at: usize,
+    end: usize,
 }
 
-impl Items<'_> {
-    fn take<const N: usize>(&mut self) -> [u64; N] {
-        let Some((first, rest)) = self.words.split_first_chunk::<N>() else {
-            unreachable!("a note is as long as its items")
-        };
-        self.words = rest;
-        *first
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Item<'a>> {
+        if self.at >= self.end {
+            return None;
+        }
+        let (at, head) = (self.at, self.words[self.at]);
+        let words = &self.words[at + 1..][..len(head)];
+        self.at += 1 + words.len();
+        Some(Item { head, at, words })
+    }
+}
+
+/// An address as an item has it: four bytes, then eight and eight.
+pub(super) type Name = [u64; 3];
+
+/// The address of a name.
+pub(super) fn address(name: &Name) -> Address {
+    let mut address = Address::ZERO;
+    address[..4].copy_from_slice(&name[0].to_le_bytes()[..4]);
+    address[4..12].copy_from_slice(&name[1].to_le_bytes());
+    address[12..].copy_from_slice(&name[2].to_le_bytes());
+    address
+}
+
+/// One item of a note.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<'a> {
+    head: u64,
+    /// Where it is.
+    pub(super) at: usize,
+    words: &'a [u64],
+}
+
+impl Item<'_> {
+    /// Whether it is a slot, and not an account.
+    #[inline]
+    pub(super) fn is_slot(&self) -> bool {
+        self.head & SLOT != 0
     }
 
-    fn number(&mut self, head: u64, at: u32) -> U256 {
-        let len = (head >> at & 7) as usize;
+    /// Whether it changed.
+    #[inline]
+    pub(super) fn is_changed(&self) -> bool {
+        self.head & CHANGED != 0
+    }
+
+    /// The number of a slot's account.
+    #[inline]
+    pub(super) fn account(&self) -> u32 {
+        (self.head >> UPPER) as u32
+    }
+
+    /// The first byte of an account's address.
+    #[inline]
+    pub(super) fn first_byte(&self) -> u8 {
+        (self.head >> UPPER) as u8
+    }
+
+    /// An account's address.
+    #[inline]
+    pub(super) fn name(&self) -> Name {
+        [self.head >> UPPER, self.words[0], self.words[1]]
+    }
+
+    #[inline]
+    fn number(&self, from: usize, len: u64) -> U256 {
         let mut limbs = [0; 4];
-        limbs[..len].copy_from_slice(&self.words[..len]);
-        self.words = &self.words[len..];
+        let words = &self.words[from..][..len as usize];
+        limbs.iter_mut().zip(words).for_each(|(limb, word)| *limb = *word);
         U256::from_limbs(limbs)
     }
 
-    fn hash(&mut self) -> B256 {
-        let mut hash = B256::ZERO;
-        let (bytes, _) = hash.0.as_chunks_mut::<8>();
-        bytes.iter_mut().zip(self.take::<4>()).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
-        hash
+    #[inline]
+    fn lens(&self) -> (u64, u64) {
+        (self.head >> FIRST_LIMBS & 7, self.head >> SECOND_LIMBS & 7)
     }
 
-    fn account(&mut self, head: u64) -> Item {
-        let [middle, end] = self.take();
-        let mut address = Address::ZERO;
-        address[..4].copy_from_slice(&(head >> UPPER).to_le_bytes()[..4]);
-        address[4..12].copy_from_slice(&middle.to_le_bytes());
-        address[12..].copy_from_slice(&end.to_le_bytes());
-        if head & CHANGED == 0 {
-            return Item::Account { address, change: None };
+    /// A slot's key.
+    #[inline]
+    pub(super) fn key(&self) -> U256 {
+        self.number(0, self.lens().0)
+    }
+
+    /// A slot's new value, if it changed.
+    #[inline]
+    pub(super) fn value(&self) -> U256 {
+        let (key, value) = self.lens();
+        self.number(key as usize, value)
+    }
+
+    /// An account's balance after this.
+    #[inline]
+    pub(super) fn balance(&self, balance: U256) -> U256 {
+        let (first, second) = self.lens();
+        let number = self.number(2, first);
+        if self.head & PUT != 0 {
+            return number;
         }
-        let (first, second) = (self.number(head, FIRST_LIMBS), self.number(head, SECOND_LIMBS));
-        let nonce = (head & NONCE != 0).then(|| self.take::<1>()[0]);
-        let code_hash = (head & CODE != 0).then(|| self.hash());
-        let change = match (head & PUT != 0, nonce, code_hash) {
-            (true, Some(nonce), Some(code_hash)) => AccountChange::Put { balance: first, nonce, code_hash },
-            _ => AccountChange::Add(AccountDelta {
-                credit: first,
-                debit: second,
-                nonce,
-                code_hash,
-                generation: None,
-            }),
-        };
-        Item::Account { address, change: Some(change) }
+        balance_after(balance, number, self.number(2 + first as usize, second))
+    }
+
+    /// Its new nonce, if it has one.
+    #[inline]
+    pub(super) fn nonce(&self) -> Option<u64> {
+        let (first, second) = self.lens();
+        (self.head & NONCE != 0).then(|| self.words[2 + (first + second) as usize])
+    }
+
+    /// Its new code, if it has one.
+    #[inline]
+    pub(super) fn code_hash(&self) -> Option<B256> {
+        (self.head & CODE != 0).then(|| {
+            let mut hash = B256::ZERO;
+            let (bytes, _) = hash.0.as_chunks_mut::<8>();
+            let words = &self.words[self.words.len() - 4..];
+            bytes.iter_mut().zip(words).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+            hash
+        })
     }
 }
 
-impl Iterator for Items<'_> {
-    type Item = Item;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    #[inline]
-    fn next(&mut self) -> Option<Item> {
-        let (head, rest) = self.words.split_first()?;
-        self.words = rest;
-        if head & SLOT == 0 {
-            return Some(self.account(*head));
+    /// Numbers of every length, whose limbs differ.
+    fn numbers() -> impl Iterator<Item = U256> {
+        let all = U256::from_limbs([1, 2, 3, u64::MAX]);
+        let long = (0..4).map(move |limbs| all >> (64 * limbs));
+        long.chain([U256::ZERO, U256::MAX, U256::from(1) << 64, U256::from(1) << 255])
+    }
+
+    fn deltas() -> Vec<AccountDelta> {
+        let mut deltas = Vec::new();
+        for (credit, debit) in numbers().flat_map(|credit| numbers().map(move |debit| (credit, debit))) {
+            for (nonce, code_hash) in [
+                (None, None),
+                (Some(0), None),
+                (None, Some(B256::repeat_byte(7))),
+                (Some(u64::MAX), Some(B256::ZERO)),
+            ] {
+                deltas.push(AccountDelta { credit, debit, nonce, code_hash, generation: None });
+            }
         }
-        let key = self.number(*head, FIRST_LIMBS);
-        let value = (head & CHANGED != 0).then(|| self.number(*head, SECOND_LIMBS));
-        Some(Item::Slot { account: (head >> UPPER) as u32, key, value })
+        deltas
+    }
+
+    fn after(item: &Item<'_>, account: AccountState) -> AccountState {
+        AccountState {
+            balance: item.balance(account.balance),
+            nonce: item.nonce().unwrap_or(account.nonce),
+            code_hash: item.code_hash().unwrap_or(account.code_hash),
+            ..account
+        }
+    }
+
+    /// What is noted of an account does to every record what the write does.
+    #[test]
+    fn accounts_come_back() {
+        let before = |balance| AccountState { exists: true, balance, nonce: 5, ..AccountState::default() };
+        let adds = deltas().into_iter().map(Write::Add);
+        let puts = numbers().map(|balance| {
+            let account =
+                AccountState { balance, code_hash: B256::repeat_byte(9), ..AccountState::default() };
+            Write::Put(EvmValue::Account(account))
+        });
+        for write in adds.chain(puts).chain([Write::Delete]) {
+            let mut notes = Notes::default();
+            let wanted = Address::from_slice(&std::array::from_fn::<u8, 20, _>(|at| at as u8 + 0xe0));
+            notes.open();
+            assert_eq!(notes.account(&wanted, Some(&write)), 0);
+            assert_eq!(notes.account(&Address::ZERO, None), 1);
+            let at = notes.seal();
+            let items: Vec<_> = notes.items(at).collect();
+            let [item, other] = items[..] else { panic!("{items:?}") };
+            assert_eq!(address(&item.name()), wanted);
+            assert_eq!(item.first_byte(), 0xe0);
+            assert!(!item.is_slot() && item.is_changed() && !other.is_slot() && !other.is_changed());
+            assert_eq!(address(&other.name()), Address::ZERO);
+            for balance in numbers() {
+                let before = before(balance);
+                let fields = |account: AccountState| (account.balance, account.nonce, account.code_hash);
+                assert_eq!(
+                    fields(after(&notes.item(item.at), before)),
+                    fields(before.written(&write)),
+                    "{write:?} on {balance}"
+                );
+            }
+        }
+    }
+
+    /// Slots come back, whatever was left unfinished or sealed before them.
+    #[test]
+    fn slots_come_back() {
+        let mut notes = Notes::default();
+        let mut sealed = Vec::new();
+        for (key, value) in numbers().flat_map(|key| numbers().map(move |value| (key, value))) {
+            notes.open();
+            notes.account(&Address::repeat_byte(1), None);
+            // Left open: the next one takes its place.
+            notes.open();
+            notes.account(&Address::repeat_byte(2), None);
+            notes.slot(0, &key, None);
+            notes.slot(0, &key, Some(&value));
+            sealed.push((notes.seal(), key, value));
+        }
+        for (at, key, value) in sealed {
+            let items: Vec<_> = notes.items(at).collect();
+            let [account, read, written] = items[..] else { panic!("{items:?}") };
+            assert_eq!(address(&account.name()), Address::repeat_byte(2));
+            assert!(read.is_slot() && !read.is_changed() && written.is_slot() && written.is_changed());
+            assert_eq!((read.key(), read.account()), (key, 0));
+            assert_eq!((written.key(), written.value(), written.account()), (key, value, 0));
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Backwards {
     }
 
     /// Puts `bytes` in front.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
         if self.at < bytes.len() {
             self.grow(bytes.len());
@@ -109,7 +109,18 @@ impl Backwards {
         (self.buf, self.at) = (buf, at);
     }
 
+    /// Puts the last `len` of `bytes` in front: all of them are copied, as that is quicker.
+    #[inline]
+    fn put_end<const N: usize>(&mut self, bytes: &[u8; N], len: usize) {
+        if self.at < N {
+            self.grow(N);
+        }
+        self.buf[self.at - N..self.at].copy_from_slice(bytes);
+        self.at -= len;
+    }
+
     /// The header of a string or list of `len` bytes, whose short form is `short`.
+    #[inline]
     fn header(&mut self, len: usize, short: u8) {
         if len < 56 {
             return self.put(&[short + len as u8]);
@@ -134,13 +145,32 @@ impl Backwards {
     }
 
     /// A number without its leading zeros.
+    #[inline]
     pub(super) fn number(&mut self, number: u64) {
-        self.bytes(&number.to_be_bytes()[number.leading_zeros() as usize / 8..]);
+        if matches!(number, 1..=0x7f) {
+            return self.put(&[number as u8]);
+        }
+        let len = 8 - number.leading_zeros() as usize / 8;
+        self.put_end(&number.to_be_bytes(), len);
+        self.put(&[0x80 + len as u8]);
     }
 
     /// A word without its leading zeros.
+    #[inline]
     pub(super) fn word(&mut self, word: &U256) {
-        self.bytes(&word.to_be_bytes::<32>()[word.leading_zeros() / 8..]);
+        let zeros = word.leading_zeros();
+        if matches!(zeros, 249..=255) {
+            return self.put(&[word.as_limbs()[0] as u8]);
+        }
+        let len = 32 - zeros / 8;
+        self.put_end(&word.to_be_bytes::<32>(), len);
+        self.put(&[0x80 + len as u8]);
+    }
+
+    /// An address.
+    pub(super) fn address(&mut self, address: &Address) {
+        self.put_end(&address.0.0, Address::len_bytes());
+        self.put(&[0x80 + Address::len_bytes() as u8]);
     }
 
     /// A list of changes, each a list of an index and a value that `put` puts there.
@@ -189,6 +219,10 @@ mod tests {
                     row.iter().map(|(index, word)| vec![U256::from(*index), *word]).collect();
                 same(&plain, |out| out.row(&row, Backwards::word));
             }
+        }
+        for byte in [0, 1, 0x7f, 0x80, 0xff] {
+            let address = Address::repeat_byte(byte);
+            same(&address, |out| out.address(&address));
         }
         for len in [0, 1, 2, 54, 55, 56, 57, 255, 256, 257, 65_535, 65_536, 70_000] {
             for first in [0, 0x7f, 0x80, 0xff] {

@@ -273,18 +273,70 @@ where
     P: Probe<EvmKey>,
 {
     let wants_list = options.access_list;
-    let Setup { vm, plan, mut sink } = Setup::new(options, wants_list, Wanted::Unseen, shared, input);
+    let (mut output, record) =
+        run_replay(options, wants_list, list, replay, shared, input, state, probe, control)?;
+    output.access_list = record.map(|record| list_of(&record, state)).transpose()?;
+    Ok(output)
+}
+
+/// As [`replay_block`], with a record as [`record_block`] gives it: made of what the transactions did, not of
+/// the list.
+///
+/// # Errors
+/// As [`replay_block`].
+///
+/// # Panics
+/// As [`execute_block_with`].
+#[expect(clippy::too_many_arguments, reason = "those of an execution, and the list")]
+pub fn record_replay<C, S, P>(
+    options: ExecOptions<'_>,
+    list: &PrescribedBlock,
+    replay: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, AccessRecord), BlockFailure>
+where
+    C: Replay,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let wants_list = options.access_list;
+    let (mut output, record) = run_replay(options, true, list, replay, shared, input, state, probe, control)?;
+    let record = record.unwrap_or_default();
+    output.access_list = wants_list.then(|| list_of(&record, state)).transpose()?;
+    Ok((output, record))
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of an execution, the list, and whether to record")]
+fn run_replay<C, S, P>(
+    options: ExecOptions<'_>,
+    records: bool,
+    list: &PrescribedBlock,
+    replay: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, Option<AccessRecord>), BlockFailure>
+where
+    C: Replay,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let Setup { vm, plan, mut sink } = Setup::new(options, records, Wanted::Unseen, shared, input);
     let block = Block { vm: &vm, txs: &plan.txs, state };
     let has_after = plan.txs.len() > plan.first as usize + input.txs.len();
     let versions = Prescription::new(list, input, plan.first, has_after);
     let versions = versions
         .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error.into()) })?;
-    let (mut output, record) = match replay.replay(&block, &versions, &mut sink, probe, control) {
-        Ok(outcome) => sink.finish(outcome)?,
-        Err(error) => return Err(sink.locate(error)),
-    };
-    output.access_list = record.map(|record| list_of(&record, state)).transpose()?;
-    Ok(output)
+    match replay.replay(&block, &versions, &mut sink, probe, control) {
+        Ok(outcome) => sink.finish(outcome),
+        Err(error) => Err(sink.locate(error)),
+    }
 }
 
 /// All that a schedule needs.

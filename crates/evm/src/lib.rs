@@ -39,7 +39,7 @@ pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
     BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with, record_block,
-    replay_block,
+    record_replay, replay_block,
 };
 pub use key::EvmKey;
 pub use step::{StepAccount, StepFate, StepOutput, StepVm};

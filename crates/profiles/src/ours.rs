@@ -1,6 +1,6 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
-use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced, WithRecord};
+use crate::{Engine, ExecError, Executed, ProfileError, Traced, WithRecord};
 use alloy_primitives::Bytes;
 use braid_core::{Cause, Control, Scheduler, StoreError};
 use braid_evm::{
@@ -24,7 +24,7 @@ struct Ours<S> {
 }
 
 /// Parts of an access list for each thread.
-const PARTS_EACH: usize = 2;
+pub(crate) const PARTS_EACH: usize = 2;
 
 /// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
 pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
@@ -133,12 +133,6 @@ impl<S: Scheduler> Engine for Ours<S> {
     fn shuffle(&mut self, seed: u64) {
         self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }
-}
-
-/// A block whose list was asked for, and the list.
-pub(crate) fn recorded(mut output: BlockOutput) -> Recorded {
-    let list = output.access_list.take().unwrap_or_default();
-    (Box::new(Ran(output)), list)
 }
 
 pub(crate) fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {

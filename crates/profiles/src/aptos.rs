@@ -1,9 +1,6 @@
 //! `aptos`: Block-STM (arXiv 2203.06871), with the push invalidation of its successor in Aptos.
 
-use crate::{
-    Fidelity, Profile,
-    ours::{over, pool},
-};
+use crate::{Fidelity, Profile, ours::over_pool};
 use braid_sched::BlockStm;
 
 /// The registry entry.
@@ -21,5 +18,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "block_stm",
     parallel: true,
-    build: |threads| Ok(over(BlockStm::new(pool(threads)?), BlockStm::chaos)),
+    build: |threads| over_pool(threads, BlockStm::new, BlockStm::chaos),
 };

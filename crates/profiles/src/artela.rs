@@ -1,10 +1,6 @@
 //! `artela`: groups by predicted conflicts, optimistic within limits (Artela's white paper).
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -23,8 +19,12 @@ pub(crate) const PROFILE: Profile = Profile {
     scheduler: "graph",
     parallel: true,
     build: |threads| {
-        let pool = pool(threads)?;
-        let graph = Graph::new(pool.clone(), Policy::PrioGraph);
-        Ok(hinted(graph, Graph::chaos, HintSource::Learned, Grain::Location, pool))
+        hinted(
+            threads,
+            |pool| Graph::new(pool, Policy::PrioGraph),
+            Graph::chaos,
+            HintSource::Learned,
+            Grain::Location,
+        )
     },
 };

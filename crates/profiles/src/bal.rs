@@ -1,16 +1,16 @@
 //! `bal`: a block by its access list (EIP-7928), as clients run blocks from Amsterdam on.
 
 use crate::{
-    Engine, ExecError, Executed, Fidelity, Profile, Recorded,
-    ours::{Ran, exec_error, pool, recorded},
+    Engine, ExecError, Executed, Fidelity, Profile, WithRecord,
+    ours::{PARTS_EACH, Ran, exec_error, pool},
 };
 use alloy_primitives::Bytes;
 use alloy_rlp::Decodable;
-use braid_core::{Cause, Control};
+use braid_core::{Cause, Control, StoreError};
 use braid_evm::{
-    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmShared,
-    ExecOptions, Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with,
-    replay_block,
+    AccessListError, AccessRecord, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError,
+    EvmShared, ExecOptions, Place, PrescribedBlock, compare_access_lists, execute_block_with, record_block,
+    record_replay, replay_block,
 };
 use braid_sched::{Prescribed, Serial};
 use braid_work::PreState;
@@ -54,6 +54,9 @@ fn id(input: &BlockInput) -> BlockId {
     (number, time, input.txs.as_ptr().addr(), input.txs.len())
 }
 
+/// A block, with its record if that was asked for.
+type Done = Result<(BlockOutput, Option<AccessRecord>), BlockFailure>;
+
 struct Bal {
     replay: Prescribed,
     serial: Serial,
@@ -64,15 +67,13 @@ struct Bal {
 }
 
 impl Bal {
-    fn serially(
-        &self,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
-        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        execute_block_with(options, &self.serial, &self.shared, input, pre, &(), control)
+    fn serially(&self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
+        let (options, serial, shared) = (ExecOptions::default(), &self.serial, &self.shared);
+        if record {
+            let done = record_block(options, serial, shared, input, pre, &(), control);
+            return done.map(|(output, record)| (output, Some(record)));
+        }
+        execute_block_with(options, serial, shared, input, pre, &(), control).map(|output| (output, None))
     }
 
     fn by_list(
@@ -82,7 +83,7 @@ impl Bal {
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
+    ) -> Done {
         // Twice as many parts as threads: they are of one length, not of one cost.
         let (replay, parts) = (&self.replay, usize::from(self.replay.threads()) * 2);
         let parts = if parts == 2 { 1 } else { parts };
@@ -92,29 +93,27 @@ impl Bal {
             place: Place::Before,
             cause: Cause::Invalid(EvmError::from(error)),
         })?;
-        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        replay_block(options, &self.list, replay, &self.shared, input, pre, &(), control)
+        let (options, list, shared) = (ExecOptions::default(), &self.list, &self.shared);
+        if record {
+            let done = record_replay(options, list, replay, shared, input, pre, &(), control);
+            return done.map(|(output, record)| (output, Some(record)));
+        }
+        replay_block(options, list, replay, shared, input, pre, &(), control).map(|output| (output, None))
     }
 
-    fn run(
-        &mut self,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
+    fn run(&mut self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
         let known = self.kept.take_if(|kept| kept.block == id(input));
         if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
             let given = known.as_ref().is_some_and(|kept| kept.given);
-            let output = self.serially(record || given, input, pre, control)?;
-            return fallback(output, record, known.as_ref(), input);
+            let done = self.serially(record || given, input, pre, control)?;
+            return fallback(done, record, known.as_ref(), input, pre);
         }
         if let Some(kept) = known {
             let done = self.by_list(&kept.bytes, record, input, pre, control);
             let given = kept.given;
             let done = match (&done, given) {
                 (Err(failure), true) if is_inexpressible(failure) => {
-                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input)
+                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input, pre)
                 }
                 (Err(failure), false) if is_of_list(failure) => {
                     self.record_and_run(record, input, pre, control)
@@ -136,41 +135,43 @@ impl Bal {
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
-        let mut output = self.serially(true, input, pre, control)?;
-        let list = output.access_list.take().unwrap_or_default();
-        let bytes = access_list_rlp(&list);
+    ) -> Done {
+        let done = self.serially(true, input, pre, control)?;
+        let bytes = done.1.as_ref().map_or(Ok(Bytes::new()), |made| made.rlp(pre)).map_err(after)?;
         match self.by_list(&bytes, record, input, pre, control) {
-            Err(failure) if is_of_list(&failure) => {
-                output.access_list = Some(list);
-                fallback(output, record, None, input)
-            }
-            done => {
+            Err(failure) if is_of_list(&failure) => fallback(done, record, None, input, pre),
+            by_list => {
                 self.kept = Some(Kept { bytes, block: id(input), given: false });
-                done
+                by_list
             }
         }
     }
 }
 
+/// A state that failed after the last transaction.
+fn after(error: StoreError) -> BlockFailure {
+    BlockFailure { place: Place::After, cause: Cause::Store(error) }
+}
+
 /// A block that was run serially, held against the list that came with it; with its own if `record`.
 fn fallback(
-    mut output: BlockOutput,
+    (mut output, made): (BlockOutput, Option<AccessRecord>),
     record: bool,
     kept: Option<&Kept>,
     input: &BlockInput,
-) -> Result<BlockOutput, BlockFailure> {
+    pre: &PreState,
+) -> Done {
     output.stats.fallbacks += 1;
-    if let (Some(kept), Some(list)) = (kept.filter(|kept| kept.given), &output.access_list) {
+    if let (Some(kept), Some(made)) = (kept.filter(|kept| kept.given), &made) {
         let fail =
             |place, error: AccessListError| BlockFailure { place, cause: Cause::Invalid(error.into()) };
         PrescribedBlock::decode(&kept.bytes, input).map_err(|error| fail(Place::Before, error))?;
         let encoding = |reason| fail(Place::Before, AccessListError::Encoding { account: 0, reason });
         let given = BlockAccessList::decode(&mut kept.bytes.as_ref()).map_err(encoding)?;
-        compare_access_lists(&given, list).map_err(|error| fail(Place::After, error))?;
+        let found = made.list(pre).map_err(after)?;
+        compare_access_lists(&given, &found).map_err(|error| fail(Place::After, error))?;
     }
-    output.access_list = output.access_list.filter(|_| record);
-    Ok(output)
+    Ok((output, made.filter(|_| record)))
 }
 
 fn of_list(failure: &BlockFailure) -> Option<&AccessListError> {
@@ -196,26 +197,42 @@ impl Engine for Bal {
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
         let output = self.run(false, input, pre, control);
-        Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+        let (output, _) = output.map_err(|failure| exec_error(failure, input.txs.len()))?;
+        Ok(Box::new(Ran(output)))
     }
 
-    fn execute_recorded(
+    fn record(
         &mut self,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
-        let output = self.run(true, input, pre, control);
-        Some(output.map(recorded).map_err(|failure| exec_error(failure, input.txs.len())))
+    ) -> Option<Result<WithRecord, ExecError>> {
+        let done = self.run(true, input, pre, control);
+        let done = done.map(|(output, record)| {
+            let executed: Box<dyn Executed> = Box::new(Ran(output));
+            (executed, record.unwrap_or_default())
+        });
+        Some(done.map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        match usize::from(self.replay.threads()) {
+            1 => record.rlp(pre),
+            threads => {
+                let replay = &self.replay;
+                record.rlp_in_parts(pre, threads * PARTS_EACH, &mut |count, work| replay.split(count, work))
+            }
+        }
     }
 
     fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {
         let block = id(input);
         if let Some(bytes) = access_list {
             self.kept = Some(Kept { bytes: bytes.clone(), block, given: true });
-        } else if let Ok(output) = self.serially(true, input, pre, &Control::default()) {
-            let list: BlockAccessList = output.access_list.unwrap_or_default();
-            self.kept = Some(Kept { bytes: access_list_rlp(&list), block, given: false });
+        } else if let Ok((_, Some(made))) = self.serially(true, input, pre, &Control::default())
+            && let Ok(bytes) = made.rlp(pre)
+        {
+            self.kept = Some(Kept { bytes, block, given: false });
         }
     }
 }

@@ -1,9 +1,6 @@
 //! `braid`: our best, whichever schedule that is for a block.
 
-use crate::{
-    Fidelity, Profile,
-    ours::{over, pool},
-};
+use crate::{Fidelity, Profile, ours::over_pool};
 use braid_sched::Adaptive;
 
 /// The registry entry.
@@ -18,5 +15,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "adaptive",
     parallel: true,
-    build: |threads| Ok(over(Adaptive::new(pool(threads)?), Adaptive::chaos)),
+    build: |threads| over_pool(threads, Adaptive::new, Adaptive::chaos),
 };

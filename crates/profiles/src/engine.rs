@@ -3,7 +3,7 @@
 use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockAccessList, BlockInput, ExecutedBlock, TraceOptions, hints::Learned};
+use braid_evm::{AccessRecord, BlockAccessList, BlockInput, ExecutedBlock, TraceOptions, hints::Learned};
 use braid_sched::Accuracy;
 use braid_work::PreState;
 use std::sync::Arc;
@@ -143,6 +143,9 @@ pub type Traced = (Box<dyn Executed>, Vec<Vec<u8>>);
 /// A block executed with its access list recorded.
 pub type Recorded = (Box<dyn Executed>, BlockAccessList);
 
+/// A block executed with a record of what its access list tells.
+pub type WithRecord = (Box<dyn Executed>, AccessRecord);
+
 /// An engine ready to run blocks: threads started, arenas possibly warm.
 pub trait Engine: Send {
     /// Executes one block on `pre`. This call is the timed region.
@@ -168,15 +171,35 @@ pub trait Engine: Send {
         None
     }
 
-    /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
-    /// none.
-    fn execute_recorded(
+    /// As [`Self::execute`], with a record of which the access list of the block (EIP-7928) can be made;
+    /// `None` if this engine makes none. This call is the timed region of recording.
+    fn record(
         &mut self,
         _input: &BlockInput,
         _pre: &PreState,
         _control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
+    ) -> Option<Result<WithRecord, ExecError>> {
         None
+    }
+
+    /// The access list of a recorded block as RLP, made by this engine's threads; `pre` is the state before
+    /// the block. With [`Self::record`], the timed region of recording and encoding.
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        record.rlp(pre)
+    }
+
+    /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
+    /// none.
+    fn execute_recorded(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Option<Result<Recorded, ExecError>> {
+        Some(self.record(input, pre, control)?.and_then(|(executed, record)| {
+            let list = record.list(pre).map_err(|error| ExecError::Store { tx: None, error })?;
+            Ok((executed, list))
+        }))
     }
 
     /// Hands over what comes with a block besides its transactions, before it is executed and off the

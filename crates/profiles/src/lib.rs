@@ -25,7 +25,9 @@ mod sei;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
+pub use engine::{
+    Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced, WithRecord,
+};
 pub use hinted::{HintSource, learn, touched};
 pub use lean_engine::LeanEngine;
 pub use ours::THREADS_MAX;

@@ -1,10 +1,6 @@
 //! `megaeth`: a graph of dependencies, executed along its critical path (megaeth-labs; the article's DAG).
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -24,8 +20,12 @@ pub(crate) const PROFILE: Profile = Profile {
     scheduler: "graph",
     parallel: true,
     build: |threads| {
-        let pool = pool(threads)?;
-        let graph = Graph::new(pool.clone(), Policy::Critical);
-        Ok(hinted(graph, Graph::chaos, HintSource::Emulated, Grain::Location, pool))
+        hinted(
+            threads,
+            |pool| Graph::new(pool, Policy::Critical),
+            Graph::chaos,
+            HintSource::Emulated,
+            Grain::Location,
+        )
     },
 };

@@ -1,10 +1,6 @@
 //! `megaeth-oracle`: the graph of `megaeth` from true sets.
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -19,8 +15,12 @@ pub(crate) const PROFILE: Profile = Profile {
     scheduler: "graph",
     parallel: true,
     build: |threads| {
-        let pool = pool(threads)?;
-        let graph = Graph::new(pool.clone(), Policy::Critical);
-        Ok(hinted(graph, Graph::chaos, HintSource::Oracle, Grain::Location, pool))
+        hinted(
+            threads,
+            |pool| Graph::new(pool, Policy::Critical),
+            Graph::chaos,
+            HintSource::Oracle,
+            Grain::Location,
+        )
     },
 };

@@ -1,10 +1,7 @@
 //! `monad`: in-order optimistic execution, as Monad runs it (category-labs/monad, `execute_block.cpp`,
 //! `block_state.cpp`).
 
-use crate::{
-    Fidelity, Profile,
-    ours::{over, pool},
-};
+use crate::{Fidelity, Profile, ours::over_pool};
 use braid_sched::Occ;
 
 /// The registry entry.
@@ -23,5 +20,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "occ",
     parallel: true,
-    build: |threads| Ok(over(Occ::new(pool(threads)?), Occ::chaos)),
+    build: |threads| over_pool(threads, Occ::new, Occ::chaos),
 };

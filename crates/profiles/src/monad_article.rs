@@ -1,10 +1,6 @@
 //! `monad-article`: what the article says of Monad: dependency graphs built after ordering.
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -20,8 +16,12 @@ pub(crate) const PROFILE: Profile = Profile {
     scheduler: "graph",
     parallel: true,
     build: |threads| {
-        let pool = pool(threads)?;
-        let graph = Graph::new(pool.clone(), Policy::Fifo);
-        Ok(hinted(graph, Graph::chaos, HintSource::Emulated, Grain::Location, pool))
+        hinted(
+            threads,
+            |pool| Graph::new(pool, Policy::Fifo),
+            Graph::chaos,
+            HintSource::Emulated,
+            Grain::Location,
+        )
     },
 };

@@ -1,10 +1,6 @@
 //! `pharos`: inferred access lists, the rest optimistic (Pharos' SALI).
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -22,8 +18,12 @@ pub(crate) const PROFILE: Profile = Profile {
     scheduler: "graph",
     parallel: true,
     build: |threads| {
-        let pool = pool(threads)?;
-        let graph = Graph::new(pool.clone(), Policy::Critical);
-        Ok(hinted(graph, Graph::chaos, HintSource::Learned, Grain::Location, pool))
+        hinted(
+            threads,
+            |pool| Graph::new(pool, Policy::Critical),
+            Graph::chaos,
+            HintSource::Learned,
+            Grain::Location,
+        )
     },
 };

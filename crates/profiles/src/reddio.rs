@@ -1,10 +1,6 @@
 //! `reddio`: batches whose members share no sender or target (reddio-com/reddio, `parallel/parallel_evm.go`).
 
-use crate::{
-    Fidelity, HintSource, Profile,
-    hinted::{Grain, hinted},
-    ours::pool,
-};
+use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
 use braid_sched::Batch;
 
 /// The registry entry.
@@ -20,9 +16,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "batch",
     parallel: true,
-    build: |threads| {
-        let pool = pool(threads)?;
-        let batch = Batch::new(pool.clone());
-        Ok(hinted(batch, Batch::chaos, HintSource::Endpoints, Grain::Location, pool))
-    },
+    build: |threads| hinted(threads, Batch::new, Batch::chaos, HintSource::Endpoints, Grain::Location),
 };

@@ -1,9 +1,6 @@
 //! `sei`: optimistic rounds with barriers (sei-protocol/sei-cosmos, `tasks/scheduler.go`).
 
-use crate::{
-    Fidelity, Profile,
-    ours::{over, pool},
-};
+use crate::{Fidelity, Profile, ours::over_pool};
 use braid_sched::OccRounds;
 
 /// The registry entry.
@@ -18,5 +15,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "occ_rounds",
     parallel: true,
-    build: |threads| Ok(over(OccRounds::new(pool(threads)?), OccRounds::chaos)),
+    build: |threads| over_pool(threads, OccRounds::new, OccRounds::chaos),
 };

@@ -6,7 +6,7 @@ use crate::{
     diverge::Divergence,
     engines::{Engines, Seat, build},
     finish,
-    json::{CompareDocument, CompareRow, Problem, SCHEMA, Status},
+    json::{CompareDocument, CompareRow, HintCosts, Problem, SCHEMA, Status},
     judge::{interrupted, judge, problem},
     memory,
     progress::Ui,
@@ -17,9 +17,9 @@ use crate::{
     world::{Case, Source, World},
 };
 use braid_core::{Control, Stats};
-use braid_evm::ExecutedBlock;
+use braid_evm::{EvmShared, ExecutedBlock, hints::Learned};
 use braid_profiles::{
-    Engine, Names, Profile,
+    Engine, HintSource, Names, Profile,
     bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
     find,
     limit::{Dependencies, Nonces},
@@ -27,6 +27,7 @@ use braid_profiles::{
 };
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -66,6 +67,7 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
     };
     let start = Instant::now();
     ui.start(items.len());
+    bench.learn(&items, ui);
     for (index, item) in items.iter().enumerate() {
         ui.item(&item.name());
         let rounds = match args.runs {
@@ -154,6 +156,7 @@ struct Ready<'a> {
     threads: usize,
     stats: Stats,
     peak_bytes: u64,
+    hints: Option<HintCosts>,
 }
 
 impl Ready<'_> {
@@ -305,7 +308,45 @@ impl<'a> Bench<'a> {
         let (name, names) = (&block.name, &block.names);
         let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
         schedules.record(&mut self.engines, (profile, threads), name, given, names, control, ui);
-        Ok(Some(Ready { profile, threads, stats, peak_bytes }))
+        let hints = self.hint_costs(profile, threads, &stats, block.case);
+        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints }))
+    }
+
+    /// What the hints of one execution off the clock cost, and how good they are.
+    fn hint_costs(
+        &mut self,
+        profile: &Profile,
+        threads: usize,
+        stats: &Stats,
+        case: &dyn Case,
+    ) -> Option<HintCosts> {
+        let engine = self.engines.get(profile, threads).ok()?;
+        let source = engine.hint_source()?;
+        let accuracy = engine.accuracy(case.input(), case.pre())?;
+        let (precision, recall) = (accuracy.precision(), accuracy.recall());
+        Some(HintCosts { source: source.name(), ns: stats.hint_ns, precision, recall })
+    }
+
+    /// Learns from all blocks, if one of the profiles runs from what was learned. No block is predicted from
+    /// itself.
+    fn learn(&mut self, items: &[Item], ui: &mut Ui<'_>) {
+        let mut seats = self.plan.groups.iter().flat_map(|group| &group.others);
+        let learns = |profile: &Profile, threads| {
+            build(profile, threads).is_ok_and(|engine| engine.hint_source() == Some(HintSource::Learned))
+        };
+        if !seats.any(|(profile, threads)| profile.parallel && learns(profile, *threads)) {
+            return;
+        }
+        let (mut learned, shared) = (Learned::default(), EvmShared::default());
+        for item in items {
+            if let Item::Source(source) = item
+                && let Ok(case) = source.load()
+            {
+                ui.detail(|| format!("learning from {}", source.name()));
+                braid_profiles::learn(&mut learned, &shared, case.input(), case.pre());
+            }
+        }
+        self.engines.lessons = Arc::new(learned);
     }
 
     /// Times one group on one block, and adds its rows.
@@ -417,6 +458,7 @@ impl<'a> Bench<'a> {
                 executions: one.stats.executions,
                 retries: one.stats.retries,
                 fallbacks: one.stats.fallbacks,
+                hints: one.hints,
                 limit: limit.map(|(needs, weights)| needs.limit(one.threads, weights)),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
             });

@@ -1,7 +1,7 @@
 //! One engine per profile and number of threads, built when first asked for.
 
 use braid_core::Control;
-use braid_evm::ExecutedBlock;
+use braid_evm::{ExecutedBlock, hints::Learned};
 use braid_profiles::{
     Engine, Profile, ProfileError,
     bench::{BenchError, Given, execute_given},
@@ -9,6 +9,7 @@ use braid_profiles::{
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +22,8 @@ pub(crate) type Seat = (&'static str, usize);
 /// The engines built so far.
 #[derive(Default)]
 pub(crate) struct Engines {
+    /// What every engine is taught.
+    pub(crate) lessons: Arc<Learned>,
     built: BTreeMap<Seat, Box<dyn Engine>>,
 }
 
@@ -33,7 +36,11 @@ impl Engines {
     ) -> Result<&mut Box<dyn Engine>, BenchError> {
         match self.built.entry((profile.name, threads)) {
             std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::btree_map::Entry::Vacant(entry) => Ok(entry.insert(build(profile, threads)?)),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let engine = entry.insert(build(profile, threads)?);
+                engine.teach(&self.lessons);
+                Ok(engine)
+            }
         }
     }
 

@@ -153,10 +153,24 @@ pub(crate) struct CompareRow {
     pub(crate) executions: u64,
     pub(crate) retries: u64,
     pub(crate) fallbacks: u64,
+    /// What it knew of the transactions before; null if it runs without.
+    pub(crate) hints: Option<HintCosts>,
     /// Best speed-up that the dependencies of the block allow on so many threads; null if untraceable.
     pub(crate) limit: Option<f64>,
     /// `median_ns` and what follows and precedes execution: see `braid compare --help`.
     pub(crate) end_to_end_ns: u64,
+}
+
+/// Hints of one block: where they came from, what they cost, how good they were.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct HintCosts {
+    pub(crate) source: &'static str,
+    /// To get them: part of the time of the block. Zero if they were got off the clock.
+    pub(crate) ns: u64,
+    /// Share of the locations named that were touched; null if none was named.
+    pub(crate) precision: Option<f64>,
+    /// Share of the locations touched that were named; null if none was touched.
+    pub(crate) recall: Option<f64>,
 }
 
 /// What `profiles --json` prints.
@@ -201,5 +215,12 @@ pub(crate) struct ProfileEntry {
     pub(crate) scheduler: &'static str,
     pub(crate) fidelity: &'static str,
     pub(crate) parallel: bool,
+    /// What the article says the system does; empty where it does not name it.
+    pub(crate) article: &'static str,
+    /// What the system really runs.
+    pub(crate) real: &'static str,
+    /// What Braid runs.
     pub(crate) about: &'static str,
+    /// What of the system is not there.
+    pub(crate) limits: &'static str,
 }

@@ -40,6 +40,9 @@ fn entry(profile: &Profile) -> ProfileEntry {
             Fidelity::Conformant => "conformant",
         },
         parallel: profile.parallel,
+        article: profile.article,
+        real: profile.real,
         about: profile.about,
+        limits: profile.limits,
     }
 }

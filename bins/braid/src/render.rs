@@ -226,10 +226,15 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
         "executions",
         "retries",
         "fallbacks",
+        "<hints",
     ];
-    let mut table = Table::new(&heads, color);
+    let hinted = rows.iter().any(|row| row.hints.is_some());
+    let heads = &heads[..heads.len() - usize::from(!hinted)];
+    let percent =
+        |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |it| format!("{:.0}%", it * 100.0));
+    let mut table = Table::new(heads, color);
     for row in rows {
-        table.row(vec![
+        let mut cells = vec![
             row.profile.clone(),
             row.threads.to_string(),
             time(row.median_ns),
@@ -244,7 +249,14 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
             row.executions.to_string(),
             row.retries.to_string(),
             row.fallbacks.to_string(),
-        ]);
+        ];
+        if hinted {
+            cells.push(row.hints.as_ref().map_or_else(String::new, |hints| {
+                let (precision, recall) = (percent(hints.precision), percent(hints.recall));
+                format!("{} in {}, precise {precision}, complete {recall}", hints.source, time(hints.ns))
+            }));
+        }
+        table.row(cells);
     }
     table.render()
 }
@@ -282,10 +294,16 @@ pub(crate) fn costs(reference: &str, rows: &[CompareRow], color: bool) -> String
 pub(crate) fn profiles(profiles: &[ProfileEntry], color: bool) -> String {
     if let [one] = profiles {
         let threads = if one.parallel { "many threads" } else { "one thread" };
-        return format!(
-            "{}\n  scheduler  {}, {threads}\n  fidelity   {}\n  {}\n",
-            one.name, one.scheduler, one.fidelity, one.about
+        let mut text = format!(
+            "{}\n  scheduler  {}, {threads}\n  fidelity   {}\n",
+            one.name, one.scheduler, one.fidelity
         );
+        let parts =
+            [("article", one.article), ("really", one.real), ("here", one.about), ("limits", one.limits)];
+        for (part, said) in parts.into_iter().filter(|(_, said)| !said.is_empty()) {
+            let _ = writeln!(text, "  {part:<10} {said}");
+        }
+        return text;
     }
     let mut table = Table::new(&["<profile", "<scheduler", "<fidelity", "<about"], color);
     for entry in profiles {

@@ -93,7 +93,10 @@ macro_rules! profile {
     ($name:literal, $parallel:literal, $flaw:ident) => {
         Profile {
             name: $name,
+            article: "",
+            real: "Nobody.",
             about: "Made up. For tests.",
+            limits: "None.",
             fidelity: Fidelity::Model,
             scheduler: "none",
             parallel: $parallel,

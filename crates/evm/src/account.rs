@@ -60,10 +60,7 @@ impl AccountState {
     /// The record after `delta`.
     #[must_use]
     pub(crate) fn after(mut self, delta: &AccountDelta) -> AccountState {
-        let credited = self.balance.checked_add(delta.credit).unwrap_or(self.balance);
-        // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
-        // recorded the bound it needs, so such a value is never final.
-        self.balance = credited.wrapping_sub(delta.debit);
+        self.balance = balance_after(self.balance, delta.credit, delta.debit);
         self.nonce = delta.nonce.unwrap_or(self.nonce);
         self.code_hash = delta.code_hash.unwrap_or(self.code_hash);
         if let Some(generation) = delta.generation {
@@ -83,6 +80,15 @@ impl AccountState {
             Write::Put(_) | Write::Delete => AccountState::default(),
         }
     }
+}
+
+/// A balance after a credit and a debit. One that would overflow is not credited.
+#[inline]
+pub(crate) fn balance_after(balance: U256, credit: U256, debit: U256) -> U256 {
+    let credited = balance.checked_add(credit).unwrap_or(balance);
+    // Wrapping: under a wrong speculation a debit can exceed the balance for a moment. The writer
+    // recorded the bound it needs, so such a value is never final.
+    credited.wrapping_sub(debit)
 }
 
 /// A change of an account that does not need its record: `balance + credit - debit`, and fields that

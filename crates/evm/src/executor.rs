@@ -6,9 +6,10 @@
 //! and their credits commute. Block gas and blob gas are admitted in order by the sink.
 
 use crate::{
-    After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue, EvmVm,
-    ExecutedBlock, PrescribedBlock, Rites, StockOutput, SystemTx, Touched, TraceOptions, TxResult,
-    access::{Prescription, Recorder, Wanted},
+    AccessRecord, After, BlockInput, EvmChanges, EvmError, EvmKey, EvmOutput, EvmShared, EvmTx, EvmValue,
+    EvmVm, ExecutedBlock, PrescribedBlock, Rites, StockOutput, SystemTx, TraceOptions, TxResult,
+    access::{Book, NoteAt, Prescription, Wanted},
+    block_vm::{BlockTx, BlockVm},
     deposit,
 };
 use alloy_eips::{
@@ -114,7 +115,8 @@ pub struct ExecOptions<'a> {
     /// takes long. What was delivered stays true of its transaction, but the block may still fail at a
     /// later one, or at what follows the last.
     pub deliver: Option<&'a mut Deliver<'a>>,
-    /// Record the block's access list (EIP-7928), into [`BlockOutput::access_list`], at any fork.
+    /// Make the block's access list (EIP-7928), into [`BlockOutput::access_list`], at any fork. See
+    /// [`record_block`] for doing that later, or not at all.
     pub access_list: bool,
     /// What is known of each scheduled transaction ([`crate::hints`]); empty for nothing.
     pub hints: &'a [Hint<EvmKey>],
@@ -176,11 +178,74 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    let (wanted, hints) = (if options.access_list { Wanted::All } else { Wanted::Nothing }, options.hints);
-    let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
+    let wants_list = options.access_list;
+    let (mut output, record) =
+        run_block(options, wants_list, scheduler, shared, input, state, probe, control)?;
+    output.access_list = record.map(|record| list_of(&record, state)).transpose()?;
+    Ok(output)
+}
+
+/// As [`execute_block_with`], with a record of what the block touched and changed, of which its access list
+/// (EIP-7928) can be made, at any fork, as long as the state before the block is there. Making it takes
+/// several times as long as recording.
+///
+/// [`ExecOptions::access_list`] makes the list, too.
+///
+/// # Errors
+/// As [`execute_block_with`].
+///
+/// # Panics
+/// As [`execute_block_with`].
+pub fn record_block<C, S, P>(
+    options: ExecOptions<'_>,
+    scheduler: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, AccessRecord), BlockFailure>
+where
+    C: Scheduler,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let wants_list = options.access_list;
+    let (mut output, record) = run_block(options, true, scheduler, shared, input, state, probe, control)?;
+    let record = record.unwrap_or_default();
+    output.access_list = wants_list.then(|| list_of(&record, state)).transpose()?;
+    Ok((output, record))
+}
+
+/// The list of `record`; its state answers after the last transaction.
+fn list_of<S: State<EvmKey, EvmValue>>(
+    record: &AccessRecord,
+    pre: &S,
+) -> Result<BlockAccessList, BlockFailure> {
+    record.list(pre).map_err(|error| BlockFailure { place: Place::After, cause: Cause::Store(error) })
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of an execution, and whether to record")]
+fn run_block<C, S, P>(
+    options: ExecOptions<'_>,
+    records: bool,
+    scheduler: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, Option<AccessRecord>), BlockFailure>
+where
+    C: Scheduler,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let hints = options.hints;
+    let Setup { vm, plan, mut sink } = Setup::new(options, records, Wanted::Nothing, shared, input);
     let block = Block::new(&vm, &plan.txs, state).with_hints(hints);
     match scheduler.run(&block, &mut sink, probe, control) {
-        Ok(outcome) => sink.finish(outcome, state),
+        Ok(outcome) => sink.finish(outcome),
         Err(error) => Err(sink.locate(error)),
     }
 }
@@ -211,35 +276,98 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
-    let wanted = if options.access_list { Wanted::All } else { Wanted::Unseen };
-    let Setup { vm, plan, mut sink } = Setup::new(options, wanted, shared, input);
+    let wants_list = options.access_list;
+    let (mut output, record) =
+        run_replay(options, wants_list, list, replay, shared, input, state, probe, control)?;
+    output.access_list = record.map(|record| list_of(&record, state)).transpose()?;
+    Ok(output)
+}
+
+/// As [`replay_block`], with a record as [`record_block`] gives it: made of what the transactions did, not of
+/// the list.
+///
+/// # Errors
+/// As [`replay_block`].
+///
+/// # Panics
+/// As [`execute_block_with`].
+#[expect(clippy::too_many_arguments, reason = "those of an execution, and the list")]
+pub fn record_replay<C, S, P>(
+    options: ExecOptions<'_>,
+    list: &PrescribedBlock,
+    replay: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, AccessRecord), BlockFailure>
+where
+    C: Replay,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let wants_list = options.access_list;
+    let (mut output, record) = run_replay(options, true, list, replay, shared, input, state, probe, control)?;
+    let record = record.unwrap_or_default();
+    output.access_list = wants_list.then(|| list_of(&record, state)).transpose()?;
+    Ok((output, record))
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of an execution, the list, and whether to record")]
+fn run_replay<C, S, P>(
+    options: ExecOptions<'_>,
+    records: bool,
+    list: &PrescribedBlock,
+    replay: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<(BlockOutput, Option<AccessRecord>), BlockFailure>
+where
+    C: Replay,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
+    let Setup { vm, plan, mut sink } = Setup::new(options, records, Wanted::Unseen, shared, input);
     let block = Block::new(&vm, &plan.txs, state);
     let has_after = plan.txs.len() > plan.first as usize + input.txs.len();
     let versions = Prescription::new(list, input, plan.first, has_after);
     let versions = versions
         .map_err(|error| BlockFailure { place: Place::Before, cause: Cause::Invalid(error.into()) })?;
     match replay.replay(&block, &versions, &mut sink, probe, control) {
-        Ok(outcome) => sink.finish(outcome, state),
+        Ok(outcome) => sink.finish(outcome),
         Err(error) => Err(sink.locate(error)),
     }
 }
 
 /// All that a schedule needs.
 struct Setup<'a, 'd> {
-    vm: EvmVm<'a>,
+    vm: BlockVm<'a>,
     plan: Plan,
     sink: InOrder<'a, 'd>,
 }
 
 impl<'a, 'd> Setup<'a, 'd> {
-    fn new(options: ExecOptions<'d>, wanted: Wanted, shared: &'a EvmShared, input: &'a BlockInput) -> Self {
+    fn new(
+        options: ExecOptions<'d>,
+        records: bool,
+        wanted: Wanted,
+        shared: &'a EvmShared,
+        input: &'a BlockInput,
+    ) -> Self {
         let plan = Plan::of(input);
-        let sink = InOrder::new(input, plan.first, config(input).tx_gas_limit_cap(), options);
+        let book = records.then(|| Book::new(shared.notes.clone()));
+        let recorder =
+            book.clone().map(|book| Recorder { entries: Vec::with_capacity(plan.txs.len()), book });
+        let sink = InOrder::new(input, plan.first, config(input).tx_gas_limit_cap(), options, recorder);
         let mut vm = machine(shared, input).wanting(wanted);
         if let Some(trace) = sink.trace {
             vm = vm.with_trace(trace);
         }
-        Setup { vm, plan, sink }
+        Setup { vm: BlockVm::new(vm, book), plan, sink }
     }
 }
 
@@ -301,6 +429,13 @@ fn after(after: &After) -> impl Iterator<Item = SystemTx> {
 /// Contracts that are called after the last transaction, in the order of their requests.
 const QUEUES: [Address; 2] = [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS];
 
+/// Where the notes of final transactions are, in block order.
+struct Recorder {
+    /// With their indices in the access list.
+    entries: Vec<(u32, NoteAt)>,
+    book: Arc<Book>,
+}
+
 /// Takes final transactions in order: admission, results, running gas.
 struct InOrder<'a, 'd> {
     input: &'a BlockInput,
@@ -311,8 +446,8 @@ struct InOrder<'a, 'd> {
     results: Vec<TxResult>,
     /// Whether traces are wanted.
     trace: Option<TraceOptions>,
-    /// Gathers the access list, if that is wanted.
-    recorder: Option<Box<Recorder>>,
+    /// If a record is wanted.
+    recorder: Option<Recorder>,
     traces: Vec<Vec<u8>>,
     /// Outputs of the system transactions after the last user's, calls first.
     queues: Vec<Bytes>,
@@ -323,7 +458,13 @@ struct InOrder<'a, 'd> {
 }
 
 impl<'a, 'd> InOrder<'a, 'd> {
-    fn new(input: &'a BlockInput, first: TxIndex, gas_cap: u64, options: ExecOptions<'d>) -> Self {
+    fn new(
+        input: &'a BlockInput,
+        first: TxIndex,
+        gas_cap: u64,
+        options: ExecOptions<'d>,
+        recorder: Option<Recorder>,
+    ) -> Self {
         InOrder {
             input,
             first,
@@ -331,7 +472,7 @@ impl<'a, 'd> InOrder<'a, 'd> {
             gas_cap,
             results: Vec::with_capacity(input.txs.len()),
             trace: options.trace,
-            recorder: options.access_list.then(|| Box::new(Recorder::new(input.txs.len()))),
+            recorder,
             traces: Vec::new(),
             queues: Vec::new(),
             regular_gas: 0,
@@ -362,28 +503,27 @@ impl<'a, 'd> InOrder<'a, 'd> {
         BlockFailure { place: self.place(error.tx), cause: error.cause }
     }
 
-    fn finish<S: State<EvmKey, EvmValue>>(
+    /// What the block gives, once all its workers are gone.
+    fn finish(
         mut self,
-        outcome: Outcome<EvmVm<'_>>,
-        state: &S,
-    ) -> Result<BlockOutput, BlockFailure> {
+        outcome: Outcome<BlockVm<'_>>,
+    ) -> Result<(BlockOutput, Option<AccessRecord>), BlockFailure> {
         let requests = self.requests().map_err(|reason| BlockFailure {
             place: Place::After,
             cause: Cause::Invalid(EvmError::SystemCall { to: deposit_contract(self.input.chain_id), reason }),
         })?;
-        let access_list = self.recorder.map(|recorder| recorder.finish(state)).transpose();
-        let access_list =
-            access_list.map_err(|error| BlockFailure { place: Place::After, cause: Cause::Store(error) })?;
-        Ok(BlockOutput {
+        let record = self.recorder.map(|Recorder { entries, book }| AccessRecord::new(entries, &book));
+        let output = BlockOutput {
             results: self.results,
             changes: outcome.changes,
             requests,
             gas_used: self.regular_gas.max(self.state_gas),
             blob_gas_used: self.blob_gas_used,
             traces: self.traces,
-            access_list,
+            access_list: None,
             stats: outcome.stats,
-        })
+        };
+        Ok((output, record))
     }
 
     /// EIP-7685: deposits from the logs (EIP-6110), then the outputs of the two queues.
@@ -400,7 +540,7 @@ impl<'a, 'd> InOrder<'a, 'd> {
     }
 }
 
-impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
+impl Sink<BlockVm<'_>> for InOrder<'_, '_> {
     fn admit(&mut self, index: TxIndex) -> Result<(), EvmError> {
         let Place::Tx(tx) = self.place(index) else { return Ok(()) };
         let tx = &self.input.txs[tx];
@@ -424,34 +564,35 @@ impl Sink<EvmVm<'_>> for InOrder<'_, '_> {
         Ok(())
     }
 
-    fn commit(&mut self, index: TxIndex, effects: &mut Effects<EvmVm<'_>>) {
-        let mut output = effects.output.take();
-        if let Some(EvmOutput::Touched(touched)) = output {
-            let Touched { output: inner, touches } = *touched;
-            let index = self.access_index(index);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.enter(index, &effects.writes, &touches);
-            }
-            output = Some(inner);
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<BlockVm<'_>>) {
+        let Some(BlockTx { output, note }) = effects.output.take() else {
+            unreachable!("a committed transaction has an output")
+        };
+        let access_index = self.access_index(index);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.entries.push((access_index, note));
         }
+        let output = match output {
+            EvmOutput::Touched(touched) => touched.output,
+            output => output,
+        };
         let (result, regular_gas, state_gas) = match output {
-            Some(EvmOutput::User(result)) => {
+            EvmOutput::User(result) => {
                 let gas = result.gas_used;
                 (result, gas, 0)
             }
-            Some(EvmOutput::Stock(output)) => {
+            EvmOutput::Stock(output) => {
                 let StockOutput { result, regular_gas, state_gas, trace } = *output;
                 self.traces.extend(self.trace.is_some().then_some(trace));
                 (result, regular_gas, state_gas)
             }
-            Some(EvmOutput::System(output)) => {
+            EvmOutput::System(output) => {
                 if self.place(index) == Place::After {
                     self.queues.push(output);
                 }
                 return;
             }
-            Some(EvmOutput::Touched(_)) => unreachable!("touches are told once"),
-            None => unreachable!("a committed transaction has an output"),
+            EvmOutput::Touched(_) => unreachable!("touches are told once"),
         };
         let Place::Tx(tx) = self.place(index) else {
             unreachable!("a transaction's result at the place of a system call")

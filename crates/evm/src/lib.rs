@@ -4,6 +4,7 @@
 mod access;
 mod account;
 mod block;
+mod block_vm;
 mod code;
 mod ctx;
 mod deposit;
@@ -27,8 +28,9 @@ mod transfer;
 mod vm;
 
 pub use access::{
-    AccessDifference, AccessEntry, AccessListError, AccessPart, AccountChanges, BlockAccessList, Listing,
-    PrescribedBlock, Split, Touched, Touches, access_list_hash, access_list_rlp, compare_access_lists,
+    AccessDifference, AccessEntry, AccessListError, AccessPart, AccessRecord, AccountChanges,
+    BlockAccessList, Listing, PrescribedBlock, Split, Touched, Touches, access_list_hash, access_list_rlp,
+    compare_access_lists,
 };
 pub use account::{AccountDelta, AccountSeen, AccountState, EvmSeen, EvmValue};
 pub use block::{
@@ -38,7 +40,7 @@ pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
     BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
-    first_position, replay_block,
+    first_position, record_block, record_replay, replay_block,
 };
 pub use key::EvmKey;
 pub use step::{StepAccount, StepFate, StepOutput, StepVm};

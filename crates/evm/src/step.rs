@@ -2,7 +2,7 @@
 
 use crate::{
     AccountDelta, BlockInput, EvmError, EvmKey, EvmRules, EvmShared, EvmTx, EvmValue, EvmVm, EvmWorker,
-    Touches, handler::Course,
+    access::Told, handler::Course,
 };
 use alloy_primitives::{Address, U256};
 use braid_core::{Effects, Hint, Stop, View, Vm};
@@ -106,11 +106,11 @@ impl<'b> Vm for StepVm<'b> {
                     return Err(Stop::Invalid(EvmError::NoSuchTransaction(*index)));
                 };
                 // Nobody wants to know of touches.
-                let mut touches = Touches::default();
+                let mut told = Told::default();
                 let writes = &mut effects.writes;
-                let (result, accounts) = match self.0.transfer(env, view, writes, &mut touches)? {
+                let (result, accounts) = match self.0.transfer(env, view, writes, &mut told)? {
                     Ok(transfer) => (transfer.execution_result(), transfer.steps()),
-                    Err(given) => self.0.run(worker, env, view, writes, &mut touches, |evm| {
+                    Err(given) => self.0.run(worker, env, view, writes, &mut told, |evm| {
                         evm.ctx.journal.adopt(given);
                         let result = Course::new().run(evm)?;
                         Ok((result, evm.ctx.journal.steps()))
@@ -121,7 +121,7 @@ impl<'b> Vm for StepVm<'b> {
             }
             EvmTx::System(system) => {
                 let (_, gas) =
-                    self.0.run_system(worker, system, view, &mut effects.writes, &mut Touches::default())?;
+                    self.0.run_system(worker, system, view, &mut effects.writes, &mut Told::default())?;
                 effects.work = gas;
                 effects.output = Some(StepOutput::System);
             }

@@ -8,6 +8,7 @@
 use crate::{
     AccountDelta, AccountSeen, AccountState, EvmError, EvmKey, EvmSeen, EvmValue, Status, StepAccount,
     StepFate, TxResult,
+    access::Notes,
     handler::Fault,
     journal::{Writes, mismatch},
     precompiles::may_be_precompile,
@@ -199,6 +200,13 @@ impl Transfer {
     pub(crate) fn write(&self, writes: &mut Writes) {
         let write = |(address, delta)| (EvmKey::Account(address), Write::Add(delta));
         writes.extend(self.changes().map(write));
+    }
+
+    /// As [`crate::journal::Journal::note`].
+    pub(crate) fn note(&self, notes: &mut Notes) {
+        for (address, delta) in self.changes() {
+            notes.account(&address, Some(&Write::Add(delta)));
+        }
     }
 
     /// As [`crate::journal::Journal::steps`].

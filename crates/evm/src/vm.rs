@@ -3,7 +3,7 @@
 use crate::{
     BlockInput, CodeCache, EvmError, EvmKey, EvmValue, StockOutput, SystemTx, Touched, Touches, TraceOptions,
     TxResult,
-    access::Wanted,
+    access::{NotePool, Told, Wanted},
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
@@ -78,6 +78,7 @@ pub struct EvmShared {
     local_code_bytes: usize,
     #[expect(clippy::vec_box, reason = "a worker moves its box into every execution")]
     arenas: Mutex<Vec<Box<Arenas>>>,
+    pub(crate) notes: NotePool,
 }
 
 /// Most idle arenas kept: more than there are threads in a common machine.
@@ -95,6 +96,7 @@ impl EvmShared {
             codes: CodeCache::new(code_bytes),
             local_code_bytes: code_bytes / 32,
             arenas: Mutex::default(),
+            notes: NotePool::default(),
         }
     }
 
@@ -210,9 +212,9 @@ impl<'b> EvmVm<'b> {
         }
     }
 
-    fn setting(&self) -> Setting<'_> {
+    fn setting(&self, told: &Told<'_>) -> Setting<'_> {
         let (eip1283, eip7610) = (self.eip1283, self.rules.eip7610);
-        let (trace, touches) = (self.trace, self.touches);
+        let (trace, touches) = (self.trace, if told.notes.is_some() { Wanted::All } else { self.touches });
         Setting { cfg: &self.cfg, env: self.env, eip1283, eip7610, trace, touches }
     }
 
@@ -231,7 +233,7 @@ impl<'b> EvmVm<'b> {
         tx: &TxEnv,
         view: &mut dyn View<EvmKey, EvmValue>,
         writes: &mut Writes,
-        touches: &mut Touches,
+        told: &mut Told<'_>,
     ) -> Result<Result<Transfer, Given>, Stop<EvmError>> {
         let Some(transfers) = &self.transfers else { return Ok(Err([None; 2])) };
         let Some(candidate) = transfers.candidate(tx) else { return Ok(Err([None; 2])) };
@@ -239,7 +241,10 @@ impl<'b> EvmVm<'b> {
         if let Ok(transfer) = &done {
             transfer.write(writes);
             if self.touches == Wanted::All {
-                touches.accounts.extend([transfer.from, transfer.to]);
+                told.touches.accounts.extend([transfer.from, transfer.to]);
+            }
+            if let Some(notes) = &mut told.notes {
+                transfer.note(notes);
             }
         }
         Ok(done)
@@ -253,7 +258,7 @@ impl<'b> EvmVm<'b> {
         tx: &'a TxEnv,
         view: &'a mut (dyn View<EvmKey, EvmValue> + 'a),
         writes: &mut Writes,
-        touches: &mut Touches,
+        told: &mut Told<'_>,
         work: impl FnOnce(&mut Machine<'a>) -> Result<T, Fault>,
     ) -> Result<T, Stop<EvmError>> {
         let source = self.source(view);
@@ -274,7 +279,10 @@ impl<'b> EvmVm<'b> {
         if result.is_ok() {
             journal.share_code();
             journal.write(writes);
-            journal.touches(self.touches, touches);
+            journal.touches(self.touches, &mut told.touches);
+            if let Some(notes) = &mut told.notes {
+                journal.note(writes, notes);
+            }
         }
         if !matches!(result, Err(Fault::Stopped(_))) {
             journal.report();
@@ -285,6 +293,48 @@ impl<'b> EvmVm<'b> {
         result.map_err(Into::into)
     }
 
+    /// Runs a transaction. Returns its output and its gas.
+    #[inline]
+    pub(crate) fn run_tx(
+        &self,
+        worker: &mut EvmWorker<'b>,
+        tx: &EvmTx,
+        view: &mut dyn View<EvmKey, EvmValue>,
+        writes: &mut Writes,
+        mut told: Told<'_>,
+    ) -> Result<(EvmOutput, u64), Stop<EvmError>> {
+        let told = &mut told;
+        let (output, gas) = match tx {
+            EvmTx::User(index) => {
+                let Some(tx) = self.txs.get(*index as usize) else {
+                    return Err(Stop::Invalid(EvmError::NoSuchTransaction(*index)));
+                };
+                if self.stock {
+                    let (setting, source) = (self.setting(told), self.source(view));
+                    let output = stock::run_user(setting, tx, source, writes, &mut told.touches)?;
+                    told.enter(writes);
+                    let gas = output.result.gas_used;
+                    (EvmOutput::Stock(Box::new(output)), gas)
+                } else {
+                    let result = match self.transfer(tx, view, writes, told)? {
+                        Ok(transfer) => transfer.result(),
+                        Err(given) => stock::tx_result(self.run(worker, tx, view, writes, told, |evm| {
+                            evm.ctx.journal.adopt(given);
+                            Course::new().run(evm)
+                        })?),
+                    };
+                    let gas = result.gas_used;
+                    (EvmOutput::User(result), gas)
+                }
+            }
+            EvmTx::System(system) => {
+                let (output, gas) = self.run_system(worker, system, view, writes, told)?;
+                (EvmOutput::System(output), gas)
+            }
+        };
+        Ok((self.output(output, std::mem::take(&mut told.touches)), gas))
+    }
+
     /// Runs a system transaction. Returns its output and its gas.
     pub(crate) fn run_system(
         &self,
@@ -292,20 +342,21 @@ impl<'b> EvmVm<'b> {
         system: &SystemTx,
         view: &mut dyn View<EvmKey, EvmValue>,
         writes: &mut Writes,
-        touches: &mut Touches,
+        told: &mut Told<'_>,
     ) -> Result<(Bytes, u64), Stop<EvmError>> {
         match system {
             // Tracing does not concern system calls.
             SystemTx::Call { to, data, optional } if self.cfg.spec.is_enabled_in(SpecId::AMSTERDAM) => {
-                let (setting, source) = (self.setting(), self.source(view));
-                let result = stock::run_system(setting, *to, data, source, writes, touches)?;
+                let (setting, source) = (self.setting(told), self.source(view));
+                let result = stock::run_system(setting, *to, data, source, writes, &mut told.touches)?;
+                told.enter(writes);
                 Ok(system::ended(*to, *optional, result)?)
             }
             SystemTx::Call { to, data, .. } => {
                 let tx = stock::system_call(self.cfg.spec, *to, data.clone());
-                self.run(worker, &tx, view, writes, touches, |evm| system.run(evm))
+                self.run(worker, &tx, view, writes, told, |evm| system.run(evm))
             }
-            _ => self.run(worker, &TxEnv::default(), view, writes, touches, |evm| system.run(evm)),
+            _ => self.run(worker, &TxEnv::default(), view, writes, told, |evm| system.run(evm)),
         }
     }
 }
@@ -396,39 +447,8 @@ impl<'b> Vm for EvmVm<'b> {
         view: &mut dyn View<EvmKey, EvmValue>,
         effects: &mut Effects<Self>,
     ) -> Result<(), Stop<EvmError>> {
-        let mut touches = Touches::default();
-        match tx {
-            EvmTx::User(index) => {
-                let Some(tx) = self.txs.get(*index as usize) else {
-                    return Err(Stop::Invalid(EvmError::NoSuchTransaction(*index)));
-                };
-                if self.stock {
-                    let (setting, source) = (self.setting(), self.source(view));
-                    let output = stock::run_user(setting, tx, source, &mut effects.writes, &mut touches)?;
-                    effects.work = output.result.gas_used;
-                    effects.output = Some(self.output(EvmOutput::Stock(Box::new(output)), touches));
-                    return Ok(());
-                }
-                let writes = &mut effects.writes;
-                let result = match self.transfer(tx, view, writes, &mut touches)? {
-                    Ok(transfer) => transfer.result(),
-                    Err(given) => {
-                        stock::tx_result(self.run(worker, tx, view, writes, &mut touches, |evm| {
-                            evm.ctx.journal.adopt(given);
-                            Course::new().run(evm)
-                        })?)
-                    }
-                };
-                effects.work = result.gas_used;
-                effects.output = Some(self.output(EvmOutput::User(result), touches));
-            }
-            EvmTx::System(system) => {
-                let (output, gas) =
-                    self.run_system(worker, system, view, &mut effects.writes, &mut touches)?;
-                effects.work = gas;
-                effects.output = Some(self.output(EvmOutput::System(output), touches));
-            }
-        }
+        let (output, work) = self.run_tx(worker, tx, view, &mut effects.writes, Told::default())?;
+        (effects.output, effects.work) = (Some(output), work);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! Times engines side by side by their best runs, one line a block, for looking at one change at a time.
-//! A seat is `PROFILE@THREADS`, with `+list` behind it if it shall record the block's access list.
+//! A seat is `PROFILE@THREADS`, with `+record` behind it if it shall record the block's access list, `+rlp` if
+//! it shall also encode it, and `+list` if it shall make alloy's list.
 //!
 //! ```sh
-//! cargo run --release -p braid-profiles --example seats -- 20 lean@1 bal@2 serial@1+list -- CASE...
+//! cargo run --release -p braid-profiles --example seats -- 20 lean@1 bal@2 serial@1+rlp -- CASE...
 //! ```
 
 use braid_core::Control;
@@ -13,31 +14,51 @@ use std::{path::Path, time::Instant};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[derive(Clone, Copy)]
+enum Work {
+    Execute,
+    Record,
+    Encode,
+    List,
+}
+
 struct Seat {
     name: String,
     engine: Box<dyn Engine>,
-    records: bool,
+    work: Work,
     /// Logarithms of ratios to the first seat, summed.
     sum: f64,
 }
 
 fn seat(text: &str) -> Seat {
-    let (rest, records) = text.strip_suffix("+list").map_or((text, false), |rest| (rest, true));
+    let (rest, work) = match text.split_once('+') {
+        None => (text, Work::Execute),
+        Some((rest, "record")) => (rest, Work::Record),
+        Some((rest, "rlp")) => (rest, Work::Encode),
+        Some((rest, "list")) => (rest, Work::List),
+        Some((_, other)) => panic!("+{other} is none of record, rlp, list"),
+    };
     let (name, threads) = rest.split_once('@').expect("PROFILE@THREADS");
     let threads = threads.parse().expect("a number of threads");
     let engine = (profile(name).expect("a profile").build)(threads).expect("an engine");
-    Seat { name: text.to_owned(), engine, records, sum: 0.0 }
+    Seat { name: text.to_owned(), engine, work, sum: 0.0 }
 }
 
 fn once(seat: &mut Seat, case: &Case, pre: &PreState) -> f64 {
     let (input, control) = (&case.input, Control::default());
     seat.engine.reset();
     let start = Instant::now();
-    if seat.records {
-        let done = seat.engine.execute_recorded(input, pre, &control).expect("records lists");
-        drop(done.expect("a valid block"));
-    } else {
-        drop(seat.engine.execute(input, pre, &control).expect("a valid block"));
+    let engine = &mut seat.engine;
+    match seat.work {
+        Work::Execute => drop(engine.execute(input, pre, &control).expect("a valid block")),
+        Work::Record => drop(engine.record(input, pre, &control).expect("records").expect("a valid block")),
+        Work::Encode => {
+            let done = engine.record(input, pre, &control).expect("records").expect("a valid block");
+            drop(engine.encode(&done.1, pre).expect("a state in memory"));
+        }
+        Work::List => {
+            drop(engine.execute_recorded(input, pre, &control).expect("records").expect("a valid block"));
+        }
     }
     start.elapsed().as_secs_f64()
 }

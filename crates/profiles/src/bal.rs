@@ -1,16 +1,16 @@
 //! `bal`: a block by its access list (EIP-7928), as clients run blocks from Amsterdam on.
 
 use crate::{
-    Engine, ExecError, Executed, Fidelity, Profile, Recorded,
-    ours::{Ran, exec_error, pool, recorded},
+    Engine, ExecError, Executed, Fidelity, Profile, WithRecord,
+    ours::{PARTS_EACH, Ran, exec_error, pool},
 };
 use alloy_primitives::Bytes;
 use alloy_rlp::Decodable;
-use braid_core::{Cause, Control, Probe};
+use braid_core::{Cause, Control, StoreError};
 use braid_evm::{
-    AccessListError, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared,
-    ExecOptions, Place, PrescribedBlock, access_list_rlp, compare_access_lists, execute_block_with,
-    replay_block,
+    AccessListError, AccessRecord, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey,
+    EvmShared, ExecOptions, Place, PrescribedBlock, compare_access_lists, execute_block_with, record_block,
+    record_replay, replay_block,
 };
 use braid_report::Recorder;
 use braid_sched::{Prescribed, Serial};
@@ -20,11 +20,14 @@ use revm::primitives::hardfork::SpecId;
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
     name: "bal",
+    article: "",
+    real: "Ethereum from Amsterdam on; reth and ethrex run such blocks without detection of conflicts.",
     about: "Ethereum by block-level access lists (EIP-7928): every transaction sees its own pre-state from \
             the list, in any order and without detection of conflicts, and what it does is held against the \
             list. The list is decoded inside the timed region. A block that comes without one is first \
             recorded serially, off the clock. Forks before EIP-161, and what no list can tell, run serially \
             and count as fallbacks.",
+    limits: "Forks before EIP-161, and what no list can tell, run serially and count as fallbacks.",
     fidelity: Fidelity::Faithful,
     scheduler: "prescribed",
     parallel: true,
@@ -52,6 +55,9 @@ fn id(input: &BlockInput) -> BlockId {
     (number, time, input.txs.as_ptr().addr(), input.txs.len())
 }
 
+/// A block, with its record if that was asked for.
+type Done = Result<(BlockOutput, Option<AccessRecord>), BlockFailure>;
+
 struct Bal {
     replay: Prescribed,
     serial: Serial,
@@ -62,27 +68,17 @@ struct Bal {
 }
 
 impl Bal {
-    fn serially(
-        &self,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        probe: &impl Probe<EvmKey>,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
-        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        execute_block_with(options, &self.serial, &self.shared, input, pre, probe, control)
+    fn serially(&self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
+        let (options, serial, shared) = (ExecOptions::default(), &self.serial, &self.shared);
+        if record {
+            let done = record_block(options, serial, shared, input, pre, &(), control);
+            return done.map(|(output, record)| (output, Some(record)));
+        }
+        execute_block_with(options, serial, shared, input, pre, &(), control).map(|output| (output, None))
     }
 
-    fn by_list(
-        &mut self,
-        bytes: &Bytes,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        probe: &impl Probe<EvmKey>,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
+    /// Reads the list of a block.
+    fn decode(&mut self, bytes: &Bytes, input: &BlockInput) -> Result<(), BlockFailure> {
         // Twice as many parts as threads: they are of one length, not of one cost.
         let (replay, parts) = (&self.replay, usize::from(self.replay.threads()) * 2);
         let parts = if parts == 2 { 1 } else { parts };
@@ -91,34 +87,70 @@ impl Bal {
         decoded.map_err(|error| BlockFailure {
             place: Place::Before,
             cause: Cause::Invalid(EvmError::from(error)),
-        })?;
-        let options = ExecOptions { access_list: record, ..ExecOptions::default() };
-        replay_block(options, &self.list, replay, &self.shared, input, pre, probe, control)
+        })
     }
 
-    fn run(
+    fn by_list(
         &mut self,
+        bytes: &Bytes,
         record: bool,
         input: &BlockInput,
         pre: &PreState,
-        probe: &impl Probe<EvmKey>,
+        control: &Control<'_>,
+    ) -> Done {
+        self.decode(bytes, input)?;
+        let replay = &self.replay;
+        let (options, list, shared) = (ExecOptions::default(), &self.list, &self.shared);
+        if record {
+            let done = record_replay(options, list, replay, shared, input, pre, &(), control);
+            return done.map(|(output, record)| (output, Some(record)));
+        }
+        replay_block(options, list, replay, shared, input, pre, &(), control).map(|output| (output, None))
+    }
+
+    /// As [`Self::run`] without a record, watched: by the list that was prepared, or serially where there is none.
+    fn watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, BlockFailure> {
+        let known = self.kept.as_ref().filter(|kept| kept.block == id(input)).map(|kept| kept.bytes.clone());
+        let known = known.filter(|_| input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
+        let options = ExecOptions::default();
+        if let Some(bytes) = known {
+            self.decode(&bytes, input)?;
+            return replay_block(
+                options,
+                &self.list,
+                &self.replay,
+                &self.shared,
+                input,
+                pre,
+                recorder,
+                control,
+            );
+        }
+        execute_block_with(options, &self.serial, &self.shared, input, pre, recorder, control)
+    }
+
+    fn run(&mut self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
         let known = self.kept.take_if(|kept| kept.block == id(input));
         if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
             let given = known.as_ref().is_some_and(|kept| kept.given);
-            let output = self.serially(record || given, input, pre, probe, control)?;
-            return fallback(output, record, known.as_ref(), input);
+            let done = self.serially(record || given, input, pre, control)?;
+            return fallback(done, record, known.as_ref(), input, pre);
         }
         if let Some(kept) = known {
-            let done = self.by_list(&kept.bytes, record, input, pre, probe, control);
+            let done = self.by_list(&kept.bytes, record, input, pre, control);
             let given = kept.given;
             let done = match (&done, given) {
                 (Err(failure), true) if is_inexpressible(failure) => {
-                    fallback(self.serially(true, input, pre, &(), control)?, record, Some(&kept), input)
+                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input, pre)
                 }
                 (Err(failure), false) if is_of_list(failure) => {
-                    self.record_and_run(record, input, pre, probe, control)
+                    self.record_and_run(record, input, pre, control)
                 }
                 _ => done,
             };
@@ -127,7 +159,7 @@ impl Bal {
             }
             return done;
         }
-        self.record_and_run(record, input, pre, probe, control)
+        self.record_and_run(record, input, pre, control)
     }
 
     /// For a block whose list is not known: records it, and runs the block by it.
@@ -136,43 +168,44 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
-        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
-    ) -> Result<BlockOutput, BlockFailure> {
-        let mut output = self.serially(true, input, pre, &(), control)?;
-        let list = output.access_list.take().unwrap_or_default();
-        let bytes = access_list_rlp(&list);
-        match self.by_list(&bytes, record, input, pre, probe, control) {
-            Err(failure) if is_of_list(&failure) => {
-                output.access_list = Some(list);
-                fallback(output, record, None, input)
-            }
-            done => {
+    ) -> Done {
+        let done = self.serially(true, input, pre, control)?;
+        let bytes = done.1.as_ref().map_or(Ok(Bytes::new()), |made| made.rlp(pre)).map_err(after)?;
+        match self.by_list(&bytes, record, input, pre, control) {
+            Err(failure) if is_of_list(&failure) => fallback(done, record, None, input, pre),
+            by_list => {
                 self.kept = Some(Kept { bytes, block: id(input), given: false });
-                done
+                by_list
             }
         }
     }
 }
 
+/// A state that failed after the last transaction.
+fn after(error: StoreError) -> BlockFailure {
+    BlockFailure { place: Place::After, cause: Cause::Store(error) }
+}
+
 /// A block that was run serially, held against the list that came with it; with its own if `record`.
 fn fallback(
-    mut output: BlockOutput,
+    (mut output, made): (BlockOutput, Option<AccessRecord>),
     record: bool,
     kept: Option<&Kept>,
     input: &BlockInput,
-) -> Result<BlockOutput, BlockFailure> {
+    pre: &PreState,
+) -> Done {
     output.stats.fallbacks += 1;
-    if let (Some(kept), Some(list)) = (kept.filter(|kept| kept.given), &output.access_list) {
+    if let (Some(kept), Some(made)) = (kept.filter(|kept| kept.given), &made) {
         let fail =
             |place, error: AccessListError| BlockFailure { place, cause: Cause::Invalid(error.into()) };
         PrescribedBlock::decode(&kept.bytes, input).map_err(|error| fail(Place::Before, error))?;
         let encoding = |reason| fail(Place::Before, AccessListError::Encoding { account: 0, reason });
         let given = BlockAccessList::decode(&mut kept.bytes.as_ref()).map_err(encoding)?;
-        compare_access_lists(&given, list).map_err(|error| fail(Place::After, error))?;
+        let found = made.list(pre).map_err(after)?;
+        compare_access_lists(&given, &found).map_err(|error| fail(Place::After, error))?;
     }
-    output.access_list = output.access_list.filter(|_| record);
-    Ok(output)
+    Ok((output, made.filter(|_| record)))
 }
 
 fn of_list(failure: &BlockFailure) -> Option<&AccessListError> {
@@ -197,18 +230,33 @@ impl Engine for Bal {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let output = self.run(false, input, pre, &(), control);
-        Ok(Box::new(Ran(output.map_err(|failure| exec_error(failure, input.txs.len()))?)))
+        let output = self.run(false, input, pre, control);
+        let (output, _) = output.map_err(|failure| exec_error(failure, input.txs.len()))?;
+        Ok(Box::new(Ran(output)))
     }
 
-    fn execute_recorded(
+    fn record(
         &mut self,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
-        let output = self.run(true, input, pre, &(), control);
-        Some(output.map(recorded).map_err(|failure| exec_error(failure, input.txs.len())))
+    ) -> Option<Result<WithRecord, ExecError>> {
+        let done = self.run(true, input, pre, control);
+        let done = done.map(|(output, record)| {
+            let executed: Box<dyn Executed> = Box::new(Ran(output));
+            (executed, record.unwrap_or_default())
+        });
+        Some(done.map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        match usize::from(self.replay.threads()) {
+            1 => record.rlp(pre),
+            threads => {
+                let replay = &self.replay;
+                record.rlp_in_parts(pre, threads * PARTS_EACH, &mut |count, work| replay.split(count, work))
+            }
+        }
     }
 
     fn execute_watched(
@@ -218,7 +266,7 @@ impl Engine for Bal {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run(false, input, pre, recorder, control);
+        let output = self.watched(input, pre, recorder, control);
         let output = output.map_err(|failure| exec_error(failure, input.txs.len()));
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
@@ -227,9 +275,10 @@ impl Engine for Bal {
         let block = id(input);
         if let Some(bytes) = access_list {
             self.kept = Some(Kept { bytes: bytes.clone(), block, given: true });
-        } else if let Ok(output) = self.serially(true, input, pre, &(), &Control::default()) {
-            let list: BlockAccessList = output.access_list.unwrap_or_default();
-            self.kept = Some(Kept { bytes: access_list_rlp(&list), block, given: false });
+        } else if let Ok((_, Some(made))) = self.serially(true, input, pre, &Control::default())
+            && let Ok(bytes) = made.rlp(pre)
+        {
+            self.kept = Some(Kept { bytes, block, given: false });
         }
     }
 }

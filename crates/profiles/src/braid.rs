@@ -1,19 +1,19 @@
 //! `braid`: our best, whichever schedule that is for a block.
 
-use crate::{
-    Fidelity, Profile,
-    ours::{over, pool},
-};
+use crate::{Fidelity, Profile, ours::over_pool};
 use braid_sched::Adaptive;
 
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
     name: "braid",
+    article: "",
+    real: "Nobody else: no system is named so but ours.",
     about: "Ethereum under the schedule that suits the block: Block-STM with waits inside of reads, or serial \
             where the block is too short, or too much one transaction, for threads to pay (counted as a \
             fallback). No system is named so but ours.",
+    limits: "None.",
     fidelity: Fidelity::Faithful,
     scheduler: "adaptive",
     parallel: true,
-    build: |threads| Ok(over(Adaptive::new(pool(threads)?), Adaptive::chaos)),
+    build: |threads| over_pool(threads, Adaptive::new, Adaptive::chaos),
 };

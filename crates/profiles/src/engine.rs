@@ -1,10 +1,15 @@
 //! What a profile is, and how its engine is driven.
 
+use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions};
+use braid_evm::{
+    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions, hints::Learned,
+};
 use braid_report::Recorder;
+use braid_sched::Accuracy;
 use braid_work::PreState;
+use std::sync::Arc;
 
 /// How much of the system it is named after a profile really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +27,15 @@ pub enum Fidelity {
 pub struct Profile {
     /// Name on the command line.
     pub name: &'static str,
-    /// One paragraph: what is real and what is modelled.
+    /// What the survey of parallel chains that Braid started from says the system does; empty where it does not
+    /// name it.
+    pub article: &'static str,
+    /// What the system really runs, as far as its source and documents show.
+    pub real: &'static str,
+    /// What Braid runs under this name.
     pub about: &'static str,
+    /// What of the system is not there.
+    pub limits: &'static str,
     /// See [`Fidelity`].
     pub fidelity: Fidelity,
     /// Scheduler, by its standard name.
@@ -134,6 +146,9 @@ pub type Traced = (Box<dyn Executed>, Vec<Vec<u8>>);
 /// A block executed with its access list recorded.
 pub type Recorded = (Box<dyn Executed>, BlockAccessList);
 
+/// A block executed with a record of what its access list tells.
+pub type WithRecord = (Box<dyn Executed>, AccessRecord);
+
 /// An engine ready to run blocks: threads started, arenas possibly warm.
 pub trait Engine: Send {
     /// Executes one block on `pre`. This call is the timed region.
@@ -159,15 +174,35 @@ pub trait Engine: Send {
         None
     }
 
-    /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
-    /// none.
-    fn execute_recorded(
+    /// As [`Self::execute`], with a record of which the access list of the block (EIP-7928) can be made;
+    /// `None` if this engine makes none. This call is the timed region of recording.
+    fn record(
         &mut self,
         _input: &BlockInput,
         _pre: &PreState,
         _control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
+    ) -> Option<Result<WithRecord, ExecError>> {
         None
+    }
+
+    /// The access list of a recorded block as RLP, made by this engine's threads; `pre` is the state before
+    /// the block. With [`Self::record`], the timed region of recording and encoding.
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        record.rlp(pre)
+    }
+
+    /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
+    /// none.
+    fn execute_recorded(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Option<Result<Recorded, ExecError>> {
+        Some(self.record(input, pre, control)?.and_then(|(executed, record)| {
+            let list = record.list(pre).map_err(|error| ExecError::Store { tx: None, error })?;
+            Ok((executed, list))
+        }))
     }
 
     /// As [`Self::execute`], with every event of the schedule told to `recorder`; `None` if this engine has no
@@ -186,6 +221,20 @@ pub trait Engine: Send {
     /// clock: its access list (EIP-7928) as RLP, or `None` if it came with none. It is for this block only,
     /// and an engine that has no use for it ignores it.
     fn prepare(&mut self, _input: &BlockInput, _pre: &PreState, _access_list: Option<&Bytes>) {}
+
+    /// Hands over what was learned of calls in other blocks. Of no use to an engine that does not run from learned
+    /// hints.
+    fn teach(&mut self, _learned: &Arc<Learned>) {}
+
+    /// Where its hints come from; `None` if it runs without.
+    fn hint_source(&self) -> Option<HintSource> {
+        None
+    }
+
+    /// How good its hints about a block are, off the clock; `None` if it runs without.
+    fn accuracy(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<Accuracy> {
+        None
+    }
 
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}

@@ -1,13 +1,9 @@
 //! Engines that run a block from hints: where the hints come from, and what they cost.
 
-use crate::{
-    Engine, ExecError, Executed, Recorded,
-    ours::{Ran, exec_error, recorded},
-};
-use alloy_primitives::{Address, B256};
-use braid_core::{Control, Hint, Reader, Scheduler, State, Stats};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
+use braid_core::{Control, Hint, Reader, State};
 use braid_evm::{
-    BlockInput, BlockOutput, EvmKey, EvmShared, EvmValue, ExecOptions, ExecutedBlock, execute_block_with,
+    BlockInput, EvmKey, EvmShared, EvmValue,
     hints::{self, Learned},
 };
 use braid_sched::{Accuracy, Pool, emulate, oracle};
@@ -51,16 +47,12 @@ pub(crate) enum Grain {
     Account,
 }
 
-struct Hinted<S> {
-    /// Always there: taken only while it is perturbed, which goes by value.
-    scheduler: Option<S>,
-    perturb: fn(S, u64) -> S,
-    source: HintSource,
+/// What an engine that runs from hints has besides.
+pub(crate) struct Hinting {
+    pub(crate) source: HintSource,
     grain: Grain,
-    pool: Arc<Pool>,
-    shared: EvmShared,
-    learned: Arc<Learned>,
-    /// What the oracle says of a block.
+    pub(crate) learned: Arc<Learned>,
+    /// What was got of a block off the clock.
     prepared: Option<(Arc<Vec<Hint<EvmKey>>>, BlockPlace)>,
 }
 
@@ -69,19 +61,6 @@ type BlockPlace = (usize, usize);
 
 fn place(input: &BlockInput) -> BlockPlace {
     (input.txs.as_ptr().addr(), input.txs.len())
-}
-
-/// The EVM under `scheduler`, with hints from `source`.
-pub(crate) fn hinted<S: Scheduler + 'static>(
-    scheduler: S,
-    perturb: fn(S, u64) -> S,
-    source: HintSource,
-    grain: Grain,
-    pool: Arc<Pool>,
-) -> Box<dyn Engine> {
-    let (shared, learned) = (EvmShared::default(), Arc::default());
-    let scheduler = Some(scheduler);
-    Box::new(Hinted { scheduler, perturb, source, grain, pool, shared, learned, prepared: None })
 }
 
 /// What the transactions of a block really touch: found by a serial run. For measuring, and for learning.
@@ -99,111 +78,76 @@ pub fn learn(learned: &mut Learned, shared: &EvmShared, input: &BlockInput, pre:
 fn code_hash(pre: &PreState, address: Address) -> Option<B256> {
     let value = pre.reader().ok()?.get(&EvmKey::Account(address)).ok()?;
     match value {
-        Some(EvmValue::Account(account)) if account.has_code() => Some(account.code_hash),
+        Some(EvmValue::Account(account)) => Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY),
         _ => None,
     }
 }
 
-impl<S: Scheduler> Hinted<S> {
-    fn hints(&self, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Vec<Hint<EvmKey>> {
-        let mut found = match self.source {
+impl Hinting {
+    pub(crate) fn new(source: HintSource, grain: Grain) -> Self {
+        Hinting { source, grain, learned: Arc::default(), prepared: None }
+    }
+
+    fn find(
+        &self,
+        pool: &Pool,
+        shared: &EvmShared,
+        input: &BlockInput,
+        pre: &PreState,
+        control: &Control<'_>,
+    ) -> Vec<Hint<EvmKey>> {
+        let found = match self.source {
             HintSource::Declared => hints::about_users(input, |_, tx| hints::declared(tx)),
             HintSource::Endpoints => hints::about_users(input, |_, tx| hints::endpoints(tx)),
-            HintSource::Emulated => {
-                hints::foresee(&self.shared, input, pre, |block| emulate(&self.pool, block, control))
-            }
+            HintSource::Emulated => hints::foresee(shared, input, pre, |block| emulate(pool, block, control)),
             HintSource::Learned => {
                 let id = Learned::id(input);
                 let code = |address| code_hash(pre, address);
                 hints::about_users(input, |_, tx| self.learned.hint(&id, tx, code))
             }
-            HintSource::Oracle => {
-                hints::foresee(&self.shared, input, pre, |block| oracle(block, control))
-            }
+            HintSource::Oracle => hints::foresee(shared, input, pre, |block| oracle(block, control)),
         };
-        if self.grain == Grain::Account {
-            found.iter_mut().for_each(|hint| *hint = hints::by_account(hint, input.env.beneficiary));
-        }
-        found
+        self.in_grain(input, found)
     }
 
-    fn run(
-        &mut self,
-        record: bool,
+    fn in_grain(&self, input: &BlockInput, mut hints: Vec<Hint<EvmKey>>) -> Vec<Hint<EvmKey>> {
+        if self.grain == Grain::Account {
+            hints.iter_mut().for_each(|hint| *hint = hints::by_account(hint, input.env.beneficiary));
+        }
+        hints
+    }
+
+    /// Hints about a block, and the nanoseconds that it took to get them.
+    pub(crate) fn hints(
+        &self,
+        pool: &Pool,
+        shared: &EvmShared,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Result<BlockOutput, ExecError> {
-        let prepared = self.prepared.as_ref().filter(|(_, of)| *of == place(input)).map(|(hints, _)| hints.clone());
+    ) -> (Arc<Vec<Hint<EvmKey>>>, u64) {
+        if let Some((hints, _)) = self.prepared.as_ref().filter(|(_, of)| *of == place(input)) {
+            return (hints.clone(), 0);
+        }
         let began = Instant::now();
-        let (hints, hint_ns) = match prepared {
-            Some(hints) => (hints, 0),
-            None => {
-                let hints = Arc::new(self.hints(input, pre, control));
-                (hints, u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
-            }
-        };
-        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let options = ExecOptions { access_list: record, hints: &hints, ..ExecOptions::default() };
-        let done = execute_block_with(options, scheduler, &self.shared, input, pre, &(), control);
-        let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
-        output.stats.hint_ns = hint_ns;
-        Ok(output)
+        let hints = self.find(pool, shared, input, pre, control);
+        (Arc::new(hints), u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
-}
 
-impl<S: Scheduler> Engine for Hinted<S> {
-    fn execute(
-        &mut self,
+    /// Before a block is executed, off the clock: asks the oracle.
+    pub(crate) fn prepare(&mut self, pool: &Pool, shared: &EvmShared, input: &BlockInput, pre: &PreState) {
+        self.prepared = (self.source == HintSource::Oracle)
+            .then(|| (Arc::new(self.find(pool, shared, input, pre, &Control::default())), place(input)));
+    }
+
+    pub(crate) fn accuracy(
+        &self,
+        pool: &Pool,
+        shared: &EvmShared,
         input: &BlockInput,
         pre: &PreState,
-        control: &Control<'_>,
-    ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(false, input, pre, control)?)))
-    }
-
-    fn execute_recorded(
-        &mut self,
-        input: &BlockInput,
-        pre: &PreState,
-        control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
-        Some(self.run(true, input, pre, control).map(recorded))
-    }
-
-    fn prepare(&mut self, input: &BlockInput, pre: &PreState, _access_list: Option<&alloy_primitives::Bytes>) {
-        self.prepared = None;
-        if self.source == HintSource::Oracle {
-            let hints = self.hints(input, pre, &Control::default());
-            self.prepared = Some((Arc::new(hints), place(input)));
-        }
-    }
-
-    fn teach(&mut self, learned: &Arc<Learned>) {
-        self.learned = learned.clone();
-    }
-
-    fn hint_source(&self) -> Option<HintSource> {
-        Some(self.source)
-    }
-
-    fn accuracy(&mut self, input: &BlockInput, pre: &PreState) -> Option<Accuracy> {
-        let mut truth = touched(&self.shared, input, pre);
-        if self.grain == Grain::Account {
-            truth.iter_mut().for_each(|hint| *hint = hints::by_account(hint, input.env.beneficiary));
-        }
-        Some(Accuracy::of(&self.hints(input, pre, &Control::default()), &truth))
-    }
-
-    fn bound_code(&mut self, bytes: usize) {
-        self.shared = EvmShared::new(bytes);
-    }
-
-    fn reset(&mut self) {
-        self.learned = Arc::default();
-    }
-
-    fn shuffle(&mut self, seed: u64) {
-        self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
+    ) -> Accuracy {
+        let truth = self.in_grain(input, touched(shared, input, pre));
+        Accuracy::of(&self.find(pool, shared, input, pre, &Control::default()), &truth)
     }
 }

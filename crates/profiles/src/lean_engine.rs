@@ -23,8 +23,11 @@ pub struct LeanEngine;
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
     name: "lean",
+    article: "",
+    real: "revm (bluealloy/revm), which reth executes Ethereum with.",
     about: "Plain serial revm, and nothing else of Braid but the decoded inputs: the yardstick of every \
             measurement and the oracle of every test.",
+    limits: "It ignores cancellation and deadlines.",
     fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,

@@ -2,22 +2,35 @@
 #![forbid(unsafe_code)]
 
 mod aptos;
+mod artela;
 mod bal;
 pub mod bench;
 mod braid;
 mod engine;
+mod hinted;
 pub mod lean;
 mod lean_engine;
 pub mod limit;
+mod megaeth;
+mod megaeth_oracle;
 mod monad;
+mod monad_article;
 mod names;
 mod ours;
+mod pharos;
+mod reddio;
 mod registry;
 pub mod schedule;
+mod sealevel;
+mod sealevel_oracle;
+mod sei;
 mod serial;
 pub mod stats;
 
-pub use engine::{Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced};
+pub use engine::{
+    Engine, ExecError, Executed, Fidelity, Profile, ProfileError, Recorded, Traced, WithRecord,
+};
+pub use hinted::{HintSource, learn, touched};
 pub use lean_engine::LeanEngine;
 pub use names::Names;
 pub use ours::THREADS_MAX;

@@ -1,13 +1,17 @@
 //! Braid's EVM under any of Braid's schedulers, as an [`Engine`].
 
-use crate::{Engine, ExecError, Executed, ProfileError, Recorded, Traced};
-use braid_core::{Cause, Control, Probe, Scheduler};
+use crate::{
+    Engine, ExecError, Executed, HintSource, ProfileError, Traced, WithRecord,
+    hinted::{Grain, Hinting},
+};
+use alloy_primitives::Bytes;
+use braid_core::{Cause, Control, Hint, Probe, Scheduler, StoreError};
 use braid_evm::{
-    BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions, ExecutedBlock, Place,
-    TraceOptions, execute_block_with,
+    AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions,
+    ExecutedBlock, Place, TraceOptions, execute_block_with, hints::Learned, record_block,
 };
 use braid_report::Recorder;
-use braid_sched::Pool;
+use braid_sched::{Accuracy, Pool};
 use braid_work::PreState;
 use std::sync::Arc;
 
@@ -19,11 +23,48 @@ struct Ours<S> {
     scheduler: Option<S>,
     perturb: fn(S, u64) -> S,
     shared: EvmShared,
+    /// For what is to be done beside executing blocks.
+    pool: Option<Arc<Pool>>,
+    /// If it runs from hints. Then it has a pool.
+    hinting: Option<Hinting>,
 }
+
+/// Parts of an access list for each thread.
+pub(crate) const PARTS_EACH: usize = 2;
 
 /// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
 pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
-    Box::new(Ours { scheduler: Some(scheduler), perturb, shared: EvmShared::default() })
+    Box::new(Ours {
+        scheduler: Some(scheduler),
+        perturb,
+        shared: EvmShared::default(),
+        pool: None,
+        hinting: None,
+    })
+}
+
+/// As [`over`] the scheduler that `build` makes on `threads` threads.
+pub(crate) fn over_pool<S: Scheduler + 'static>(
+    threads: usize,
+    build: fn(Arc<Pool>) -> S,
+    perturb: fn(S, u64) -> S,
+) -> Result<Box<dyn Engine>, ProfileError> {
+    let pool = pool(threads)?;
+    let scheduler = Some(build(pool.clone()));
+    Ok(Box::new(Ours { scheduler, perturb, shared: EvmShared::default(), pool: Some(pool), hinting: None }))
+}
+
+/// As [`over_pool`], with hints from `source`.
+pub(crate) fn hinted<S: Scheduler + 'static>(
+    threads: usize,
+    build: fn(Arc<Pool>) -> S,
+    perturb: fn(S, u64) -> S,
+    source: HintSource,
+    grain: Grain,
+) -> Result<Box<dyn Engine>, ProfileError> {
+    let pool = pool(threads)?;
+    let (scheduler, hinting) = (Some(build(pool.clone())), Some(Hinting::new(source, grain)));
+    Ok(Box::new(Ours { scheduler, perturb, shared: EvmShared::default(), pool: Some(pool), hinting }))
 }
 
 /// `threads`, if an engine can be asked for so many; one that has a single thread is asked, too.
@@ -37,6 +78,9 @@ pub(crate) fn pool(threads: usize) -> Result<Arc<Pool>, ProfileError> {
     Ok(Arc::new(Pool::new(in_range(threads)?)))
 }
 
+/// Hints about the scheduled transactions of a block.
+type Hints = Arc<Vec<Hint<EvmKey>>>;
+
 pub(crate) struct Ran(pub(crate) BlockOutput);
 
 impl Executed for Ran {
@@ -49,27 +93,33 @@ impl Executed for Ran {
 }
 
 impl<S: Scheduler> Ours<S> {
-    fn run(
-        &self,
-        options: ExecOptions<'_>,
-        input: &BlockInput,
-        pre: &PreState,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, ExecError> {
-        self.run_watched(options, input, pre, &(), control)
+    fn scheduler(&self) -> &S {
+        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
+        scheduler
     }
 
-    fn run_watched(
+    /// Hints about a block, if it runs from any, and the nanoseconds that it took to get them.
+    fn hints(&self, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> (Hints, u64) {
+        let parts = self.hinting.as_ref().zip(self.pool.as_ref());
+        parts.map_or_else(Default::default, |(hinting, pool)| {
+            hinting.hints(pool, &self.shared, input, pre, control)
+        })
+    }
+
+    fn run(
         &self,
-        options: ExecOptions<'_>,
+        trace: Option<TraceOptions>,
         input: &BlockInput,
         pre: &PreState,
         probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
-        let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let output = execute_block_with(options, scheduler, &self.shared, input, pre, probe, control);
-        output.map_err(|failure| exec_error(failure, input.txs.len()))
+        let (hints, hint_ns) = self.hints(input, pre, control);
+        let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
+        let done = execute_block_with(options, self.scheduler(), &self.shared, input, pre, probe, control);
+        let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
+        output.stats.hint_ns = hint_ns;
+        Ok(output)
     }
 }
 
@@ -80,7 +130,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(ExecOptions::default(), input, pre, control)?)))
+        Ok(Box::new(Ran(self.run(None, input, pre, &(), control)?)))
     }
 
     fn execute_traced(
@@ -90,26 +140,59 @@ impl<S: Scheduler> Engine for Ours<S> {
         options: TraceOptions,
         control: &Control<'_>,
     ) -> Option<Result<Traced, ExecError>> {
-        let output =
-            self.run(ExecOptions { trace: Some(options), ..ExecOptions::default() }, input, pre, control);
+        let output = self.run(Some(options), input, pre, &(), control);
         Some(output.map(|mut output| {
             let traces = std::mem::take(&mut output.traces);
             (Box::new(Ran(output)) as Box<dyn Executed>, traces)
         }))
     }
 
+    fn prepare(&mut self, input: &BlockInput, pre: &PreState, _access_list: Option<&Bytes>) {
+        if let Some((hinting, pool)) = self.hinting.as_mut().zip(self.pool.as_ref()) {
+            hinting.prepare(pool, &self.shared, input, pre);
+        }
+    }
+
+    fn teach(&mut self, learned: &Arc<Learned>) {
+        if let Some(hinting) = &mut self.hinting {
+            hinting.learned = learned.clone();
+        }
+    }
+
+    fn hint_source(&self) -> Option<HintSource> {
+        self.hinting.as_ref().map(|hinting| hinting.source)
+    }
+
+    fn accuracy(&mut self, input: &BlockInput, pre: &PreState) -> Option<Accuracy> {
+        let (hinting, pool) = self.hinting.as_ref().zip(self.pool.as_ref())?;
+        Some(hinting.accuracy(pool, &self.shared, input, pre))
+    }
+
     fn bound_code(&mut self, bytes: usize) {
         self.shared = EvmShared::new(bytes);
     }
 
-    fn execute_recorded(
+    fn record(
         &mut self,
         input: &BlockInput,
         pre: &PreState,
         control: &Control<'_>,
-    ) -> Option<Result<Recorded, ExecError>> {
-        let options = ExecOptions { access_list: true, ..ExecOptions::default() };
-        Some(self.run(options, input, pre, control).map(recorded))
+    ) -> Option<Result<WithRecord, ExecError>> {
+        let (hints, hint_ns) = self.hints(input, pre, control);
+        let (options, shared) = (ExecOptions { hints: &hints, ..ExecOptions::default() }, &self.shared);
+        let done = record_block(options, self.scheduler(), shared, input, pre, &(), control);
+        let done = done.map(|(mut output, record)| {
+            output.stats.hint_ns = hint_ns;
+            (Box::new(Ran(output)) as Box<dyn Executed>, record)
+        });
+        Some(done.map_err(|failure| exec_error(failure, input.txs.len())))
+    }
+
+    fn encode(&mut self, record: &AccessRecord, pre: &PreState) -> Result<Bytes, StoreError> {
+        let Some(pool) = self.pool.as_ref().filter(|pool| pool.threads() > 1) else { return record.rlp(pre) };
+        // Addresses of contracts are not spread evenly.
+        let parts = usize::from(pool.threads()) * PARTS_EACH;
+        record.rlp_in_parts(pre, parts, &mut |count, work| pool.split(count, work))
     }
 
     fn execute_watched(
@@ -119,19 +202,13 @@ impl<S: Scheduler> Engine for Ours<S> {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run_watched(ExecOptions::default(), input, pre, recorder, control);
+        let output = self.run(None, input, pre, recorder, control);
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
     fn shuffle(&mut self, seed: u64) {
         self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }
-}
-
-/// A block whose list was asked for, and the list.
-pub(crate) fn recorded(mut output: BlockOutput) -> Recorded {
-    let list = output.access_list.take().unwrap_or_default();
-    (Box::new(Ran(output)), list)
 }
 
 pub(crate) fn exec_error(failure: BlockFailure, txs: usize) -> ExecError {

@@ -1,10 +1,28 @@
 //! Every profile, once, in the order in which they are listed.
 
-use crate::{Profile, ProfileError, aptos, bal, braid, lean_engine, monad, serial};
+use crate::{
+    Profile, ProfileError, aptos, artela, bal, braid, lean_engine, megaeth, megaeth_oracle, monad,
+    monad_article, pharos, reddio, sealevel, sealevel_oracle, sei, serial,
+};
 
 /// All profiles.
-pub static PROFILES: &[Profile] =
-    &[lean_engine::PROFILE, serial::PROFILE, monad::PROFILE, aptos::PROFILE, bal::PROFILE, braid::PROFILE];
+pub static PROFILES: &[Profile] = &[
+    lean_engine::PROFILE,
+    serial::PROFILE,
+    monad::PROFILE,
+    monad_article::PROFILE,
+    aptos::PROFILE,
+    megaeth::PROFILE,
+    megaeth_oracle::PROFILE,
+    pharos::PROFILE,
+    artela::PROFILE,
+    reddio::PROFILE,
+    sei::PROFILE,
+    sealevel::PROFILE,
+    sealevel_oracle::PROFILE,
+    bal::PROFILE,
+    braid::PROFILE,
+];
 
 /// The profile called `name`.
 ///

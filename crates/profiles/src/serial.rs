@@ -9,8 +9,11 @@ use braid_sched::Serial;
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
     name: "serial",
+    article: "",
+    real: "Nobody else: no system is named so but ours.",
     about: "Ethereum, one transaction after the other, on one thread: Braid's journal and state overlay \
             without any recording. All of it is real.",
+    limits: "None.",
     fidelity: Fidelity::Faithful,
     scheduler: "serial",
     parallel: false,

@@ -107,6 +107,11 @@ fn check(case: &Case, seats: &mut Seats) -> usize {
             engine.prepare(input, pre, Some(&bytes));
             let (mut block, again) = recorded(&mut **engine, input, pre, &what);
             assert!(access_list_rlp(&again) == bytes, "{}: another list", what());
+            if let Some(record) = engine.record(input, pre, &Control::default()) {
+                let (_, record) = record.unwrap_or_else(|error| panic!("{}: {error}", what()));
+                assert!(engine.encode(&record, pre).unwrap() == bytes, "{}: other bytes", what());
+                assert!(record.rlp(&**pre).unwrap() == bytes, "{}: other bytes in one part", what());
+            }
             let stats = std::mem::take(&mut block.stats);
             // No access list tells of empty accounts, which the state had until EIP-161 was through with them.
             let falls = *name == "bal" && !input.spec.is_enabled_in(SpecId::BYZANTIUM);

@@ -4,8 +4,8 @@
 use alloy_primitives::Bytes;
 use braid_core::{BlockError, Cause, Changes, Control, Effects, Event, Halt, Stats, Stop, StoreError};
 use braid_evm::{
-    BlockFailure, BlockInput, BlockOutput, CodeCache, EvmError, EvmKey, EvmShared, EvmTx, EvmValue, EvmVm,
-    ExecutedBlock, Rites, TxResult,
+    AccessRecord, BlockFailure, BlockInput, BlockOutput, CodeCache, EvmError, EvmKey, EvmShared, EvmTx,
+    EvmValue, EvmVm, ExecutedBlock, Rites, TxResult,
 };
 use braid_profiles::{
     Engine, ExecError, Executed, LeanEngine, Profile, ProfileError,
@@ -78,6 +78,7 @@ fn results_go_anywhere() {
     owned::<BlockOutput>();
     owned::<ExecutedBlock>();
     owned::<TxResult>();
+    owned::<AccessRecord>();
     owned::<Vec<Bytes>>();
     owned::<Stats>();
     owned::<LeanBlock>();

@@ -87,6 +87,14 @@ fn every_engine_records_the_same_list() {
             engine.prepare(&world.input, &world.pre, Some(&bytes));
             let (mut block, again) = record(engine, &world).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(again, list, "{what}");
+            if let Some(done) = engine.record(&world.input, &world.pre, &Control::default()) {
+                let (_, record) = done.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(engine.encode(&record, &world.pre).unwrap(), bytes, "{what}");
+                let parts = (seed % 300) as usize;
+                let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| (0..count).rev().for_each(work);
+                let in_parts = record.rlp_in_parts(&world.pre, parts, &mut split).unwrap();
+                assert_eq!(in_parts, bytes, "{what}, {parts} parts");
+            }
             block.access_list = None;
             let stats = std::mem::take(&mut block.stats);
             assert_eq!(block, expected, "{what}");

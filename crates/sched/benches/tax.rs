@@ -2,13 +2,14 @@
 //!
 //! Each transaction reads `READS` locations, a quarter of them exactly once in the block, and writes
 //! some of what it read; values have the size of an account record. Prints nanoseconds per access, best
-//! of several runs, with and without simulated work.
+//! of several runs, with and without simulated work. `graph` and `batch` are told the truth, as a guess, and
+//! once more as a declaration that is enforced.
 
 use braid_core::{
-    Block, Control, Effects, Reader, Scheduler, Sink, State, Stop, StoreError, TxIndex, Value, View, Vm,
-    Write,
+    Binding, Block, Bound, Control, Effects, Hint, Mode, Reader, Scheduler, Sink, State, Stop, StoreError,
+    Trust, TxIndex, Value, View, Vm, Write,
 };
-use braid_sched::{BlockStm, Occ, Pool, Serial};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial};
 use std::{collections::HashMap, hint::black_box, sync::Arc, time::Instant};
 
 const TXS: u64 = 400;
@@ -57,6 +58,13 @@ impl Vm for Machine {
     type Error = ();
     type Worker = ();
     fn worker(&self) {}
+    fn hint(&self, tx: &Accesses) -> Hint<WideKey> {
+        let mode = |at| if at < WRITES { Mode::Write } else { Mode::Read };
+        Hint {
+            trust: Trust::Binding,
+            access: tx.0.iter().enumerate().map(|(at, key)| (*key, mode(at))).collect(),
+        }
+    }
     fn execute(
         &self,
         _worker: &mut (),
@@ -80,6 +88,10 @@ impl Vm for Machine {
     }
 }
 
+impl Binding for Machine {
+    fn absent(&self, _tx: &Accesses, _key: &WideKey) {}
+}
+
 struct Base(HashMap<WideKey, Wide>);
 
 impl State<WideKey, Wide> for Base {
@@ -97,8 +109,8 @@ impl Reader<WideKey, Wide> for &Base {
 
 struct Drain(u64);
 
-impl Sink<Machine> for Drain {
-    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<Machine>) {
+impl<M: Vm<Output = u64>> Sink<M> for Drain {
+    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<M>) {
         self.0 = self.0.wrapping_add(effects.output.unwrap_or(0));
     }
 }
@@ -132,15 +144,22 @@ fn block(hot: u64) -> (Vec<Accesses>, Base) {
 }
 
 fn time<S: Scheduler>(scheduler: &S, work: u32, hot: u64) -> (f64, u64) {
+    time_on(&Machine { work }, scheduler, hot)
+}
+
+fn time_on<M, S>(vm: &M, scheduler: &S, hot: u64) -> (f64, u64)
+where
+    M: Vm<Tx = Accesses, Key = WideKey, Value = Wide, Output = u64, Error = ()>,
+    S: Scheduler,
+{
     let (txs, base) = block(hot);
-    let vm = Machine { work };
     let mut best = f64::INFINITY;
     let mut retries = 0;
     for _ in 0..RUNS {
         let mut sink = Drain(0);
         let start = Instant::now();
         let outcome = scheduler
-            .run(&Block::new(&vm, &txs, &base), &mut sink, &(), &Control::default())
+            .run(&Block::new(vm, &txs, &base), &mut sink, &(), &Control::default())
             .expect("valid transactions");
         best = best.min(start.elapsed().as_nanos() as f64);
         retries = outcome.stats.retries;
@@ -151,18 +170,26 @@ fn time<S: Scheduler>(scheduler: &S, work: u32, hot: u64) -> (f64, u64) {
 
 fn main() {
     println!(
-        "{:<12} {:>7} {:>8} {:>8} {:>10} {:>8}",
+        "{:<22} {:>7} {:>8} {:>8} {:>10} {:>8}",
         "schedule", "threads", "work", "hot %", "ns/access", "retries"
     );
     for (work, hot) in [(0, 0), (0, 10), (1000, 0), (1000, 10), (1000, 50)] {
         let line = |name: &str, threads: u16, (ns, retries): (f64, u64)| {
-            println!("{name:<12} {threads:>7} {work:>8} {hot:>8} {ns:>10.1} {retries:>8}");
+            println!("{name:<22} {threads:>7} {work:>8} {hot:>8} {ns:>10.1} {retries:>8}");
         };
         line("serial", 1, time(&Serial::new(), work, hot));
         for threads in [1, 2, 4] {
             let pool = Arc::new(Pool::new(threads));
             line("occ", threads, time(&Occ::new(pool.clone()), work, hot));
-            line("block_stm", threads, time(&BlockStm::new(pool), work, hot));
+            line("block_stm", threads, time(&BlockStm::new(pool.clone()), work, hot));
+            for policy in Policy::ALL {
+                let graph = Graph::new(pool.clone(), policy);
+                let name = format!("graph {policy:?}");
+                line(&name, threads, time(&graph, work, hot));
+                line(&format!("{name}, bound"), threads, time_on(&Bound(Machine { work }), &graph, hot));
+            }
+            line("batch", threads, time(&Batch::new(pool.clone()), work, hot));
+            line("occ_rounds", threads, time(&OccRounds::new(pool), work, hot));
         }
     }
 }

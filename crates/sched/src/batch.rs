@@ -144,7 +144,8 @@ impl Phased for Batch {
         me: &mut Worker<M, S::Reader<'_>>,
         ledger: &mut Ledger<'_, M, K>,
     ) -> Result<bool, Cause<M::Error>> {
-        let plan = Plan::new(floor.block);
+        let mut plan = Plan::new();
+        plan.fill(floor.block);
         let mut locks = Locks(vec![(None, None); plan.feet.locks as usize]);
         while ledger.cursor < plan.feet.len() {
             let start = ledger.cursor;

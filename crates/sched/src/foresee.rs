@@ -227,18 +227,6 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> LookView<'_, M, R> {
             None => Ok(self.reader.get(key)?),
         }
     }
-
-    fn range(&mut self, range: Range<M::Key>) -> Result<Vec<(M::Key, M::Value)>, Halt> {
-        self.brake.check()?;
-        let mut found: Vec<_> = self.reader.scan(range.clone())?;
-        if let Some(over) = self.over {
-            found.retain(|(key, _)| !over.contains_key(key));
-            let inside = over.iter().filter(|(key, _)| range.contains(key));
-            found.extend(inside.filter_map(|(key, value)| Some((*key, value.clone()?))));
-            found.sort_unstable_by_key(|(key, _)| *key);
-        }
-        Ok(found)
-    }
 }
 
 impl<M: Vm, R: Reader<M::Key, M::Value>> View<M::Key, M::Value> for LookView<'_, M, R> {
@@ -264,7 +252,14 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> View<M::Key, M::Value> for LookView<'_,
     }
 
     fn scan(&mut self, range: Range<M::Key>) -> Result<Vec<(M::Key, M::Value)>, Halt> {
-        let found = self.range(range).inspect_err(|halt| self.halted = Some(halt.clone()))?;
+        let scanned = self.brake.check().and_then(|()| Ok(self.reader.scan(range.clone())?));
+        let mut found = scanned.inspect_err(|halt| self.halted = Some(halt.clone()))?;
+        if let Some(over) = self.over {
+            found.retain(|(key, _)| !over.contains_key(key));
+            let inside = over.iter().filter(|(key, _)| range.contains(key));
+            found.extend(inside.filter_map(|(key, value)| Some((*key, value.clone()?))));
+            found.sort_unstable_by_key(|(key, _)| *key);
+        }
         for (key, value) in &found {
             let seen = M::Value::exactly(Some(value));
             self.reads.push(Seen { key: *key, value: Some(value.clone()), seen });

@@ -4,7 +4,7 @@
 //! [`BlockStm`] keeps every version in flight and invalidates exactly the readers whose view a write
 //! changed. [`Graph`] runs from hints of what transactions touch, and so does [`Batch`], in batches
 //! without conflicts; [`OccRounds`] executes optimistically in rounds with barriers. [`Adaptive`] chooses between [`Serial`] and [`BlockStm`] for each block. [`Prescribed`] runs a block
-//! that comes with the versions of its locations. All are generic over [`braid_core::Vm`], share a [`Pool`]
+//! that comes with the versions of its locations. [`Rounds`] delivers what transactions spawn, over any of them. All are generic over [`braid_core::Vm`], share a [`Pool`]
 //! of threads, and recycle their
 //! tables from block to block.
 #![deny(unsafe_code)]
@@ -35,6 +35,7 @@ mod phases;
 #[allow(unsafe_code)]
 mod pool;
 mod prescribed;
+mod rounds;
 mod serial;
 mod sync;
 
@@ -47,4 +48,5 @@ pub use occ::Occ;
 pub use occ_rounds::OccRounds;
 pub use pool::{MAX_THREADS, Pool, WorkerPanic};
 pub use prescribed::Prescribed;
+pub use rounds::{Delivery, DeliveryError, Rounds};
 pub use serial::Serial;

@@ -168,6 +168,27 @@ impl Pool {
         self.run_on(self.threads(), work)
     }
 
+    /// Calls `work` once with each number below `count`, on at most as many threads, and returns when all
+    /// calls have returned.
+    ///
+    /// # Panics
+    /// With a panic of `work`. The pool stays usable.
+    pub fn split(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let width = self.threads().min(u16::try_from(count).unwrap_or(u16::MAX));
+        let done = self.run_on(width, &|_| {
+            loop {
+                // Relaxed: a number is only a name.
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= count {
+                    return;
+                }
+                work(at);
+            }
+        });
+        done.unwrap_or_else(|panic| panic.resume());
+    }
+
     /// Like [`run`](Self::run), on at most `width` threads: a small block does not wake them all.
     ///
     /// # Errors

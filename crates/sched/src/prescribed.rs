@@ -63,19 +63,7 @@ impl Prescribed {
     /// Calls `work` once with each number below `count`, on the threads of the pool: for what is to be done
     /// before the block can run.
     pub fn split(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        let width = self.pool.threads().min(u16::try_from(count).unwrap_or(u16::MAX));
-        let done = self.pool.run_on(width, &|_| {
-            loop {
-                // Relaxed: a number is only a name.
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= count {
-                    return;
-                }
-                work(at);
-            }
-        });
-        done.unwrap_or_else(|panic| panic.resume());
+        self.pool.split(count, work);
     }
 }
 

@@ -1,11 +1,11 @@
 //! What `graph` makes of hints: true ones leave nothing to validate or to repeat, wrong ones cost time.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_core::{Block, Bound, Control, Hint, Mode, Scheduler, Stats, Trust};
+use braid_core::{Block, Bound, Control, Effects, Hint, Mode, Scheduler, Sink, Stats, Trust, TxIndex};
 use braid_sched::{Graph, Policy, Pool, Serial};
 use braid_testkit::{
-    Case, Family, Op, OwnedEvent, Recorder, RecordingSink, Telling, Told, Toy, ToyState, ToyTx, check_hinted,
-    check_told,
+    Case, Family, Op, OwnedEvent, Recorder, RecordingSink, Rng, Telling, Told, Toy, ToyOutput, ToyState,
+    ToyTx, check_hinted, check_told,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -158,6 +158,64 @@ fn hints_of_the_block_stand_beside_binding_ones() {
         let telling = Telling::random(50, seed);
         for policy in Policy::ALL {
             assert_eq!(check_told(&graph(policy, seed), case, telling), Ok(()), "{policy:?}, {case:?}");
+        }
+    }
+}
+
+/// `count` transactions with two to six accounts each, which they read or change; who is chosen follows a Zipf
+/// distribution with this exponent, in tenths.
+fn zipf(count: u32, tenths: u32, rng: &mut Rng) -> Vec<ToyTx> {
+    let weights = (1..=2000).map(|rank| f64::from(rank).powf(-f64::from(tenths) / 10.0));
+    let sums: Vec<f64> = weights
+        .scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        })
+        .collect();
+    let total = sums[sums.len() - 1];
+    let account = |rng: &mut Rng| {
+        let at = (rng.bits() >> 11) as f64 / (1u64 << 53) as f64 * total;
+        sums.partition_point(|sum| *sum < at) as u64
+    };
+    let tx = |rng: &mut Rng| {
+        let ops = (0..2 + rng.below(5)).flat_map(|_| {
+            let (key, put) = (account(rng), rng.chance(50));
+            [Some(Op::Read(key)), put.then_some(Op::Put(key))].into_iter().flatten()
+        });
+        ToyTx { ops: ops.collect() }
+    };
+    (0..count).map(|_| tx(rng)).collect()
+}
+
+/// Keeps outputs.
+#[derive(Default)]
+struct Outputs(Vec<ToyOutput>);
+
+impl Sink<Bound<Told<false>>> for Outputs {
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<Bound<Told<false>>>) {
+        assert_eq!(index as usize, self.0.len(), "in order");
+        self.0.extend(effects.output.take());
+    }
+}
+
+/// Acceptance 1 of Sealevel's chapter: declared accesses of any skew give what serial gives.
+#[test]
+fn declared_workloads_equal_serial() {
+    let control = Control::default();
+    for tenths in [0, 8, 12] {
+        let mut rng = Rng::new(u64::from(tenths));
+        let (txs, state) = (zipf(6000, tenths, &mut rng), ToyState::default());
+        let vm = Bound(Told::<false>(Telling::BINDING));
+        let block = Block::new(&vm, &txs, &state);
+        let mut expected = Outputs::default();
+        let serial = Serial::new().run(&block, &mut expected, &(), &control).expect("valid");
+        for policy in Policy::ALL {
+            let (mut outputs, scheduler) = (Outputs::default(), Graph::new(Arc::new(Pool::new(4)), policy));
+            let outcome = scheduler.run(&block, &mut outputs, &(), &control).expect("valid");
+            assert_eq!(outcome.changes, serial.changes, "{policy:?}, Zipf {tenths}/10");
+            assert_eq!(outputs.0, expected.0, "{policy:?}, Zipf {tenths}/10");
+            let stats = outcome.stats;
+            assert_eq!((stats.executions, stats.validations), (6000, 0), "{policy:?}, Zipf {tenths}/10");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Everything is a function of a seed. Whatever fails prints the [`Case`] that repeats it.
 #![forbid(unsafe_code)]
 
+mod actors;
 mod compare;
 mod data;
 mod generate;
@@ -14,6 +15,7 @@ pub mod suite;
 mod told;
 mod toy;
 
+pub use actors::{Actors, Mail, MailOutput};
 pub use compare::{STALL, check, check_block, check_events, check_hinted, check_told, check_within};
 pub use data::data;
 pub use generate::{Case, Family, Rng};

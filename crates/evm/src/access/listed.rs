@@ -6,7 +6,7 @@ use super::{
     record::{record, word},
     table::{Account, Part, Slot, Tables, at, below, row},
 };
-use crate::{AccountState, BlockInput, EvmError, EvmKey, EvmOutput, EvmValue, EvmVm};
+use crate::{AccountState, BlockInput, EvmError, EvmKey, EvmOutput, EvmValue, block_vm::BlockVm};
 use alloy_primitives::{Address, B256, U256};
 use braid_core::{Effects, Located, TxIndex, Versions, Write, Written};
 use foldhash::fast::RandomState;
@@ -191,7 +191,7 @@ impl<'a> Prescription<'a> {
     }
 }
 
-impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
+impl<'b> Versions<BlockVm<'b>> for Prescription<'_> {
     fn locations(&self) -> usize {
         self.list.tables.bound()
     }
@@ -370,16 +370,17 @@ impl<'b> Versions<EvmVm<'b>> for Prescription<'_> {
     fn touched(
         &self,
         unit: u32,
-        effects: &Effects<EvmVm<'b>>,
+        effects: &Effects<BlockVm<'b>>,
         touch: &mut dyn FnMut(u32),
     ) -> Result<(), EvmError> {
-        let Some(EvmOutput::Touched(touched)) = &effects.output else { return Ok(()) };
+        let output = effects.output.as_ref().map(|done| &done.output);
+        let Some(EvmOutput::Touched(touched)) = output else { return Ok(()) };
         let accounts = touched.touches.accounts.iter().map(|address| EvmKey::Account(*address));
         let slots = touched.touches.slots.iter();
         let slots =
             slots.map(|(address, slot)| EvmKey::Slot { address: *address, generation: 0, slot: *slot });
         for key in accounts.chain(slots) {
-            if let Located::At(location) = Versions::<EvmVm<'b>>::locate(self, &key, unit)? {
+            if let Located::At(location) = Versions::<BlockVm<'b>>::locate(self, &key, unit)? {
                 touch(location);
             }
         }

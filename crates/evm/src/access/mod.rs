@@ -19,28 +19,34 @@
 //!    [`AccessListError::Inexpressible`].
 
 mod bases;
+mod book;
 mod compare;
 mod decode;
 mod error;
+mod gather;
 mod listed;
+mod notes;
 mod record;
 mod rlp;
 mod table;
 
+pub(crate) use book::{Book, NoteAt, NotePool, NoteWriter};
 pub use compare::compare_access_lists;
 pub use decode::Split;
 pub use error::{AccessDifference, AccessEntry, AccessListError, AccessPart, Listing};
 pub use listed::PrescribedBlock;
 pub(crate) use listed::Prescription;
-pub(crate) use record::Recorder;
+pub(crate) use notes::Notes;
+pub use record::AccessRecord;
 
 /// Hash of a list, as headers have it.
 pub use alloy_eips::eip7928::compute_block_access_list_hash as access_list_hash;
 /// A list as its parts: accounts ascending.
 pub use alloy_eips::eip7928::{AccountChanges, BlockAccessList};
 
-use crate::EvmOutput;
+use crate::{EvmKey, EvmOutput, EvmValue};
 use alloy_primitives::{Address, Bytes, U256};
+use braid_core::Write;
 
 /// What a transaction touched besides what it wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +76,24 @@ pub(crate) enum Wanted {
     Unseen,
     /// All.
     All,
+}
+
+/// What an execution tells of its touches besides its writes.
+#[derive(Debug, Default)]
+pub(crate) struct Told<'n> {
+    /// Those that the machine delivers.
+    pub(crate) touches: Touches,
+    /// Where all of them are noted, with the changes, if a record is made.
+    pub(crate) notes: Option<&'n mut Notes>,
+}
+
+impl Told<'_> {
+    /// Notes the touches, and these writes, if that is wanted.
+    pub(crate) fn enter(&mut self, writes: &[(EvmKey, Write<EvmValue>)]) {
+        if let Some(notes) = &mut self.notes {
+            notes.enter(&self.touches, writes);
+        }
+    }
 }
 
 /// A list as it travels with its block: RLP.

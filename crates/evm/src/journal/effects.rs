@@ -1,7 +1,10 @@
 //! What a finished transaction observed and what it changes.
 
 use super::{Journal, entry::AccountEntry};
-use crate::{AccountDelta, AccountState, EvmKey, EvmSeen, EvmValue, Touches, access::Wanted};
+use crate::{
+    AccountDelta, AccountState, EvmKey, EvmSeen, EvmValue, Touches,
+    access::{Notes, Wanted},
+};
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
 use braid_core::Write;
 
@@ -84,6 +87,38 @@ impl Journal<'_> {
             let creatable = || entry.initial.nonce == 0 && entry.initial.code_hash == KECCAK256_EMPTY;
             if all || creatable() {
                 touches.slots.push((entry.address, slot.key));
+            }
+        }
+    }
+
+    /// Notes what the transaction touched, and what it changed: `writes` as [`Self::write`] wrote them, so
+    /// that they come in the order of what was touched, and blind credits last.
+    pub(crate) fn note(&mut self, writes: &Writes, notes: &mut Notes) {
+        let mut writes = writes.iter().peekable();
+        for entry in self.arenas.accounts() {
+            let address = entry.address;
+            let write =
+                writes.next_if(|(key, _)| matches!(key, EvmKey::Account(written) if *written == address));
+            notes.account(&address, write.map(|(_, write)| write));
+            while let Some((EvmKey::Code(hash), write)) =
+                writes.next_if(|(key, _)| matches!(key, EvmKey::Code(_)))
+            {
+                notes.code(hash, write);
+            }
+        }
+        for slot in &self.arenas.slots {
+            let value = slot.slot.present_value;
+            // Not written if the account is gone.
+            let is_this = |(key, _): &&(EvmKey, Write<EvmValue>)| {
+                let EvmKey::Slot { address, slot: key, .. } = key else { return false };
+                *key == slot.key && *address == self.arenas.entry(slot.account).address
+            };
+            let is_written = value != slot.initial && writes.next_if(is_this).is_some();
+            notes.slot(slot.account, &slot.key, is_written.then_some(&value));
+        }
+        for (key, write) in writes {
+            if let EvmKey::Account(address) = key {
+                notes.account(address, Some(write));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     AccountSeen, AccountState, BlockInput, EvmKey, EvmRules, EvmSeen, EvmShared, EvmTx, EvmValue, EvmVm,
-    StepVm, Touches,
+    StepVm, access,
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256};
 use braid_core::{Effects, Halt, Read, ReadId, View, Vm};
@@ -233,9 +233,8 @@ fn the_short_way_is_the_long_way() {
         same(run(&vm, &state, is_final), run(&long, &state, is_final), &context);
 
         let mut view = Recorder { state: state.clone(), is_final, ..Recorder::default() };
-        let mut touches = Touches::default();
         let vm = EvmVm::new(&shared, &input);
-        let short = vm.transfer(&input.txs[0], &mut view, &mut Vec::new(), &mut touches);
+        let short = vm.transfer(&input.txs[0], &mut view, &mut Vec::new(), &mut access::Told::default());
         if let Ok(Ok(transfer)) = short {
             taken += 1;
             let to = state.get(&EvmKey::Account(transfer.to));

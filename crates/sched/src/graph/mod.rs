@@ -152,40 +152,48 @@ impl Scheduler for Graph {
         let threads = self.pool.threads();
         let mut arena = Arena::take(&self.arenas, threads, M::RANGES);
         let changed = arena.lend_changed();
-        let plan = Plan::new(block);
-        let order = self.policy.order(&plan.feet, threads);
-        let run = Run {
-            block,
-            probe,
-            control,
-            arena: &arena,
-            plan: &plan,
-            policy: self.policy,
-            slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(None))).collect(),
-            desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
-            cursor: CachePadded::new(AtomicU32::new(0)),
-            baton: CachePadded::new(Baton::new()),
-            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
-            stop: CachePadded::new(AtomicBool::new(false)),
-            inexact: CachePadded::new(AtomicU32::new(0)),
-            interrupted: Mutex::new(None),
-            stats: Mutex::new(Stats::default()),
-            crowd: Crowd::new(threads, self.chaos),
-            chaos: self.chaos,
+        let mut plan = self.arenas.take(Plan::new);
+        plan.fill(block);
+        let (ended, stats) = {
+            let order = self.policy.order(&plan.feet, threads);
+            let run = Run {
+                block,
+                probe,
+                control,
+                arena: &arena,
+                plan: &plan,
+                policy: self.policy,
+                slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(None))).collect(),
+                desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
+                cursor: CachePadded::new(AtomicU32::new(0)),
+                baton: CachePadded::new(Baton::new()),
+                ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+                stop: CachePadded::new(AtomicBool::new(false)),
+                inexact: CachePadded::new(AtomicU32::new(0)),
+                interrupted: Mutex::new(None),
+                stats: Mutex::new(Stats::default()),
+                crowd: Crowd::new(threads, self.chaos),
+                chaos: self.chaos,
+            };
+            if count > 0 {
+                let width = u16::try_from(count).unwrap_or(u16::MAX);
+                self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
+            }
+            let Run { ledger, interrupted, stats, .. } = run;
+            (
+                ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner()),
+                stats.into_inner(),
+            )
         };
-        if count > 0 {
-            let width = u16::try_from(count).unwrap_or(u16::MAX);
-            self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
-        }
-        let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
         let (changed, result) = match ended {
             Ok((changed, spawned)) => (changed, Ok(spawned)),
             Err(error) => (Vec::new(), Err(error)),
         };
         let changes = changes_of::<M>(&mut arena, changed);
         self.arenas.put(arena);
-        Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+        plan.clear();
+        self.arenas.put(plan);
+        Ok(Outcome { changes, spawned: result?, stats })
     }
 }
 

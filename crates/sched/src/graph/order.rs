@@ -8,6 +8,7 @@ use braid_core::TxIndex;
 /// All keep the order of the block between transactions whose hints conflict: of two, the later one starts when
 /// the earlier one has been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Policy {
     /// A graph of dependencies: a reader waits for the nearest earlier writer of each location. Locations have
     /// versions, so a writer waits for nobody that it does not read from, and additions for nobody at all.

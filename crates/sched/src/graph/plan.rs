@@ -9,12 +9,15 @@ use crate::{
 };
 use braid_core::{Block, Hint, Key, Mode, State, Trust, TxIndex, Vm};
 use foldhash::fast::RandomState;
-use std::collections::HashMap;
+use hashbrown::{HashTable, hash_table::Entry};
+use std::hash::BuildHasher;
 
 /// Accesses of one transaction that are taken in. Of a longer hint the rest is ignored, and it does not bind.
 const MOST_EACH: usize = 4096;
 /// Accesses of one block that are taken in. Nothing is known of the transactions after that.
 const MOST: usize = 1 << 22;
+/// Accesses and keys for which memory is kept from block to block.
+const KEPT: usize = 1 << 18;
 /// Weight of a transaction about which the machine says nothing, in nanoseconds.
 const WEIGHT: u64 = 1000;
 
@@ -36,6 +39,16 @@ impl Footprints {
     pub(crate) fn of(&self, tx: TxIndex) -> &[(u32, Mode)] {
         let (start, end) = (self.starts[tx as usize], self.starts[tx as usize + 1]);
         &self.access[start as usize..end as usize]
+    }
+
+    fn clear(&mut self) {
+        if self.access.capacity() > KEPT || self.weights.capacity() > KEPT {
+            *self = Footprints::default();
+        }
+        self.starts.clear();
+        self.access.clear();
+        self.weights.clear();
+        self.locks = 0;
     }
 
     /// How many transactions there are.
@@ -72,40 +85,56 @@ pub(crate) struct Plan<K> {
     pub(crate) feet: Footprints,
     /// The key of each lock.
     pub(crate) keys: Vec<K>,
-    numbers: HashMap<K, u32, RandomState>,
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     /// For a transaction whose hint binds, the number of transactions up to the last one before it whose hint
     /// does not; for others `TxIndex::MAX`.
     pub(crate) loose: Vec<TxIndex>,
 }
 
 impl<K: Key> Plan<K> {
-    /// What is known of `block`. A machine that panics when asked knows nothing.
-    pub(crate) fn new<M: Vm<Key = K>, S: State<K, M::Value>>(block: &Block<'_, M, S>) -> Self {
-        let mut plan = Plan {
+    /// Nothing.
+    pub(crate) fn new() -> Self {
+        Plan {
             feet: Footprints::default(),
             keys: Vec::new(),
-            numbers: HashMap::default(),
-            loose: Vec::with_capacity(block.txs.len()),
-        };
+            numbers: HashTable::new(),
+            hasher: RandomState::default(),
+            loose: Vec::new(),
+        }
+    }
+
+    /// Forgets it, and keeps memory for a block of ordinary size.
+    pub(crate) fn clear(&mut self) {
+        if self.keys.capacity() > KEPT {
+            *self = Plan::new();
+        }
+        self.feet.clear();
+        self.keys.clear();
+        self.numbers.clear();
+        self.loose.clear();
+    }
+
+    /// Takes in what is known of `block`; nothing was known before. A machine that panics when asked knows nothing.
+    pub(crate) fn fill<M: Vm<Key = K>, S: State<K, M::Value>>(&mut self, block: &Block<'_, M, S>) {
         let (mut locks, mut loose) = (Vec::new(), 0);
         for (tx, at) in block.txs.iter().zip(0..) {
-            let room = MOST - plan.feet.access.len();
+            let room = MOST - self.feet.access.len();
             let asked = guarded(|| (block.hint(at), block.vm.weigh(tx)));
             let (trust, weight) = match &asked {
-                Ok((hint, weight)) => (plan.number(hint, room, &mut locks), *weight),
+                Ok((hint, weight)) => (self.number(hint, room, &mut locks), *weight),
                 Err(_) => (Trust::None, None),
             };
             let weight = weight.map_or(WEIGHT, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-            plan.feet.push(&mut locks, weight);
+            self.feet.push(&mut locks, weight);
             locks.clear();
             if trust == Trust::Binding {
-                plan.loose.push(loose);
+                self.loose.push(loose);
             } else {
-                plan.loose.push(TxIndex::MAX);
+                self.loose.push(TxIndex::MAX);
                 loose = at + 1;
             }
         }
-        plan
     }
 
     /// The locks of `hint`, and how far they can be relied on.
@@ -116,11 +145,19 @@ impl<K: Key> Plan<K> {
         let most = MOST_EACH.min(room);
         let most_believed = if mutants::on(Mutant::Edge) { most.min(1) } else { most };
         for (key, mode) in hint.access.iter().take(most_believed) {
-            let next = self.keys.len() as u32;
-            let lock = *self.numbers.entry(*key).or_insert(next);
-            if lock == next {
-                self.keys.push(*key);
-            }
+            let (keys, hasher) = (&mut self.keys, &self.hasher);
+            let same = |lock: &u32| keys[*lock as usize] == *key;
+            let entry =
+                self.numbers.entry(hasher.hash_one(key), same, |lock| hasher.hash_one(keys[*lock as usize]));
+            let lock = match entry {
+                Entry::Occupied(found) => *found.get(),
+                Entry::Vacant(free) => {
+                    let next = keys.len() as u32;
+                    free.insert(next);
+                    keys.push(*key);
+                    next
+                }
+            };
             locks.push((lock, *mode));
         }
         if hint.access.len() > most { Trust::Guess } else { hint.trust }
@@ -129,7 +166,8 @@ impl<K: Key> Plan<K> {
     /// Whether `tx` is known to write at `key`, so that those who read there wait for its execution: so they do
     /// for an addition that was announced as one only under a policy to which additions are writes, `adds`.
     pub(crate) fn writes(&self, tx: TxIndex, key: &K, adds: bool) -> bool {
-        let Some(lock) = self.numbers.get(key) else { return false };
+        let same = |lock: &u32| self.keys[*lock as usize] == *key;
+        let Some(lock) = self.numbers.find(self.hasher.hash_one(key), same) else { return false };
         let locks = self.feet.of(tx);
         let found = locks.binary_search_by_key(lock, |(lock, _)| *lock);
         found.is_ok_and(|at| match locks[at].1 {

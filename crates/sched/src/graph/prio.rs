@@ -20,6 +20,7 @@ use super::{
     plan::{Footprints, excludes},
 };
 use braid_core::TxIndex;
+use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Transactions that one worker takes at a time, at most.
@@ -35,7 +36,7 @@ const STRANGER: u16 = u16::MAX;
 struct Access {
     writer: Option<TxIndex>,
     /// Since that writer.
-    readers: Vec<TxIndex>,
+    readers: SmallVec<[TxIndex; 4]>,
 }
 
 pub(super) struct PrioGraph<'a> {
@@ -43,7 +44,7 @@ pub(super) struct PrioGraph<'a> {
     threads: usize,
     last: Vec<Access>,
     /// Who waits for a transaction that is not taken.
-    behind: Vec<Vec<TxIndex>>,
+    behind: Vec<SmallVec<[TxIndex; 4]>>,
     /// For how many a transaction waits.
     ahead: Vec<u32>,
     taken: Vec<bool>,
@@ -64,7 +65,7 @@ impl<'a> PrioGraph<'a> {
             feet,
             threads: usize::from(threads),
             last: vec![Access::default(); feet.locks as usize],
-            behind: vec![Vec::new(); count],
+            behind: vec![SmallVec::new(); count],
             ahead: vec![0; count],
             taken: vec![false; count],
             done: vec![false; count],

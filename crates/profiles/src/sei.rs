@@ -1,0 +1,19 @@
+//! `sei`: optimistic rounds with barriers (sei-protocol/sei-cosmos, `tasks/scheduler.go`).
+
+use crate::{Fidelity, Profile, ours::over_pool};
+use braid_sched::OccRounds;
+
+/// The registry entry.
+pub(crate) const PROFILE: Profile = Profile {
+    name: "sei",
+    article: "Parallel matching by market, concurrent CosmWasm by classes of transactions, consensus apart \
+            from execution.",
+    real: "Optimistic execution in rounds with barriers over a multi-version store, validated at the end \
+            of each round, ranges included; serial after ten rounds. No classes any more.",
+    about: "Those rounds over Ethereum.",
+    limits: "Not modelled: CosmWasm, the matching engine, optimistic proposals; validation by all threads.",
+    fidelity: Fidelity::Faithful,
+    scheduler: "occ_rounds",
+    parallel: true,
+    build: |threads| over_pool(threads, OccRounds::new, OccRounds::chaos),
+};

@@ -123,6 +123,32 @@ pub struct Row {
     /// What the dependencies of the block allow on so many threads.
     #[serde(default)]
     pub limit: Option<f64>,
+    /// What it knew of the transactions before; none if it runs without.
+    #[serde(default)]
+    pub hints: Option<Hints>,
+}
+
+/// Hints of one block.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hints {
+    /// Where they came from.
+    pub source: String,
+    /// Time to get them, part of the time of the block; 0 if they were got off the clock.
+    #[serde(default)]
+    pub ns: u64,
+    /// Share of the locations named that were touched.
+    #[serde(default)]
+    pub precision: Option<f64>,
+    /// Share of the locations touched that were named.
+    #[serde(default)]
+    pub recall: Option<f64>,
+}
+
+impl Row {
+    /// Whether it ran from what the block itself does, which nobody knows in time: never a headline.
+    pub fn is_foretold(&self) -> bool {
+        self.hints.as_ref().is_some_and(|hints| hints.source == "oracle")
+    }
 }
 
 /// One block executed once.

@@ -36,12 +36,17 @@ pub fn markdown(report: &Report) -> String {
     }
     if !report.rows.is_empty() {
         text += "\n## Measured\n\n| block | profile | threads | time | times the reference | 95% interval | \
-                 noise floor | limit | retries |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n";
+                 noise floor | limit | retries | hints |\n|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n";
         for row in &report.rows {
             let limit = row.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}"));
+            let hints = match &row.hints {
+                None => "-".to_owned(),
+                Some(hints) if row.is_foretold() => format!("{}: no headline", cell(&hints.source)),
+                Some(hints) => format!("{} in {}", cell(&hints.source), time(hints.ns)),
+            };
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {:.3} | {:.3} to {:.3} | {:.3} | {limit} | {} |",
+                "| {} | {} | {} | {} | {:.3} | {:.3} to {:.3} | {:.3} | {limit} | {} | {hints} |",
                 cell(&row.input),
                 cell(&row.profile),
                 row.threads,

@@ -5,7 +5,7 @@ use braid_report::{
     analysis::{Access, Facts},
     graph::Edge,
     html, markdown, perfetto,
-    record::{Document, Row, RunRow},
+    record::{Document, Hints, Row, RunRow},
     trace::{Abort, Commit, Fate, TRACE_VERSION, Task, Wait},
 };
 use sha2::{Digest, Sha256};
@@ -138,6 +138,10 @@ fn a_verdict_is_one_sentence() {
         "braid with 2 threads is 1.50 times as fast as lean (95% interval 1.40 to 1.60), where the dependencies \
          between transactions allow 1.80."
     );
+    let mut foretold = record();
+    let hints = Hints { source: "oracle".to_owned(), ..Hints::default() };
+    foretold.document.rows.push(Row { hints: Some(hints), ..row("megaeth-oracle", 2, 9.0) });
+    assert_eq!(verdict(foretold), verdict(record()), "what knows the block before is no headline");
     let mut even = record();
     even.document.rows.retain(|row| row.profile != "serial");
     even.document.rows[1].speedup = 1.01;

@@ -16,9 +16,16 @@ export interface Bar {
   floor: number;
   runs: number | null;
   median_ns: number | null;
+  /** What it knew of the transactions before. */
+  hints: { source: string; ns: number } | null;
 }
 
 const HEIGHT = 320;
+
+/** Whether it ran from what the block itself does, which nobody knows in time. */
+function foretold(bar: Bar): boolean {
+  return bar.hints?.source === "oracle";
+}
 
 export function bars(holder: HTMLElement, reference: string): (rows: Bar[]) => void {
   const place = el("div", { class: "plot" });
@@ -39,10 +46,12 @@ export function bars(holder: HTMLElement, reference: string): (rows: Bar[]) => v
     { head: "noise floor", cell: (bar) => bar.floor.toFixed(3), value: (bar) => bar.floor },
     { head: "limit", cell: (bar) => (bar.limit === null ? "–" : bar.limit.toFixed(2)), value: (bar) => bar.limit ?? 0 },
     { head: "time", cell: (bar) => (bar.median_ns === null ? "–" : time(bar.median_ns)), value: (bar) => bar.median_ns ?? 0 },
+    { head: "hints", words: true, cell: (bar) => (bar.hints === null ? "–" : foretold(bar) ? "oracle: no headline" : `${bar.hints.source} in ${time(bar.hints.ns)}`) },
     { head: "rounds", cell: (bar) => (bar.runs === null ? "–" : String(bar.runs)), value: (bar) => bar.runs ?? 0 },
   ];
   const list = table("The numbers", columns);
   holder.append(place, legend, list.element);
+  const hollow = el("span", { class: "entry" }, el("span", { class: "mark hollow" }), "hints from the block itself: never a headline");
   let rows: Bar[] = [];
   let plot: uPlot | undefined;
 
@@ -85,10 +94,14 @@ export function bars(holder: HTMLElement, reference: string): (rows: Bar[]) => v
           paths: uPlot.paths.bars?.({ size: [0.56, 72] }),
           points: { show: false },
         },
+        { stroke: ink.series[0], dash: [4, 3], width: 1.5, paths: uPlot.paths.bars?.({ size: [0.56, 72] }), points: { show: false } },
       ],
       hooks: { draw: [(chart) => marks(chart, rows)] },
     };
-    plot = new uPlot(options, [rows.map((_, index) => index), rows.map((bar) => bar.speedup)], place);
+    const values = (hollow: boolean) => rows.map((bar) => (foretold(bar) === hollow ? bar.speedup : null));
+    plot = new uPlot(options, [rows.map((_, index) => index), values(false), values(true)], place);
+    if (rows.some(foretold)) legend.append(hollow);
+    else hollow.remove();
     const words = rows.map((bar) => `${seat(bar.profile, bar.threads)}: ${times(bar.speedup)}`);
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", `Speed-up over ${reference}. ${words.join("; ")}`);
@@ -114,6 +127,7 @@ function marks(plot: uPlot, rows: Bar[]): void {
   const step = plot.valToPos(1, "x", true) - plot.valToPos(0, "x", true);
   const half = Math.min(step * 0.28, 36 * ratio);
   ctx.save();
+  ctx.setLineDash([]);
   ctx.lineWidth = 1.5 * ratio;
   ctx.strokeStyle = ink.faint;
   ctx.beginPath();

@@ -19,13 +19,13 @@ const report = JSON.parse(data) as Report | { "braid-report": null };
 
 function barOf(row: Row): Bar {
   const { profile, threads, speedup, limit, runs, median_ns } = row;
-  return { profile, threads, speedup, low: row.ci95[0], high: row.ci95[1], limit, floor: row.noise_floor, runs, median_ns };
+  return { profile, threads, speedup, low: row.ci95[0], high: row.ci95[1], limit, floor: row.noise_floor, runs, median_ns, hints: row.hints };
 }
 
 function meanBar(mean: Mean): Bar {
   const { profile, threads, speedup, limit } = mean;
   const [low, high] = mean.ci95 ?? [null, null];
-  return { profile, threads, speedup, low, high, limit, floor: mean.noise_floor, runs: null, median_ns: null };
+  return { profile, threads, speedup, low, high, limit, floor: mean.noise_floor, runs: null, median_ns: null, hints: mean.foretold ? { source: "oracle", ns: 0 } : null };
 }
 
 function showSpeed(report: Report): void {

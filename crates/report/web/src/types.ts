@@ -97,6 +97,7 @@ export interface Row {
   executions: number;
   retries: number;
   limit: number | null;
+  hints: { source: string; ns: number; precision: number | null; recall: number | null } | null;
 }
 
 export interface Mean {
@@ -107,6 +108,7 @@ export interface Mean {
   ci95: [number, number] | null;
   limit: number | null;
   noise_floor: number;
+  foretold: boolean;
 }
 
 export interface Block {

@@ -56,6 +56,10 @@ pub(crate) enum Command {
     Profiles(ProfilesArgs),
     /// List the workloads that can be generated, with their parameters.
     Workloads(WorkloadsArgs),
+    /// Say why a transaction waited or ran again.
+    Explain(crate::explain::ExplainArgs),
+    /// Draw a run or a comparison: as a page, as tables, for ui.perfetto.dev.
+    Report(crate::report::ReportArgs),
     /// Carry a state over one block, as `evm t8n` does.
     T8n(crate::t8n::T8nArgs),
 }
@@ -101,6 +105,10 @@ pub(crate) struct RunArgs {
     /// as RLP, under the name of the block.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) access_list: Option<PathBuf>,
+    /// Record each block's schedule, in an execution of its own, and what its dependencies allow, for `braid
+    /// explain` and `braid report`.
+    #[arg(long, conflicts_with = "stream")]
+    pub(crate) trace: bool,
     /// Write the record of this run here.
     #[arg(long, value_name = "PATH")]
     pub(crate) record: Option<PathBuf>,
@@ -138,6 +146,10 @@ pub(crate) struct CompareArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Record each profile's schedule of each block, in an execution of its own, and what the dependencies of the
+    /// blocks allow, for `braid explain` and `braid report`.
+    #[arg(long)]
+    pub(crate) trace: bool,
     /// Write the record of this comparison, with every sample, here.
     #[arg(long, value_name = "PATH")]
     pub(crate) record: Option<PathBuf>,

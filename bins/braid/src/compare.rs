@@ -12,16 +12,17 @@ use crate::{
     progress::Ui,
     record::{Record, Samples},
     render::{self, Summary},
+    schedules::{Schedules, Weighed},
     selection::{Item, select},
     world::{Case, Source, World},
 };
 use braid_core::{Control, Stats};
 use braid_evm::{EvmShared, ExecutedBlock, hints::Learned};
 use braid_profiles::{
-    Engine, HintSource, Profile,
+    Engine, HintSource, Names, Profile,
     bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
     find,
-    limit::{Dependencies, Nonces, trace, weigh},
+    limit::{Dependencies, Nonces},
     stats::{Estimate, geometric_mean, median, paired_speedup},
 };
 use std::{
@@ -35,9 +36,6 @@ const DEFAULT_TIME: Duration = Duration::from_secs(20);
 
 /// Rounds that every block gets even if time is up.
 const LEAST_ROUNDS: usize = 5;
-
-/// Serial runs that weigh the transactions for the limit.
-const WEIGHING_PASSES: usize = 3;
 
 /// Gas from which on a block counts as big in the summary.
 const BIG_BLOCK_GAS: u64 = 4_000_000;
@@ -65,6 +63,7 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
         exit: Exit::Ok,
         rows: Vec::new(),
         samples: Vec::new(),
+        schedules: Schedules::new(args.trace),
     };
     let start = Instant::now();
     ui.start(items.len());
@@ -174,6 +173,8 @@ struct Block<'a> {
     done: ExecutedBlock,
     gas_used: u64,
     limit: Option<(Dependencies, Vec<u64>)>,
+    /// What its locations are called.
+    names: Names,
     /// Time of what comes besides execution, by number of threads.
     finish: BTreeMap<usize, Duration>,
 }
@@ -186,6 +187,7 @@ struct Bench<'a> {
     exit: Exit,
     rows: Vec<CompareRow>,
     samples: Vec<Samples>,
+    schedules: Schedules,
 }
 
 impl<'a> Bench<'a> {
@@ -225,16 +227,18 @@ impl<'a> Bench<'a> {
             }
         };
         let gas_used = done.results.iter().map(|result| result.gas_used).sum();
-        let limit = trace(case.input(), case.pre())
-            .and_then(|traced| Ok((traced, weigh(case.input(), case.pre(), WEIGHING_PASSES)?)));
-        let limit = match limit {
-            Ok((traced, weights)) => Some((Dependencies::new(&traced, Nonces::default()), weights)),
+        let (limit, names) = match Weighed::new(case.input(), case.pre()) {
+            Ok(weighed) => {
+                self.schedules.analyse(&name, &weighed, ui);
+                let needs = Dependencies::new(&weighed.block, Nonces::default());
+                (Some((needs, weighed.weights)), weighed.names)
+            }
             Err(error) => {
                 ui.warn(format_args!("{name}: no limit: {error}"));
-                None
+                (None, Names::default())
             }
         };
-        let mut block = Block { name, case, done, gas_used, limit, finish: BTreeMap::new() };
+        let mut block = Block { name, case, done, gas_used, limit, names, finish: BTreeMap::new() };
         let groups = self.plan.groups.len();
         for group in 0..groups {
             let rounds = match rounds {
@@ -302,6 +306,9 @@ impl<'a> Bench<'a> {
             measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         let hints = self.hint_costs(profile, threads, &stats, block.case);
+        let (name, names) = (&block.name, &block.names);
+        let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
+        schedules.record(&mut self.engines, (profile, threads), name, given, names, control, ui);
         Ok(Some(Ready { profile, threads, stats, peak_bytes, hints }))
     }
 
@@ -487,10 +494,14 @@ impl<'a> Bench<'a> {
         if document.rows.iter().any(|row| row.runs < LEAST_ROUNDS) {
             ui.warn(format_args!("intervals of fewer than {LEAST_ROUNDS} runs are too narrow"));
         }
-        let record = Record::new(session.arguments, self.seed, &document, self.samples);
+        let record = Record::new(session.arguments, self.seed, &document, self.samples).with(self.schedules);
         let kept = record.keep(args.record.as_deref(), session.cache.as_deref(), ui);
         if args.record.is_none() && self.exit == Exit::Ok {
-            ui.hint("add --json or --record PATH to keep the numbers");
+            ui.hint(if args.trace {
+                "braid report last -o report.html"
+            } else {
+                "add --json or --record PATH to keep the numbers, --trace for braid report"
+            });
         }
         self.exit.and(if kept { Exit::Ok } else { Exit::Failure })
     }

@@ -56,9 +56,14 @@ impl Engines {
         engine.reset();
         let done = execute_given(engine.as_mut(), given, control);
         if matches!(done, Err(BenchError::Panicked(_))) {
-            self.built.remove(&(profile.name, threads));
+            self.forget(profile, threads);
         }
         done
+    }
+
+    /// Drops an engine that must not be used any more.
+    pub(crate) fn forget(&mut self, profile: &Profile, threads: usize) {
+        self.built.remove(&(profile.name, threads));
     }
 
     /// Lends several engines at once. `seats` must have been built, each be named once.

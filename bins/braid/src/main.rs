@@ -6,6 +6,7 @@ mod args;
 mod compare;
 mod diverge;
 mod engines;
+mod explain;
 mod fetch;
 mod finish;
 mod inputs;
@@ -18,7 +19,9 @@ mod profiles;
 mod progress;
 mod record;
 mod render;
+mod report;
 mod run;
+mod schedules;
 mod selection;
 mod stream;
 mod t8n;
@@ -153,6 +156,8 @@ pub(crate) fn command(
         Command::Test(args) => test::test(args, world, &session, ui),
         Command::Profiles(args) => profiles::list(args, world, ui),
         Command::Workloads(args) => workloads::list(args, ui),
+        Command::Explain(args) => explain::explain(args, &session, ui),
+        Command::Report(args) => report::report(args, &session, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }

@@ -1,7 +1,8 @@
 //! Records of runs: what was asked, where it ran, what came out. The format is described in
 //! `docs/RECORD.md`.
 
-use crate::{json::SCHEMA, progress::Ui};
+use crate::{json::SCHEMA, progress::Ui, schedules::Schedules};
+use braid_report::{Analysis, Trace};
 use serde::Serialize;
 use std::{
     ffi::OsString,
@@ -27,6 +28,10 @@ pub(crate) struct Record<'a, D> {
     document: D,
     /// Every sample of a comparison, in the order of its rows.
     samples: Vec<Samples>,
+    /// What the dependencies of the blocks allow; empty unless schedules were asked for.
+    analyses: Vec<Analysis>,
+    /// Schedules; empty unless they were asked for.
+    traces: Vec<Trace>,
 }
 
 /// Where it ran.
@@ -76,13 +81,23 @@ impl<'a, D: Serialize> Record<'a, D> {
             },
             document,
             samples,
+            analyses: Vec::new(),
+            traces: Vec::new(),
         }
+    }
+
+    /// The same record with schedules.
+    pub(crate) fn with(self, schedules: Schedules) -> Self {
+        let (analyses, traces) = schedules.into_parts();
+        Record { analyses, traces, ..self }
     }
 
     /// Writes it where the user asked for it, and as the latest into the cache. Says whether the first
     /// succeeded; that the cache cannot be written is only a warning.
     pub(crate) fn keep(&self, path: Option<&Path>, cache: Option<&Path>, ui: &mut Ui<'_>) -> bool {
-        let text = match serde_json::to_vec_pretty(self) {
+        // Schedules have a line for each number when written for people.
+        let to_text = if self.traces.is_empty() { serde_json::to_vec_pretty } else { serde_json::to_vec };
+        let text = match to_text(self) {
             Ok(text) => text,
             Err(error) => {
                 ui.error(format_args!("record: {error}"));

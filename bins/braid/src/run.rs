@@ -10,6 +10,7 @@ use crate::{
     progress::Ui,
     record::Record,
     render,
+    schedules::Schedules,
     selection::{Item, select},
     stream,
     world::{Case, Source, World},
@@ -38,14 +39,21 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         Ok(items) => items,
         Err(exit) => return exit,
     };
-    let mut runner =
-        Runner { args, profile, oracle, threads, engines: Engines::default(), control: session.control() };
+    let mut runner = Runner {
+        args,
+        profile,
+        oracle,
+        threads,
+        engines: Engines::default(),
+        control: session.control(),
+        schedules: Schedules::new(args.trace),
+    };
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
         ui.item(&item.name());
         let (result, alone) = match item {
-            Item::Source(source) => match runner.block(source.as_ref(), seed) {
+            Item::Source(source) => match runner.block(source.as_ref(), seed, ui) {
                 Some(done) => done,
                 None => {
                     ui.finish();
@@ -70,7 +78,10 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         ui.error("no input matched");
         return Exit::Nothing;
     }
-    let record = Record::new(session.arguments, seed, &document, Vec::new());
+    let record = Record::new(session.arguments, seed, &document, Vec::new()).with(runner.schedules);
+    if args.trace {
+        ui.hint("braid report last -o report.html");
+    }
     if !record.keep(args.record.as_deref(), session.cache.as_deref(), ui) {
         exit = exit.and(Exit::Failure);
     }
@@ -98,13 +109,14 @@ struct Runner<'a> {
     threads: usize,
     engines: Engines,
     control: Control<'a>,
+    schedules: Schedules,
 }
 
 impl Runner<'_> {
     /// Executes one block, on a schedule shuffled by `seed`, and judges it. With the result goes whether
     /// a parallel engine alone was wrong.
     /// `None` if interrupted.
-    fn block(&mut self, source: &dyn Source, seed: u64) -> Option<(RunResult, bool)> {
+    fn block(&mut self, source: &dyn Source, seed: u64, ui: &mut Ui<'_>) -> Option<(RunResult, bool)> {
         if self.control.interrupted::<()>().is_some() {
             return None;
         }
@@ -146,6 +158,11 @@ impl Runner<'_> {
             }
             _ => None,
         };
+        if verdict.status == Status::Ok {
+            let name = source.name();
+            let names = self.schedules.analyse_block(&name, case.as_ref(), ui);
+            self.schedules.record(&mut self.engines, seat, &name, case.given(), &names, &self.control, ui);
+        }
         let result = RunResult {
             input: source.name(),
             block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),

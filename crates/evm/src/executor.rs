@@ -371,6 +371,12 @@ impl<'a, 'd> Setup<'a, 'd> {
     }
 }
 
+/// The position, in the schedule of a block, of its first transaction: those before it are what the block does
+/// first. Probes are told positions, not transactions.
+pub fn first_position(input: &BlockInput) -> TxIndex {
+    before(&input.rites).count() as TxIndex
+}
+
 fn config(input: &BlockInput) -> CfgEnv {
     let mut cfg = CfgEnv::new_with_spec(input.spec).with_chain_id(input.chain_id);
     cfg.max_blobs_per_tx = input.spec.is_enabled_in(SpecId::OSAKA).then_some(MAX_BLOBS_PER_TX);

@@ -3,7 +3,10 @@
 use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
-use braid_evm::{AccessRecord, BlockAccessList, BlockInput, ExecutedBlock, TraceOptions, hints::Learned};
+use braid_evm::{
+    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions, hints::Learned,
+};
+use braid_report::Recorder;
 use braid_sched::Accuracy;
 use braid_work::PreState;
 use std::sync::Arc;
@@ -200,6 +203,18 @@ pub trait Engine: Send {
             let list = record.list(pre).map_err(|error| ExecError::Store { tx: None, error })?;
             Ok((executed, list))
         }))
+    }
+
+    /// As [`Self::execute`], with every event of the schedule told to `recorder`; `None` if this engine has no
+    /// schedule to tell of. It has the results of an execution that nobody watches, and nearly its cost.
+    fn execute_watched(
+        &mut self,
+        _input: &BlockInput,
+        _pre: &PreState,
+        _recorder: &Recorder<EvmKey>,
+        _control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        None
     }
 
     /// Hands over what comes with a block besides its transactions, before it is executed and off the

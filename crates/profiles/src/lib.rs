@@ -15,10 +15,12 @@ mod megaeth;
 mod megaeth_oracle;
 mod monad;
 mod monad_article;
+mod names;
 mod ours;
 mod pharos;
 mod reddio;
 mod registry;
+pub mod schedule;
 mod sealevel;
 mod sealevel_oracle;
 mod sei;
@@ -30,6 +32,7 @@ pub use engine::{
 };
 pub use hinted::{HintSource, learn, touched};
 pub use lean_engine::LeanEngine;
+pub use names::Names;
 pub use ours::THREADS_MAX;
 pub use registry::{PROFILES, find, profile};
 

@@ -19,11 +19,13 @@
 use crate::{
     ExecError,
     lean::forks::{is_constantinople, meter_as_in_constantinople},
+    names::Names,
     ours::exec_error,
 };
-use alloy_primitives::{Address, Bytes, U256, address};
-use braid_core::{Control, Event, Probe, StoreError};
-use braid_evm::{BlockInput, EvmKey, EvmShared, Rites, execute_block};
+use alloy_primitives::{Address, Bytes, Log, U256, address};
+use braid_core::{Control, StoreError};
+use braid_evm::{BlockInput, EvmShared, execute_block, first_position};
+use braid_report::{Recorder, graph::span};
 use braid_sched::Serial;
 use braid_work::PreState;
 use revm::{
@@ -34,16 +36,12 @@ use revm::{
     database::{CacheDB, WrapDatabaseRef},
     interpreter::{
         Interpreter, InterpreterTypes,
-        interpreter_types::{InputsTr, Jumps, StackTr},
+        interpreter_types::{InputsTr, Jumps, MemoryTr, StackTr},
     },
     primitives::hardfork::SpecId,
     state::EvmState,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether transactions of one sender wait for one another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,45 +118,63 @@ pub struct Dependencies {
     pub on: Vec<Vec<u32>>,
 }
 
+/// What draws an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    /// Rule 1, and rule 2 for nonces that are used otherwise.
+    Place(Place),
+    /// Rule 2: transactions of one sender in a row.
+    Sender(Address),
+    /// Rule 3.
+    Balance(Address),
+}
+
+/// For each transaction the earlier ones it needs, ascending, each with all that draws the edge (rules 1 to 3).
+pub fn edges(block: &[Footprint], nonces: Nonces) -> Vec<BTreeSet<(u32, Link)>> {
+    let mut last_sent = BTreeMap::<Address, u32>::new();
+    let mut last_write = BTreeMap::<Place, u32>::new();
+    // Who changed a balance since somebody who changed it, too, observed it: all before are then
+    // needed through that one.
+    let mut payers = BTreeMap::<Address, Vec<u32>>::new();
+    let mut on = Vec::with_capacity(block.len());
+    for (index, tx) in (0u32..).zip(block) {
+        let mut needed = BTreeSet::new();
+        let before = last_sent.insert(tx.sender, index);
+        let before = before.filter(|_| nonces == Nonces::Chained);
+        needed.extend(before.map(|before| (before, Link::Sender(tx.sender))));
+        needed
+            .extend(tx.reads.iter().filter_map(|place| Some((*last_write.get(place)?, Link::Place(*place)))));
+        for address in &tx.observed {
+            let payers = payers.get(address).into_iter().flatten();
+            needed.extend(payers.map(|payer| (*payer, Link::Balance(*address))));
+        }
+        last_write.extend(tx.writes.iter().map(|place| (*place, index)));
+        for address in &tx.paid {
+            let list = payers.entry(*address).or_default();
+            if tx.observed.contains(address) {
+                list.clear();
+            }
+            list.push(index);
+        }
+        on.push(needed);
+    }
+    on
+}
+
 impl Dependencies {
     /// Draws the edges of a block (rules 1 to 3).
     pub fn new(block: &[Footprint], nonces: Nonces) -> Self {
-        let mut last_sent = BTreeMap::<Address, u32>::new();
-        let mut last_write = BTreeMap::<Place, u32>::new();
-        // Who changed a balance since somebody who changed it, too, observed it: all before are then
-        // needed through that one.
-        let mut payers = BTreeMap::<Address, Vec<u32>>::new();
-        let mut on = Vec::with_capacity(block.len());
-        for (index, tx) in (0u32..).zip(block) {
-            let mut needed = BTreeSet::new();
-            let before = last_sent.insert(tx.sender, index);
-            needed.extend(before.filter(|_| nonces == Nonces::Chained));
-            needed.extend(tx.reads.iter().filter_map(|place| last_write.get(place).copied()));
-            for address in &tx.observed {
-                needed.extend(payers.get(address).into_iter().flatten());
-            }
-            last_write.extend(tx.writes.iter().map(|place| (*place, index)));
-            for address in &tx.paid {
-                let list = payers.entry(*address).or_default();
-                if tx.observed.contains(address) {
-                    list.clear();
-                }
-                list.push(index);
-            }
-            on.push(needed.into_iter().collect());
-        }
-        Dependencies { on }
+        let once = |needed: BTreeSet<(u32, Link)>| {
+            let mut on: Vec<u32> = needed.into_iter().map(|(on, _)| on).collect();
+            on.dedup();
+            on
+        };
+        Dependencies { on: edges(block, nonces).into_iter().map(once).collect() }
     }
 
     /// The heaviest chain under these weights, one per transaction; missing ones count nothing.
     pub fn span(&self, weights: &[u64]) -> u64 {
-        let mut finish: Vec<u64> = Vec::with_capacity(self.on.len());
-        for (index, needed) in self.on.iter().enumerate() {
-            let ready = needed.iter().filter_map(|&tx| finish.get(tx as usize)).max();
-            let weight = weights.get(index).copied().unwrap_or(0);
-            finish.push(ready.copied().unwrap_or(0).saturating_add(weight));
-        }
-        finish.into_iter().max().unwrap_or(0)
+        span(self.on.iter().map(|needed| needed.iter().copied()), weights)
     }
 
     /// `min(threads, work / span)`; 1 for a block without work.
@@ -179,6 +195,14 @@ type Ctx<'a> = Context<BlockEnv, TxEnv, CfgEnv, Db<'a>, Journal<Db<'a>>, ()>;
 /// # Errors
 /// [`LimitError`] if the block does not run to its end.
 pub fn trace(input: &BlockInput, pre: &PreState) -> Result<Vec<Footprint>, LimitError> {
+    observe(input, pre).map(|(block, _)| block)
+}
+
+/// As [`trace`], with what locations are called.
+///
+/// # Errors
+/// As [`trace`].
+pub fn observe(input: &BlockInput, pre: &PreState) -> Result<(Vec<Footprint>, Names), LimitError> {
     let mut evm = context(input, pre).build_mainnet_with_inspector(Observer::default());
     if is_constantinople(input) {
         meter_as_in_constantinople(&mut evm);
@@ -197,7 +221,7 @@ pub fn trace(input: &BlockInput, pre: &PreState) -> Result<Vec<Footprint>, Limit
         db.commit(state);
         block.push(footprint);
     }
-    Ok(block)
+    Ok((block, evm.inspector.names))
 }
 
 /// Time of each transaction in nanoseconds: the median of `passes` runs of Braid's own serial engine, each
@@ -209,14 +233,14 @@ pub fn weigh(input: &BlockInput, pre: &PreState, passes: usize) -> Result<Vec<u6
     let (serial, shared) = (Serial::new(), EvmShared::default());
     let mut times = vec![Vec::with_capacity(passes); input.txs.len()];
     for _ in 0..passes.max(1) {
-        let watch = Stopwatch::default();
+        // Three events a transaction, and some for what surrounds them.
+        let watch = Recorder::with_limit(1, 4 * input.txs.len() + 64);
         execute_block(&serial, &shared, input, pre, &watch, &Control::default())
             .map_err(|failure| LimitError::from(exec_error(failure, input.txs.len())))?;
-        let laps = watch.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         // What the block does before its first transaction is one of the schedule, too.
-        let laps = laps.into_iter().skip(usize::from(begins_with_rites(&input.rites)));
+        let laps = watch.into_laps().into_iter().skip(first_position(input) as usize);
         for (times, lap) in times.iter_mut().zip(laps) {
-            times.push(u64::try_from(lap.took.as_nanos()).unwrap_or(u64::MAX));
+            times.push(lap);
         }
     }
     let median = |mut times: Vec<u64>| {
@@ -224,36 +248,6 @@ pub fn weigh(input: &BlockInput, pre: &PreState, passes: usize) -> Result<Vec<u6
         times.get(times.len() / 2).copied().unwrap_or(0).max(1)
     };
     Ok(times.into_iter().map(median).collect())
-}
-
-fn begins_with_rites(rites: &Rites) -> bool {
-    let drains = rites.dao_drain.as_ref().is_some_and(|(from, _)| !from.is_empty());
-    drains || rites.parent_hash.is_some() || rites.parent_beacon_root.is_some()
-}
-
-/// One transaction of a serial run.
-struct Lap {
-    began: Instant,
-    took: Duration,
-}
-
-/// Times the transactions of a serial run. Its lock is never waited for: one thread tells the events.
-#[derive(Default)]
-struct Stopwatch(Mutex<Vec<Lap>>);
-
-impl Probe<EvmKey> for Stopwatch {
-    fn event(&self, _worker: u16, event: Event<'_, EvmKey>) {
-        let mut laps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Start { .. } => laps.push(Lap { began: Instant::now(), took: Duration::ZERO }),
-            Event::Commit { .. } => {
-                if let Some(lap) = laps.last_mut() {
-                    lap.took = lap.began.elapsed();
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 fn context<'a>(input: &BlockInput, pre: &'a PreState) -> Ctx<'a> {
@@ -343,10 +337,11 @@ fn collect(footprint: &mut Footprint, state: &EvmState, db: &mut Db<'_>) -> Resu
 
 type DbFailure = <PreState as revm::DatabaseRef>::Error;
 
-/// Notes whose balance is observed.
+/// Notes whose balance is observed, and what locations are called.
 #[derive(Default)]
 struct Observer {
     observed: BTreeSet<Address>,
+    names: Names,
 }
 
 impl<C, T: InterpreterTypes> Inspector<C, T> for Observer {
@@ -360,7 +355,21 @@ impl<C, T: InterpreterTypes> Inspector<C, T> for Observer {
             opcode::SELFBALANCE | opcode::SELFDESTRUCT => {
                 self.observed.insert(interpreter.input.target_address());
             }
+            opcode::KECCAK256 => {
+                if let [.., size, offset] = interpreter.stack.data()
+                    && *size == U256::from(64)
+                    && let Ok(offset) = usize::try_from(*offset)
+                    && let Some(end) = offset.checked_add(64)
+                    && end <= interpreter.memory.size()
+                {
+                    self.names.hashes(&interpreter.memory.slice(offset..end));
+                }
+            }
             _ => {}
         }
+    }
+
+    fn log(&mut self, _: &mut C, log: Log) {
+        self.names.logs(log.address, log.data.topics());
     }
 }

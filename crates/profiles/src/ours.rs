@@ -5,11 +5,12 @@ use crate::{
     hinted::{Grain, Hinting},
 };
 use alloy_primitives::Bytes;
-use braid_core::{Cause, Control, Hint, Scheduler, StoreError};
+use braid_core::{Cause, Control, Hint, Probe, Scheduler, StoreError};
 use braid_evm::{
     AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions,
     ExecutedBlock, Place, TraceOptions, execute_block_with, hints::Learned, record_block,
 };
+use braid_report::Recorder;
 use braid_sched::{Accuracy, Pool};
 use braid_work::PreState;
 use std::sync::Arc;
@@ -112,9 +113,20 @@ impl<S: Scheduler> Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
+        self.run_watched(trace, input, pre, &(), control)
+    }
+
+    fn run_watched(
+        &self,
+        trace: Option<TraceOptions>,
+        input: &BlockInput,
+        pre: &PreState,
+        probe: &impl Probe<EvmKey>,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, ExecError> {
         let (hints, hint_ns) = self.hints(input, pre, control);
         let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
-        let done = execute_block_with(options, self.scheduler(), &self.shared, input, pre, &(), control);
+        let done = execute_block_with(options, self.scheduler(), &self.shared, input, pre, probe, control);
         let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
         output.stats.hint_ns = hint_ns;
         Ok(output)
@@ -191,6 +203,17 @@ impl<S: Scheduler> Engine for Ours<S> {
         // Addresses of contracts are not spread evenly.
         let parts = usize::from(pool.threads()) * PARTS_EACH;
         record.rlp_in_parts(pre, parts, &mut |count, work| pool.split(count, work))
+    }
+
+    fn execute_watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        let output = self.run_watched(None, input, pre, recorder, control);
+        Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
     fn shuffle(&mut self, seed: u64) {

@@ -1,0 +1,152 @@
+//! Schedules of engines, and what the block they ran allows: the parts of a record that reports are made of.
+
+use crate::{
+    Engine, ExecError, Names, Profile,
+    bench::{BenchError, Given},
+    limit::{Footprint, Link, Nonces, Place, edges},
+    names::short,
+};
+use alloy_primitives::Address;
+use braid_core::Control;
+use braid_evm::first_position;
+use braid_report::{
+    Analysis, ConflictModel, Described, Graph, Key, Recorder, Trace,
+    analysis::{Access, Facts},
+    graph::{Edge, GraphError},
+};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Why there is no schedule.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ScheduleError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] BenchError),
+    /// The schedule is faster than its own rules allow: a defect of whoever recorded it.
+    #[error(transparent)]
+    Impossible(#[from] GraphError),
+}
+
+impl From<ExecError> for ScheduleError {
+    fn from(error: ExecError) -> Self {
+        ScheduleError::Engine(error.into())
+    }
+}
+
+/// Executes a block once and records its schedule; `Ok(None)` if the engine has none. `name` is that of the
+/// block.
+///
+/// # Errors
+/// [`ScheduleError`]; after a panic the engine must not be used any more.
+pub fn record(
+    engine: &mut dyn Engine,
+    (profile, threads): (&Profile, usize),
+    name: &str,
+    given: Given<'_>,
+    names: &Names,
+    control: &Control<'_>,
+) -> Result<Option<Trace>, ScheduleError> {
+    let Given { input, pre, access_list } = given;
+    engine.reset();
+    // Unwind safety: the caller drops the engine after a panic, and the block and state are read only.
+    let watched = catch_unwind(AssertUnwindSafe(|| {
+        engine.prepare(input, pre, access_list);
+        let recorder = Recorder::new(threads);
+        engine.execute_watched(input, pre, &recorder, control).map(|done| (done, recorder.stop()))
+    }));
+    let watched =
+        watched.map_err(|_| BenchError::Panicked("engine panicked while it was watched".to_owned()))?;
+    let Some((done, recorder)) = watched else { return Ok(None) };
+    done?;
+    let described = Described {
+        input: name.to_owned(),
+        profile: profile.name.to_owned(),
+        scheduler: profile.scheduler.to_owned(),
+        threads,
+        before: first_position(input),
+        txs: input.txs.len() as u32,
+    };
+    let trace = recorder.into_trace(described, |key| names.key(key));
+    trace.check_time(ConflictModel::of(profile.scheduler), None)?;
+    Ok(Some(trace))
+}
+
+/// What the dependencies of a block allow: its transactions as [`observe`](crate::limit::observe) saw them, weighed
+/// by [`weigh`](crate::limit::weigh). `input` names the block.
+///
+/// # Errors
+/// [`GraphError`] if there are too many dependencies, or not as many weights as transactions.
+pub fn analyse(
+    input: &str,
+    block: &[Footprint],
+    names: &Names,
+    weights: &[u64],
+    nonces: Nonces,
+) -> Result<Analysis, GraphError> {
+    let mut numbers = Numbers::default();
+    let drawn = edges(block, nonces);
+    let needs: Vec<Vec<Edge>> = drawn
+        .iter()
+        .map(|needed| needed.iter().map(|(on, link)| Edge { on: *on, key: numbers.of(*link) }).collect())
+        .collect();
+    let graph = Graph::new(needs, weights.to_vec())?;
+    let access = block.iter().map(|tx| numbers.access(tx)).collect();
+    let keys = numbers.links.iter().map(|link| key(link, names)).collect();
+    Analysis::new(Facts { input: input.to_owned(), keys, access, graph })
+}
+
+/// Numbers locations as they come.
+#[derive(Default)]
+struct Numbers {
+    known: BTreeMap<Link, u32>,
+    links: Vec<Link>,
+}
+
+impl Numbers {
+    fn of(&mut self, link: Link) -> u32 {
+        // A sender's nonce is one location, whoever uses it and for what.
+        let link = match link {
+            Link::Place(Place::Nonce(address)) => Link::Sender(address),
+            other => other,
+        };
+        let next = self.links.len() as u32;
+        *self.known.entry(link).or_insert_with(|| {
+            self.links.push(link);
+            next
+        })
+    }
+
+    fn access(&mut self, tx: &Footprint) -> Access {
+        let sender = Link::Sender(tx.sender);
+        let reads = tx.reads.iter().map(|place| Link::Place(*place));
+        let reads = reads.chain(tx.observed.iter().map(|address| Link::Balance(*address)));
+        let writes = tx.writes.iter().map(|place| Link::Place(*place));
+        let writes = writes.chain(tx.paid.iter().map(|address| Link::Balance(*address)));
+        let mut numbered = |links: &mut dyn Iterator<Item = Link>| {
+            let mut numbers: Vec<u32> = links.map(|link| self.of(link)).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers
+        };
+        Access {
+            reads: numbered(&mut reads.chain([sender])),
+            writes: numbered(&mut writes.chain([sender])),
+            private: 0,
+        }
+    }
+}
+
+fn key(link: &Link, names: &Names) -> Key {
+    let part = |address: &Address, part: &str, name: &str| {
+        Key::new(format!("{address}.{part}")).named(Some(format!("{name} {}", short(address))))
+    };
+    match link {
+        Link::Place(Place::Slot(address, slot)) => names.slot(*address, *slot),
+        Link::Place(Place::Code(address)) => part(address, "code", "code of"),
+        Link::Place(Place::Nonce(address)) | Link::Sender(address) => part(address, "nonce", "nonce of"),
+        Link::Balance(address) => part(address, "balance", "ether of"),
+    }
+}

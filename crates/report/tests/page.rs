@@ -1,0 +1,213 @@
+//! The report in its forms: the committed page is that of its sources, data stays data, numbers are where they belong.
+
+use braid_report::{
+    Analysis, Graph, Key, Report, RunRecord, Trace,
+    analysis::{Access, Facts},
+    graph::Edge,
+    html, markdown, perfetto,
+    record::{Document, Row, RunRow},
+    trace::{Abort, Commit, Fate, TRACE_VERSION, Task, Wait},
+};
+use sha2::{Digest, Sha256};
+use std::{fmt::Write, fs, path::Path};
+
+const EVIL: &str = "</script><script>alert(1)</script><!-- | `x`";
+
+fn row(profile: &str, threads: usize, speedup: f64) -> Row {
+    Row {
+        input: EVIL.to_owned(),
+        txs: 3,
+        profile: profile.to_owned(),
+        threads,
+        runs: 9,
+        median_ns: 1_000,
+        speedup,
+        ci95: [speedup - 0.1, speedup + 0.1],
+        noise_floor: 0.02,
+        limit: Some(1.8),
+        ..Row::default()
+    }
+}
+
+fn record() -> RunRecord {
+    let task = |tx, incarnation, worker, start_ns, end_ns, fate| Task {
+        tx,
+        incarnation,
+        worker,
+        lane: 0,
+        start_ns,
+        end_ns,
+        fate,
+    };
+    let keys = vec![Key::new("0x1[0x8]").named(Some(EVIL.to_owned()))];
+    let trace = Trace {
+        version: TRACE_VERSION,
+        input: EVIL.to_owned(),
+        profile: "braid".to_owned(),
+        scheduler: "block_stm".to_owned(),
+        threads: 2,
+        txs: 3,
+        elapsed_ns: 2_000,
+        keys: keys.clone(),
+        tasks: vec![
+            task(0, 0, 0, 0, 900, Fate::Committed),
+            task(1, 0, 1, 10, 600, Fate::Aborted),
+            task(1, 1, 1, 1_000, 1_500, Fate::Committed),
+            task(2, 0, 0, 1_000, 1_900, Fate::Committed),
+        ],
+        waits: vec![Wait { task: Some(2), tx: 1, key: 0, on: 0, at_ns: 1_100, until_ns: 1_200 }],
+        aborts: vec![Abort {
+            task: Some(1),
+            tx: 1,
+            key: 0,
+            by: Some(0),
+            worker: 0,
+            at_ns: 900,
+            cost_ns: 590,
+        }],
+        commits: (0..3).map(|tx| Commit { tx, worker: 0, at_ns: 1_950 }).collect(),
+        ..Trace::default()
+    };
+    let needs = [vec![], vec![Edge { on: 0, key: 0 }], vec![]];
+    let access = Access { reads: vec![0], writes: vec![0], private: 0 };
+    let facts = Facts {
+        input: EVIL.to_owned(),
+        keys,
+        access: vec![access.clone(), access, Access::default()],
+        graph: Graph::new(needs, vec![800, 500, 850]).unwrap(),
+    };
+    let rows = vec![row("lean", 1, 1.0), row("serial", 1, 1.2), row("braid", 2, 1.5)];
+    let reference = Some("lean".to_owned());
+    let document = Document { command: "compare".to_owned(), reference, rows, results: Vec::new() };
+    let (analyses, traces) = (vec![Analysis::new(facts).unwrap()], vec![trace]);
+    RunRecord { schema: 1, seed: u64::MAX, document, analyses, traces, ..RunRecord::default() }
+}
+
+#[test]
+fn the_committed_page_is_that_of_its_sources() {
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    let entries = fs::read_dir(web.join("src")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| format!("src/{}", name.to_string_lossy())).collect();
+    names.sort();
+    names.extend(["build.mjs", "package-lock.json"].map(str::to_owned));
+    let mut hash = Sha256::new();
+    for name in &names {
+        hash.update(format!("{name}\n"));
+        hash.update(fs::read(web.join(name)).unwrap());
+    }
+    let digest = hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let page = fs::read_to_string(web.join("dist/report.html")).unwrap();
+    assert!(
+        page.contains(&format!("name=\"sources\" content=\"{digest}\"")),
+        "the page is stale: run `npm ci && npm run build` in crates/report/web"
+    );
+    let notice = fs::read_to_string(web.join("dist/NOTICE")).unwrap();
+    for work in ["uplot", "d3-force"] {
+        assert!(notice.contains(&format!("\n{work} ")), "{work} is bundled and has to be named");
+    }
+}
+
+#[test]
+fn data_in_the_page_stays_data() {
+    let report = Report::new(record());
+    let page = html(&report);
+    assert!(!page.contains(EVIL) && !page.contains("<script>alert"));
+    let (before, after) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let (data, after) = after.split_once("</script>").unwrap();
+    let parsed: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert!(
+        data.replace("\\u003c", "<") == serde_json::to_string(&report).unwrap(),
+        "the whole report, and no more"
+    );
+    assert_eq!(parsed["blocks"][0]["traces"][0]["keys"][0]["name"], EVIL);
+    assert_eq!(parsed["run"]["seed"], u64::MAX.to_string());
+    // Nothing is fetched: no address but namespaces, no source but the page itself.
+    for part in [before, after] {
+        assert!(!part.contains("src=\"http") && !part.contains("@import") && !part.contains("url(http"));
+    }
+}
+
+#[test]
+fn a_verdict_is_one_sentence() {
+    let verdict = |record: RunRecord| Report::new(record).verdict;
+    assert_eq!(
+        verdict(record()),
+        "braid with 2 threads is 1.50 times as fast as lean (95% interval 1.40 to 1.60), where the dependencies \
+         between transactions allow 1.80."
+    );
+    let mut even = record();
+    even.document.rows.retain(|row| row.profile != "serial");
+    even.document.rows[1].speedup = 1.01;
+    assert!(verdict(even).contains("is as fast as lean, as far as this measurement can tell"));
+    let mut many = record();
+    let more: Vec<Row> =
+        many.document.rows.iter().map(|row| Row { input: "b".into(), ..row.clone() }).collect();
+    many.document.rows.extend(more);
+    assert!(verdict(many).starts_with("Over 2 blocks, braid with 2 threads is 1.50 times as fast"));
+    let mut run = record();
+    (run.document.reference, run.document.rows) = (None, Vec::new());
+    let told = verdict(run);
+    assert!(
+        told.starts_with(
+            "braid with 2 threads ran 3 transactions in 2.00 µs, and 1 execution came to nothing (20%"
+        ),
+        "{told}"
+    );
+    let ok = RunRow { status: "ok".to_owned(), ..RunRow::default() };
+    let results = Document { results: vec![ok.clone(), ok], ..Document::default() };
+    let plain = Report::new(RunRecord { document: results, ..RunRecord::default() });
+    assert_eq!(plain.verdict, "2 of 2 blocks ok.");
+    assert!(plain.notes[0].contains("without --trace"));
+    assert_eq!(verdict(RunRecord::default()), "The record has nothing to compare.");
+}
+
+#[test]
+fn what_is_virtual_says_so_and_what_is_impossible_is_told() {
+    let report = Report::new(record());
+    assert!(
+        report.notes.iter().any(|note| note.starts_with("Virtual, not measured: ")),
+        "{:?}",
+        report.notes
+    );
+    let mut fast = record();
+    fast.traces[0].elapsed_ns = 700;
+    let report = Report::new(fast);
+    let told =
+        "Impossible: braid on 2 threads: 700 ns are below the 900 ns that its longest execution takes.";
+    assert!(report.notes.iter().any(|note| note == told), "{:?}", report.notes);
+}
+
+#[test]
+fn markdown_has_every_table_and_no_markup_from_outside() {
+    let text = markdown(&Report::new(record()));
+    for line in
+        ["# Braid report", "## Measured", "### Schedule of braid with 2 threads", "Virtual, not measured"]
+    {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(!text.contains(EVIL) && !text.contains("| `x`"));
+    let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+    let mut lines = text.lines().filter(|line| line.starts_with('|')).peekable();
+    let mut tables = 0;
+    while let Some(head) = lines.next() {
+        if lines.peek().is_some_and(|next| next.starts_with("|-")) {
+            tables += 1;
+            let rule = lines.next().unwrap();
+            assert_eq!(columns(head), columns(rule), "{head}");
+        }
+    }
+    assert_eq!(tables, 4);
+}
+
+#[test]
+fn the_export_has_a_slice_for_each_execution() {
+    let record = record();
+    let document = perfetto(&record.traces);
+    let events = document["traceEvents"].as_array().unwrap();
+    let slices = events.iter().filter(|event| event["ph"] == "X" && event["cat"] != "wait").count();
+    assert_eq!(slices, record.traces[0].tasks.len());
+    assert_eq!(events.iter().filter(|event| event["ph"] == "s").count(), record.traces[0].aborts.len());
+}

@@ -136,18 +136,16 @@ impl<I: Iterator<Item = u32>> Appender<I> {
             }
             NewNode::Branch(branch) => {
                 let mut ptrs = [Ptr::NONE; 16];
-                for (ptr, child) in ptrs.iter_mut().zip(&branch.children) {
+                for (ptr, (_, child)) in ptrs.iter_mut().zip(&branch.children) {
                     *ptr = match child {
-                        Child::None => Ptr::NONE,
                         Child::Same(ptr, _) => *ptr,
                         Child::New(node, _) => self.node(node, owner),
                     };
                 }
-                let count = ptrs.iter().filter(|ptr| !ptr.is_none()).count();
-                let (room, ptr) = self.room(record::branch_len(owner, branch.end, count));
-                let children = branch.children.iter().enumerate();
+                let (room, ptr) = self.room(record::branch_len(owner, branch.end, branch.children.len()));
+                let children = branch.children.iter().zip(ptrs);
                 let children =
-                    children.filter_map(|(nibble, child)| Some((nibble, ptrs[nibble], child.reference()?)));
+                    children.map(|((nibble, child), ptr)| (usize::from(*nibble), ptr, child.reference()));
                 record::encode_branch(room, owner, (&branch.key, branch.end), children);
                 ptr
             }

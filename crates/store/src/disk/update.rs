@@ -52,27 +52,21 @@ pub(super) struct NewLeaf {
 pub(super) struct NewBranch {
     pub(super) key: B256,
     pub(super) end: usize,
-    pub(super) children: [Child; 16],
+    /// By nibble, ascending; two at least.
+    pub(super) children: Vec<(u8, Child)>,
 }
 
 /// A child of a new branch, and what the branch says of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Child {
-    #[default]
-    None,
     Same(Ptr, Reference),
     New(Box<NewNode>, Reference),
 }
 
 impl Child {
-    fn is_none(&self) -> bool {
-        matches!(self, Child::None)
-    }
-
-    pub(super) fn reference(&self) -> Option<&Reference> {
+    pub(super) fn reference(&self) -> &Reference {
         match self {
-            Child::None => None,
-            Child::Same(_, reference) | Child::New(_, reference) => Some(reference),
+            Child::Same(_, reference) | Child::New(_, reference) => reference,
         }
     }
 }
@@ -188,12 +182,18 @@ impl Context<'_> {
         }
     }
 
-    fn child(&self, work: &mut Work, node: Node, owner: Owner, depth: usize) -> Result<Child, DiskError> {
+    fn child(
+        &self,
+        work: &mut Work,
+        node: Node,
+        owner: Owner,
+        depth: usize,
+    ) -> Result<Option<Child>, DiskError> {
         let reference = self.reference(&mut work.scratch, &node, owner, depth)?;
         Ok(match (node, reference) {
-            (Node::Same(ptr), Some(reference)) => Child::Same(ptr, reference),
-            (Node::New(node), Some(reference)) => Child::New(node, reference),
-            _ => Child::None,
+            (Node::Same(ptr), Some(reference)) => Some(Child::Same(ptr, reference)),
+            (Node::New(node), Some(reference)) => Some(Child::New(node, reference)),
+            _ => None,
         })
     }
 
@@ -235,8 +235,8 @@ fn new_reference(scratch: &mut Vec<u8>, node: &NewNode, depth: usize) -> Referen
     match node {
         NewNode::Leaf(leaf) => hash::leaf(scratch, &leaf.key, depth, &leaf.value),
         NewNode::Branch(branch) => {
-            let children = branch.children.iter().enumerate();
-            let children = children.filter_map(|(nibble, child)| Some((nibble, child.reference()?)));
+            let children = branch.children.iter();
+            let children = children.map(|(nibble, child)| (usize::from(*nibble), child.reference()));
             hash::branch(scratch, (&branch.key, branch.end), depth, children)
         }
     }
@@ -308,33 +308,24 @@ fn build(
             .map_or(Node::Empty, |item| std::mem::replace(&mut item.node, Node::Empty)));
     };
     let (key, end) = (first.key, common(&first.key, &last.key));
-    let mut children: [Child; 16] = Default::default();
-    let mut groups: Vec<(usize, &mut [Item])> = Vec::with_capacity(16);
-    let mut rest = items;
+    let mut groups: Vec<(u8, &mut [Item])> = Vec::with_capacity(16);
+    let (count, mut rest) = (items.len(), items);
     while let Some(item) = rest.first() {
         let at = nibble(&item.key, end);
         let (group, others) = rest.split_at_mut(rest.partition_point(|item| nibble(&item.key, end) <= at));
-        groups.push((at, group));
+        groups.push((at as u8, group));
         rest = others;
     }
-    let many = groups.iter().map(|(_, group)| group.len()).sum::<usize>() >= 8 * SHARE_MIN;
-    let one = |work: &mut Work, group: &mut [Item]| {
+    let one = |work: &mut Work, (at, group): (u8, &mut [Item])| {
         let node = build(context, work, owner, group, end + 1)?;
-        context.child(work, node, owner, end + 1)
+        Ok(context.child(work, node, owner, end + 1)?.map(|child| (at, child)))
     };
-    if context.shared && many {
-        let shared = groups.into_par_iter().map(|(at, group)| {
-            let mut work = Work::default();
-            (at, one(&mut work, group))
-        });
-        for (at, child) in shared.collect::<Vec<_>>() {
-            children[at] = child?;
-        }
+    let children: Result<Vec<Option<(u8, Child)>>, DiskError> = if context.shared && count >= 8 * SHARE_MIN {
+        groups.into_par_iter().map(|group| one(&mut Work::default(), group)).collect()
     } else {
-        for (at, group) in groups {
-            children[at] = one(work, group)?;
-        }
-    }
+        groups.into_iter().map(|group| one(work, group)).collect()
+    };
+    let children = children?.into_iter().flatten().collect();
     debug_assert!(depth <= end);
     Ok(Node::New(Box::new(NewNode::Branch(NewBranch { key, end, children }))))
 }
@@ -434,14 +425,16 @@ fn change_branch<K: Kind>(
         let Some(child) = branch.child_ptr(*at) else {
             let mut items = fresh(context, work, kind, changes)?;
             let node = build(context, work, kind.owner(), &mut items, depth)?;
-            return context.child(work, node, kind.owner(), depth).map(Some);
+            return Ok(context
+                .child(work, node, kind.owner(), depth)?
+                .map_or(Outcome::Gone, Outcome::Changed));
         };
-        match change_node(context, work, kind, (child, depth), changes, touches)? {
-            Node::Same(same) if same == child => Ok(None),
-            node => context.child(work, node, kind.owner(), depth).map(Some),
-        }
+        Ok(match change_node(context, work, kind, (child, depth), changes, touches)? {
+            Node::Same(same) if same == child => Outcome::Same,
+            node => context.child(work, node, kind.owner(), depth)?.map_or(Outcome::Gone, Outcome::Changed),
+        })
     };
-    let changed: Vec<(usize, Option<Child>)> = if context.shared && changes.len() >= SHARE_MIN {
+    let changed: Vec<(usize, Outcome)> = if context.shared && changes.len() >= SHARE_MIN {
         let shared = groups.par_iter().map(|group| {
             let mut aside = Work::default();
             (group.0, one(&mut aside, group), aside)
@@ -455,35 +448,42 @@ fn change_branch<K: Kind>(
     } else {
         groups.iter().map(|group| Ok((group.0, one(work, group)?))).collect::<Result<_, DiskError>>()?
     };
-    let absent = |at| branch.child_ptr(at).is_none();
-    let same = changed.iter().all(|(at, child)| match child {
-        None => true,
-        Some(child) => child.is_none() && absent(*at),
+    let same = changed.iter().all(|(at, outcome)| match outcome {
+        Outcome::Same => true,
+        Outcome::Gone => branch.child_ptr(*at).is_none(),
+        Outcome::Changed(_) => false,
     });
     if same && !context.is_victim(ptr) {
         return Ok(Node::Same(ptr));
     }
     work.died.push((ptr, len));
-    let mut children: [Child; 16] = std::array::from_fn(|nibble| {
-        branch.child(nibble).map_or(Child::None, |(ptr, reference)| Child::Same(ptr, reference))
-    });
-    for (at, child) in changed {
-        if let Some(child) = child {
-            children[at] = child;
-        }
+    let (mut children, mut changed) =
+        (Vec::with_capacity(branch.nibbles().count() + changed.len()), changed.into_iter().peekable());
+    for nibble in 0..16 {
+        let outcome = changed.next_if(|(at, _)| *at == nibble).map_or(Outcome::Same, |(_, outcome)| outcome);
+        let child = match outcome {
+            Outcome::Same => branch.child(nibble).map(|(ptr, reference)| Child::Same(ptr, reference)),
+            Outcome::Gone => None,
+            Outcome::Changed(child) => Some(child),
+        };
+        children.extend(child.map(|child| (nibble as u8, child)));
     }
-    let mut present = (0..16).filter(|at| !children[*at].is_none());
-    match (present.next(), present.next()) {
-        (None, _) => Ok(Node::Empty),
-        (Some(only), None) => Ok(match std::mem::take(&mut children[only]) {
-            Child::None => Node::Empty,
-            Child::Same(ptr, _) => Node::Same(ptr),
-            Child::New(node, _) => Node::New(node),
-        }),
-        _ => {
-            Ok(Node::New(Box::new(NewNode::Branch(NewBranch { key: branch.key, end: branch.end, children }))))
-        }
+    if children.len() > 1 {
+        let branch = NewBranch { key: branch.key, end: branch.end, children };
+        return Ok(Node::New(Box::new(NewNode::Branch(branch))));
     }
+    Ok(match children.pop() {
+        None => Node::Empty,
+        Some((_, Child::Same(ptr, _))) => Node::Same(ptr),
+        Some((_, Child::New(node, _))) => Node::New(node),
+    })
+}
+
+/// What becomes of a child of a branch.
+enum Outcome {
+    Same,
+    Gone,
+    Changed(Child),
 }
 
 /// Changes and ways by the children of a branch they go to. Ways that end here go no further.

@@ -3,7 +3,7 @@
 //! 1. It keeps what is durable and, in order, what was written since the last sync.
 //! 2. A crash comes at a chosen write or sync, which fails, as does all after it. What survives is drawn sector
 //!    by sector: each sector holds what it held after any one of the writes to it since the last sync, or
-//!    before them all. So writes are lost, torn and reordered.
+//!    before them all; or page by page, as a system writes back. So writes are lost, torn and reordered.
 //! 3. Growth of the medium survives as far as a sector in it does.
 //! 4. Everything drawn comes from the seed.
 
@@ -17,6 +17,9 @@ use std::{
 
 /// Bytes that a device writes wholly or not at all.
 pub const SECTOR: usize = 512;
+
+/// Sectors that a system writes back together.
+const SECTORS_PAGE: u64 = 8;
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,26 +99,30 @@ impl FaultMedium {
     }
 }
 
+fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 impl Disk {
     /// SplitMix64.
     fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mixed(self.random)
     }
 
     fn survivors(&mut self) -> Vec<u8> {
         let mut left = self.image.clone();
         let pending = std::mem::take(&mut self.pending);
-        // Now and then everything survives or nothing does, which sector by sector is unlikely.
-        let mood = self.draw() % 8;
+        // Now and then everything survives or nothing does, or whole pages, which sector by sector is unlikely.
+        let (mood, pages) = (self.draw() % 8, self.draw());
         let mut len = self.durable_len;
         for (sector, held) in pending {
             let choice = match mood {
                 0 => 0,
                 1 => held.len() - 1,
+                2 | 3 => (mixed(pages ^ (sector / SECTORS_PAGE)) % held.len() as u64) as usize,
                 _ => (self.draw() % held.len() as u64) as usize,
             };
             let from = sector as usize * SECTOR;

@@ -12,6 +12,10 @@ use alloy_trie::TrieAccount;
 use braid_store::disk::{Batch, DiskOptions, DiskStore};
 use std::{collections::BTreeMap, error::Error, fs, path::PathBuf, str::FromStr, time::Instant};
 
+/// The allocator that `braid` is built with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct Arguments(BTreeMap<String, String>);
 
 impl Arguments {

@@ -99,7 +99,7 @@ impl Batch {
             true => entries.into_par_iter().with_min_len(64).map(change).collect(),
             false => entries.into_iter().map(change).collect(),
         };
-        changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        changes.sort_unstable_by_key(|change| change.key);
         changes
     }
 }
@@ -113,7 +113,7 @@ fn sorted_slots(slots: &[(U256, U256)]) -> Vec<SlotChange> {
         })
         .collect();
     // Stable, so that the last of those with one key is the last that was said of it.
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
+    sorted.sort_by_key(|change| change.key);
     sorted.dedup_by(|later, earlier| {
         let same = later.key == earlier.key;
         if same {

@@ -192,7 +192,7 @@ impl Moves {
         }
         if !more.is_empty() {
             changes.extend(more);
-            changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            changes.sort_unstable_by_key(|change| change.key);
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ fn new_reference(scratch: &mut Vec<u8>, node: &NewNode, depth: usize) -> Referen
 }
 
 /// The part of sorted things whose keys have `nib` at `depth`, and the rest after it.
-fn part<'a, T>(sorted: &'a [T], key: impl Fn(&T) -> &B256, depth: usize, nib: usize) -> (&'a [T], &'a [T]) {
+fn part<T>(sorted: &[T], key: impl Fn(&T) -> &B256, depth: usize, nib: usize) -> (&[T], &[T]) {
     sorted.split_at(sorted.partition_point(|one| nibble(key(one), depth) <= nib))
 }
 

@@ -5,7 +5,9 @@
 //!    end that there will be no more, whatever the end is (finished, failed, cancelled, panicked).
 //! 2. One executor takes them out in order. Who finds none waits for half of those that are missing, but for
 //!    [`BATCH`] at least, or for the last one: a thread that is woken often takes the processor from those
-//!    that execute, and one that is woken at the end has everything yet to do.
+//!    that execute, and one that is woken at the end has everything yet to do. While one thread alone executes,
+//!    there is a processor for each of the two: then it looks for more for a while before it sleeps, and is
+//!    woken for [`BATCH`].
 //! 3. Who gives up sets `cancel`; the schedule looks at it between transactions and at every read.
 
 use crate::{
@@ -27,10 +29,12 @@ use revm::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    hint::spin_loop,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{ThreadId, current, yield_now},
 };
 
 /// Results that are put in at a time.
@@ -38,6 +42,11 @@ const ROW: usize = 8;
 
 /// Fewest results that a waiting executor is woken for.
 const BATCH: usize = 16;
+
+/// So often an executor looks for more before it sleeps, if that takes no processor from anybody; with as many
+/// spins between two looks.
+const LOOKS: u32 = 64;
+const SPINS: u32 = 32;
 
 /// A final transaction.
 pub(crate) struct Ready {
@@ -72,6 +81,8 @@ struct Progress {
     /// Results put in so far.
     put: usize,
     ended: bool,
+    /// Whether more than one thread executes.
+    shared: bool,
     /// Results that the executor waits for; none: it does not wait.
     awaited: usize,
 }
@@ -101,11 +112,18 @@ impl Speculation {
     /// more.
     pub(crate) fn take(&self, taken: &mut VecDeque<Ready>) {
         let mut progress = self.progress.lock();
+        let mut looks = if progress.put > 0 && !progress.shared { LOOKS } else { 0 };
+        while progress.ready.is_empty() && !progress.ended && looks > 0 {
+            drop(progress);
+            pause();
+            looks -= 1;
+            progress = self.progress.lock();
+        }
         if progress.ready.is_empty() {
             let missing = progress.all.saturating_sub(progress.put);
-            progress.awaited = (missing / 2).max(BATCH).min(missing);
-            let awaited = progress.awaited;
-            while progress.ready.len() < awaited && !progress.ended {
+            let most = if progress.shared { missing / 2 } else { 0 };
+            progress.awaited = most.max(BATCH).min(missing);
+            while progress.ready.len() < progress.awaited && !progress.ended {
                 self.more.wait(&mut progress);
             }
             progress.awaited = 0;
@@ -122,10 +140,11 @@ impl Speculation {
         progress.put
     }
 
-    /// Puts `row` in, the next results.
-    fn put(&self, row: &mut Vec<Ready>) {
+    /// Puts `row` in, the next results. `shared`: more than one thread has executed.
+    fn put(&self, row: &mut Vec<Ready>, shared: bool) {
         let mut progress = self.progress.lock();
         progress.put += row.len();
+        progress.shared = shared;
         if self.cancel.load(Ordering::Relaxed) {
             return row.clear();
         }
@@ -141,6 +160,13 @@ impl Speculation {
         self.progress.lock().ended = true;
         self.more.notify_all();
     }
+}
+
+/// Between two looks.
+fn pause() {
+    (0..SPINS).for_each(|_| spin_loop());
+    // Who executes may stand behind this very thread.
+    yield_now();
 }
 
 /// Says that there will be no more, however the thread leaves.
@@ -188,7 +214,8 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     let block = Block { vm: &vm, txs: &txs, state: &state };
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
-    let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };
+    let (row, missing) = (Vec::with_capacity(ROW), input.txs.len());
+    let mut feed = Feed { speculation, row, missing, by: current().id(), shared: false };
     let _ = scheduler.run(&block, &mut feed, &(), &control);
 }
 
@@ -223,6 +250,9 @@ struct Feed<'s> {
     row: Vec<Ready>,
     /// Transactions that are not final yet.
     missing: usize,
+    /// The thread that executes, and whether it is not the only one.
+    by: ThreadId,
+    shared: bool,
 }
 
 impl Sink<StepVm<'_>> for Feed<'_> {
@@ -237,7 +267,8 @@ impl Sink<StepVm<'_>> for Feed<'_> {
             self.row.push(Ready { result, accounts });
             self.missing -= 1;
             if self.row.len() >= ROW || self.missing == 0 {
-                self.speculation.put(&mut self.row);
+                self.shared |= current().id() != self.by;
+                self.speculation.put(&mut self.row, self.shared);
             }
         }
     }
@@ -246,6 +277,6 @@ impl Sink<StepVm<'_>> for Feed<'_> {
 /// The last row.
 impl Drop for Feed<'_> {
     fn drop(&mut self) {
-        self.speculation.put(&mut self.row);
+        self.speculation.put(&mut self.row, self.shared);
     }
 }

@@ -19,6 +19,7 @@ use alloy_evm::EvmEnv;
 use alloy_primitives::B256;
 use braid_core::{Block, Control, Effects, Scheduler, Sink, State, StoreError, TxIndex};
 use braid_evm::{BlockInput, EvmRules, EvmShared, EvmTx, StepAccount, StepOutput, StepVm, SystemTx};
+use braid_sched::Adaptive;
 use parking_lot::{Condvar, Mutex};
 use revm::{
     context::{
@@ -34,7 +35,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{ThreadId, current, yield_now},
+    thread::yield_now,
 };
 
 /// Results that are put in at a time.
@@ -81,8 +82,8 @@ struct Progress {
     /// Results put in so far.
     put: usize,
     ended: bool,
-    /// Whether more than one thread executes.
-    shared: bool,
+    /// Whether one thread alone executes.
+    alone: bool,
     /// Results that the executor waits for; none: it does not wait.
     awaited: usize,
 }
@@ -112,7 +113,7 @@ impl Speculation {
     /// more.
     pub(crate) fn take(&self, taken: &mut VecDeque<Ready>) {
         let mut progress = self.progress.lock();
-        let mut looks = if progress.put > 0 && !progress.shared { LOOKS } else { 0 };
+        let mut looks = if progress.put > 0 && progress.alone { LOOKS } else { 0 };
         while progress.ready.is_empty() && !progress.ended && looks > 0 {
             drop(progress);
             pause();
@@ -121,7 +122,7 @@ impl Speculation {
         }
         if progress.ready.is_empty() {
             let missing = progress.all.saturating_sub(progress.put);
-            let most = if progress.shared { missing / 2 } else { 0 };
+            let most = if progress.alone { 0 } else { missing / 2 };
             progress.awaited = most.max(BATCH).min(missing);
             while progress.ready.len() < progress.awaited && !progress.ended {
                 self.more.wait(&mut progress);
@@ -140,11 +141,17 @@ impl Speculation {
         progress.put
     }
 
-    /// Puts `row` in, the next results. `shared`: more than one thread has executed.
-    fn put(&self, row: &mut Vec<Ready>, shared: bool) {
+    /// Says that one thread alone executes.
+    fn alone(&self) {
+        let mut progress = self.progress.lock();
+        progress.alone = true;
+        progress.awaited = progress.awaited.min(BATCH);
+    }
+
+    /// Puts `row` in, the next results.
+    fn put(&self, row: &mut Vec<Ready>) {
         let mut progress = self.progress.lock();
         progress.put += row.len();
-        progress.shared = shared;
         if self.cancel.load(Ordering::Relaxed) {
             return row.clear();
         }
@@ -186,10 +193,10 @@ pub(crate) struct Given<S> {
 }
 
 /// Executes the block ahead. However it ends, what was put in is right.
-pub(crate) fn execute<C: Scheduler, S: Snapshot>(
+pub(crate) fn execute<S: Snapshot>(
     speculation: &Speculation,
     given: Given<S>,
-    scheduler: &C,
+    scheduler: &Adaptive,
     shared: &EvmShared,
 ) {
     if speculation.cancel.load(Ordering::Relaxed) {
@@ -214,8 +221,10 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     let block = Block { vm: &vm, txs: &txs, state: &state };
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
-    let (row, missing) = (Vec::with_capacity(ROW), input.txs.len());
-    let mut feed = Feed { speculation, row, missing, by: current().id(), shared: false };
+    if !scheduler.shares(&block) {
+        speculation.alone();
+    }
+    let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };
     let _ = scheduler.run(&block, &mut feed, &(), &control);
 }
 
@@ -250,9 +259,6 @@ struct Feed<'s> {
     row: Vec<Ready>,
     /// Transactions that are not final yet.
     missing: usize,
-    /// The thread that executes, and whether it is not the only one.
-    by: ThreadId,
-    shared: bool,
 }
 
 impl Sink<StepVm<'_>> for Feed<'_> {
@@ -267,8 +273,7 @@ impl Sink<StepVm<'_>> for Feed<'_> {
             self.row.push(Ready { result, accounts });
             self.missing -= 1;
             if self.row.len() >= ROW || self.missing == 0 {
-                self.shared |= current().id() != self.by;
-                self.speculation.put(&mut self.row, self.shared);
+                self.speculation.put(&mut self.row);
             }
         }
     }
@@ -277,6 +282,6 @@ impl Sink<StepVm<'_>> for Feed<'_> {
 /// The last row.
 impl Drop for Feed<'_> {
     fn drop(&mut self) {
-        self.speculation.put(&mut self.row, self.shared);
+        self.speculation.put(&mut self.row);
     }
 }

@@ -305,10 +305,10 @@ impl<'a> Bench<'a> {
             let measured = scope.spawn(|| memory::peak(run)).join();
             measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        let hints = self.hint_costs(profile, threads, &stats, block.case);
         let (name, names) = (&block.name, &block.names);
         let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
         schedules.record(&mut self.engines, (profile, threads), name, given, names, control, ui);
+        let hints = self.hint_costs(profile, threads, &stats, block.case);
         Ok(Some(Ready { profile, threads, stats, peak_bytes, hints }))
     }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use alloy_rlp::Decodable;
-use braid_core::{Cause, Control, Probe, StoreError};
+use braid_core::{Cause, Control, StoreError};
 use braid_evm::{
     AccessListError, AccessRecord, BlockAccessList, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey,
     EvmShared, ExecOptions, Place, PrescribedBlock, compare_access_lists, execute_block_with, record_block,
@@ -68,31 +68,17 @@ struct Bal {
 }
 
 impl Bal {
-    fn serially(
-        &self,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        probe: &impl Probe<EvmKey>,
-        control: &Control<'_>,
-    ) -> Done {
+    fn serially(&self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
         let (options, serial, shared) = (ExecOptions::default(), &self.serial, &self.shared);
         if record {
-            let done = record_block(options, serial, shared, input, pre, probe, control);
+            let done = record_block(options, serial, shared, input, pre, &(), control);
             return done.map(|(output, record)| (output, Some(record)));
         }
-        execute_block_with(options, serial, shared, input, pre, probe, control).map(|output| (output, None))
+        execute_block_with(options, serial, shared, input, pre, &(), control).map(|output| (output, None))
     }
 
-    fn by_list(
-        &mut self,
-        bytes: &Bytes,
-        record: bool,
-        input: &BlockInput,
-        pre: &PreState,
-        probe: &impl Probe<EvmKey>,
-        control: &Control<'_>,
-    ) -> Done {
+    /// Reads the list of a block.
+    fn decode(&mut self, bytes: &Bytes, input: &BlockInput) -> Result<(), BlockFailure> {
         // Twice as many parts as threads: they are of one length, not of one cost.
         let (replay, parts) = (&self.replay, usize::from(self.replay.threads()) * 2);
         let parts = if parts == 2 { 1 } else { parts };
@@ -101,38 +87,70 @@ impl Bal {
         decoded.map_err(|error| BlockFailure {
             place: Place::Before,
             cause: Cause::Invalid(EvmError::from(error)),
-        })?;
-        let (options, list, shared) = (ExecOptions::default(), &self.list, &self.shared);
-        if record {
-            let done = record_replay(options, list, replay, shared, input, pre, probe, control);
-            return done.map(|(output, record)| (output, Some(record)));
-        }
-        replay_block(options, list, replay, shared, input, pre, probe, control).map(|output| (output, None))
+        })
     }
 
-    fn run(
+    fn by_list(
         &mut self,
+        bytes: &Bytes,
         record: bool,
         input: &BlockInput,
         pre: &PreState,
-        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Done {
+        self.decode(bytes, input)?;
+        let replay = &self.replay;
+        let (options, list, shared) = (ExecOptions::default(), &self.list, &self.shared);
+        if record {
+            let done = record_replay(options, list, replay, shared, input, pre, &(), control);
+            return done.map(|(output, record)| (output, Some(record)));
+        }
+        replay_block(options, list, replay, shared, input, pre, &(), control).map(|output| (output, None))
+    }
+
+    /// As [`Self::run`] without a record, watched: by the list that was prepared, or serially where there is none.
+    fn watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Result<BlockOutput, BlockFailure> {
+        let known = self.kept.as_ref().filter(|kept| kept.block == id(input)).map(|kept| kept.bytes.clone());
+        let known = known.filter(|_| input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
+        let options = ExecOptions::default();
+        if let Some(bytes) = known {
+            self.decode(&bytes, input)?;
+            return replay_block(
+                options,
+                &self.list,
+                &self.replay,
+                &self.shared,
+                input,
+                pre,
+                recorder,
+                control,
+            );
+        }
+        execute_block_with(options, &self.serial, &self.shared, input, pre, recorder, control)
+    }
+
+    fn run(&mut self, record: bool, input: &BlockInput, pre: &PreState, control: &Control<'_>) -> Done {
         let known = self.kept.take_if(|kept| kept.block == id(input));
         if !input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
             let given = known.as_ref().is_some_and(|kept| kept.given);
-            let done = self.serially(record || given, input, pre, probe, control)?;
+            let done = self.serially(record || given, input, pre, control)?;
             return fallback(done, record, known.as_ref(), input, pre);
         }
         if let Some(kept) = known {
-            let done = self.by_list(&kept.bytes, record, input, pre, probe, control);
+            let done = self.by_list(&kept.bytes, record, input, pre, control);
             let given = kept.given;
             let done = match (&done, given) {
                 (Err(failure), true) if is_inexpressible(failure) => {
-                    fallback(self.serially(true, input, pre, &(), control)?, record, Some(&kept), input, pre)
+                    fallback(self.serially(true, input, pre, control)?, record, Some(&kept), input, pre)
                 }
                 (Err(failure), false) if is_of_list(failure) => {
-                    self.record_and_run(record, input, pre, probe, control)
+                    self.record_and_run(record, input, pre, control)
                 }
                 _ => done,
             };
@@ -141,7 +159,7 @@ impl Bal {
             }
             return done;
         }
-        self.record_and_run(record, input, pre, probe, control)
+        self.record_and_run(record, input, pre, control)
     }
 
     /// For a block whose list is not known: records it, and runs the block by it.
@@ -150,12 +168,11 @@ impl Bal {
         record: bool,
         input: &BlockInput,
         pre: &PreState,
-        probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Done {
-        let done = self.serially(true, input, pre, &(), control)?;
+        let done = self.serially(true, input, pre, control)?;
         let bytes = done.1.as_ref().map_or(Ok(Bytes::new()), |made| made.rlp(pre)).map_err(after)?;
-        match self.by_list(&bytes, record, input, pre, probe, control) {
+        match self.by_list(&bytes, record, input, pre, control) {
             Err(failure) if is_of_list(&failure) => fallback(done, record, None, input, pre),
             by_list => {
                 self.kept = Some(Kept { bytes, block: id(input), given: false });
@@ -213,7 +230,7 @@ impl Engine for Bal {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        let output = self.run(false, input, pre, &(), control);
+        let output = self.run(false, input, pre, control);
         let (output, _) = output.map_err(|failure| exec_error(failure, input.txs.len()))?;
         Ok(Box::new(Ran(output)))
     }
@@ -224,7 +241,7 @@ impl Engine for Bal {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Option<Result<WithRecord, ExecError>> {
-        let done = self.run(true, input, pre, &(), control);
+        let done = self.run(true, input, pre, control);
         let done = done.map(|(output, record)| {
             let executed: Box<dyn Executed> = Box::new(Ran(output));
             (executed, record.unwrap_or_default())
@@ -249,16 +266,16 @@ impl Engine for Bal {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run(false, input, pre, recorder, control);
+        let output = self.watched(input, pre, recorder, control);
         let output = output.map_err(|failure| exec_error(failure, input.txs.len()));
-        Some(output.map(|(output, _)| Box::new(Ran(output)) as Box<dyn Executed>))
+        Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
     fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {
         let block = id(input);
         if let Some(bytes) = access_list {
             self.kept = Some(Kept { bytes: bytes.clone(), block, given: true });
-        } else if let Ok((_, Some(made))) = self.serially(true, input, pre, &(), &Control::default())
+        } else if let Ok((_, Some(made))) = self.serially(true, input, pre, &Control::default())
             && let Ok(bytes) = made.rlp(pre)
         {
             self.kept = Some(Kept { bytes, block, given: false });

@@ -111,16 +111,6 @@ impl<S: Scheduler> Ours<S> {
         trace: Option<TraceOptions>,
         input: &BlockInput,
         pre: &PreState,
-        control: &Control<'_>,
-    ) -> Result<BlockOutput, ExecError> {
-        self.run_watched(trace, input, pre, &(), control)
-    }
-
-    fn run_watched(
-        &self,
-        trace: Option<TraceOptions>,
-        input: &BlockInput,
-        pre: &PreState,
         probe: &impl Probe<EvmKey>,
         control: &Control<'_>,
     ) -> Result<BlockOutput, ExecError> {
@@ -140,7 +130,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(None, input, pre, control)?)))
+        Ok(Box::new(Ran(self.run(None, input, pre, &(), control)?)))
     }
 
     fn execute_traced(
@@ -150,7 +140,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         options: TraceOptions,
         control: &Control<'_>,
     ) -> Option<Result<Traced, ExecError>> {
-        let output = self.run(Some(options), input, pre, control);
+        let output = self.run(Some(options), input, pre, &(), control);
         Some(output.map(|mut output| {
             let traces = std::mem::take(&mut output.traces);
             (Box::new(Ran(output)) as Box<dyn Executed>, traces)
@@ -212,7 +202,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run_watched(None, input, pre, recorder, control);
+        let output = self.run(None, input, pre, recorder, control);
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     RunRecord, Trace,
     analysis::Analysis,
-    text::{count, time},
+    text::{count, moment, time},
     trace::{Fate, Task},
 };
 use serde::Serialize;
@@ -180,7 +180,7 @@ fn story(one: &Explanation, trace: &Trace) -> Vec<String> {
             Fate::Blocked => "stopped to wait",
             Fate::Open => "was left open",
         };
-        let (start, took) = (time(task.start_ns), time(task.end_ns - task.start_ns));
+        let (start, took) = (moment(task.start_ns), time(task.end_ns - task.start_ns));
         let sign = if index == 0 { ": " } else { "; " };
         let _ = write!(line, "{sign}from {start} for {took} on worker {}, which {fate}", task.worker);
     }
@@ -202,7 +202,7 @@ fn story(one: &Explanation, trace: &Trace) -> Vec<String> {
     let ended = one.executions.last().map(|task| task.end_ns);
     if let (Some(end), Some(committed)) = (ended, one.committed_ns) {
         let after = time(committed.saturating_sub(end));
-        story.push(format!("it became final at {}, {after} after its end", time(committed)));
+        story.push(format!("it became final at {}, {after} after its end", moment(committed)));
     }
     if let Some(serial) = one.serial_ns {
         let path = if one.on_critical_path == Some(true) { " and is on the critical path" } else { "" };
@@ -289,12 +289,12 @@ mod tests {
         assert_eq!(
             one.story,
             [
-                "transaction 1 ran twice: from 100 ns for 400 ns on worker 1, which was thrown away; \
-                 from 1.00 µs for 400 ns on worker 1, which became final",
+                "transaction 1 ran twice: from 0.1 µs for 400 ns on worker 1, which was thrown away; \
+                 from 1.0 µs for 400 ns on worker 1, which became final",
                 "it was thrown away because transaction 0 changed pool reserves (0x1[0x8]) after it was read; \
                  that cost 400 ns",
                 "it waited 100 ns for transaction 0, which was to write pool reserves (0x1[0x8])",
-                "it became final at 1.50 µs, 100 ns after its end",
+                "it became final at 1.5 µs, 100 ns after its end",
                 "run serially it takes 390 ns and is on the critical path; it needs 1 earlier write, and later \
                  transactions need its own 0 times",
                 "it needs transaction 0 for pool reserves (0x1[0x8])",

@@ -12,6 +12,11 @@ pub(crate) fn time(ns: u64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// A point in time, to a tenth of a microsecond.
+pub(crate) fn moment(ns: u64) -> String {
+    format!("{}.{} µs", thousands(ns / 1_000), ns % 1_000 / 100)
+}
+
 /// `count` of things whose name takes an `s`.
 pub(crate) fn count(count: u64, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -47,6 +52,7 @@ mod tests {
         let expected =
             ["0 ns", "999 ns", "1.00 µs", "9.99 µs", "12.3 µs", "1000 µs", "1.00 ms", "123 ms", "2.50 s"];
         assert_eq!(times, expected);
+        assert_eq!([0, 990, 1_234_567].map(moment), ["0.0 µs", "0.9 µs", "1,234.5 µs"]);
         assert_eq!([0, 999, 1000, 1234567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!((count(1, "block"), count(2, "block")), ("1 block".into(), "2 blocks".into()));
         assert_eq!(

@@ -202,6 +202,49 @@ fn markdown_has_every_table_and_no_markup_from_outside() {
     assert_eq!(tables, 4);
 }
 
+/// The record as `braid` writes it, with parts of the numbers in it changed: read with an error, or drawn in every form.
+#[test]
+fn damaged_records_are_refused_or_drawn() {
+    let record = record();
+    let (analyses, traces) = (&record.analyses, &record.traces);
+    let text = serde_json::json!({
+        "schema": 1, "kind": "braid-run-record", "analyses": analyses, "traces": traces,
+        "document": { "command": "compare", "reference": "lean", "rows": record.document.rows },
+    })
+    .to_string();
+    RunRecord::parse(text.as_bytes()).unwrap();
+    let digits: Vec<usize> =
+        text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit()).map(|(at, _)| at).collect();
+    let (mut refused, mut drawn) = (0, 0);
+    for seed in 1..=3_000u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        let mut damaged = text.clone();
+        let at = digits[random(digits.len())];
+        let with = ["0", "1", "7", "-3", "4294967295", "18446744073709551615", "1e300", "null"][random(8)];
+        damaged.replace_range(at..=at, with);
+        let Ok(read) = RunRecord::parse(damaged.as_bytes()) else {
+            refused += 1;
+            continue;
+        };
+        drawn += 1;
+        let who = format!("seed {seed}: {with} at byte {at}");
+        let drawn = std::panic::catch_unwind(|| {
+            let _ =
+                (braid_report::explain(&read, 0), braid_report::explain(&read, 1), perfetto(&read.traces));
+            let report = Report::new(read);
+            (html(&report).len(), markdown(&report).len())
+        });
+        assert!(drawn.is_ok(), "{who}");
+    }
+    assert!(refused > 300 && drawn > 300, "{refused} refused, {drawn} drawn");
+}
+
 #[test]
 fn the_export_has_a_slice_for_each_execution() {
     let record = record();

@@ -1,7 +1,7 @@
 // The story of one transaction in one schedule.
 
 import { button, el } from "./dom";
-import { count, label, time, txName } from "./format";
+import { count, label, moment, time, txName } from "./format";
 import type { Analysis, Key, Trace } from "./types";
 
 const KEYS_MAX = 40;
@@ -52,7 +52,7 @@ function inSchedule(trace: Trace, tx: number, link: (tx: number, txs: number) =>
     if (task.tx !== tx || list.childElementCount > 100) return;
     const took = time(task.end_ns - task.start_ns);
     list.append(
-      el("li", {}, `Execution ${task.incarnation} on worker ${task.worker}, from ${time(task.start_ns)} for ${took}: ${FATE[task.fate]}.`),
+      el("li", {}, `Execution ${task.incarnation} on worker ${task.worker}, from ${moment(task.start_ns)} for ${took}: ${FATE[task.fate]}.`),
     );
     for (const abort of trace.aborts) {
       if (abort.task !== index) continue;
@@ -64,7 +64,7 @@ function inSchedule(trace: Trace, tx: number, link: (tx: number, txs: number) =>
     waited(index);
   });
   const commit = trace.commits.find((commit) => commit.tx === tx);
-  if (commit) list.append(el("li", {}, `Final at ${time(commit.at_ns)}, by worker ${commit.worker}.`));
+  if (commit) list.append(el("li", {}, `Final at ${moment(commit.at_ns)}, by worker ${commit.worker}.`));
   if (!list.childElementCount) list.append(el("li", {}, "Not in this schedule."));
   return list;
 }
@@ -100,7 +100,7 @@ function inBlock(analysis: Analysis, tx: number, link: (tx: number, txs: number)
         el("div", {}, el("h4", {}, "Reads that others share"), names(access.reads)),
         el("div", {}, el("h4", {}, "Writes that others share"), names(access.writes)),
       ),
-      el("p", { class: "about" }, `${count(access.private)} more locations are touched by it alone.`),
+      el("p", { class: "about" }, `Locations that it alone touches: ${count(access.private)}.`),
     );
   }
   return made;

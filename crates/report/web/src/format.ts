@@ -8,6 +8,13 @@ export function time(ns: number): string {
   return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${unit}`;
 }
 
+/** A point in time, so that points `step` apart are told from one another. */
+export function moment(ns: number, step = 100): string {
+  const [value, unit, size] = step < 1e3 && ns < 1e6 ? [ns / 1e3, "µs", 1e3] : [ns / 1e6, "ms", 1e6];
+  const digits = Math.max(0, Math.ceil(-Math.log10(step / size)));
+  return `${value.toFixed(Math.min(digits, 6))} ${unit}`;
+}
+
 export function count(number: number): string {
   return number.toLocaleString("en");
 }

@@ -5,7 +5,7 @@
 
 import { gestures, surface, type Surface } from "./canvas";
 import { button, el } from "./dom";
-import { label, time, txName } from "./format";
+import { label, moment, time, txName } from "./format";
 import { colors, onTheme, type Colors } from "./theme";
 import type { Fate, Task, Trace } from "./types";
 
@@ -259,7 +259,7 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     for (let tick = Math.ceil(begin / step) * step; tick <= end; tick += step) {
       context.moveTo(x(tick), bottom);
       context.lineTo(x(tick), bottom + 5);
-      if (x(tick) < view.width - 20) context.fillText(time(tick), Math.max(LEFT + 14, x(tick)), bottom + 14);
+      if (x(tick) < view.width - 20) context.fillText(moment(tick, step), Math.max(LEFT + 14, x(tick)), bottom + 14);
       view.call();
     }
     context.moveTo(LEFT, bottom + 0.5);

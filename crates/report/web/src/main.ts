@@ -8,7 +8,7 @@ import { conflicts, type Conflicts } from "./conflicts";
 import { curve } from "./curve";
 import { details } from "./details";
 import { button, el, section, select } from "./dom";
-import { count, label, percent, seat, time } from "./format";
+import { count, label, moment, percent, seat, time } from "./format";
 import { gantt, lastOf, type Gantt } from "./gantt";
 import { table } from "./table";
 import { startTheme } from "./theme";
@@ -103,7 +103,7 @@ function showBlocks(report: Report): void {
       { head: "transaction", words: true, cell: (row) => String(row.task.tx), value: (row) => row.task.tx },
       { head: "execution", cell: (row) => String(row.task.incarnation), value: (row) => row.task.incarnation },
       { head: "worker", cell: (row) => String(row.task.worker), value: (row) => row.task.worker },
-      { head: "start", cell: (row) => time(row.task.start_ns), value: (row) => row.task.start_ns },
+      { head: "start", cell: (row) => moment(row.task.start_ns), value: (row) => row.task.start_ns },
       { head: "time", cell: (row) => time(row.task.end_ns - row.task.start_ns), value: (row) => row.task.end_ns - row.task.start_ns },
       { head: "fate", words: true, cell: (row) => row.task.fate },
     ],

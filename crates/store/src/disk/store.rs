@@ -22,11 +22,11 @@ use super::{
     hash::nibble,
     journal::Journal,
     kinds::{AccountChange, Accounts},
-    layout::{Geometry, PAGE, Ptr, SUPERBLOCKS, Superblock},
+    layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
     options::{Committed, DiskOptions, DiskStat, VERSIONS_MAX},
-    pages::Pages,
+    pages::{Page, Pages},
     read::{Readers, Root, Shared, View},
     record::Stored,
     update::{Context, Node, Work, update},
@@ -426,8 +426,10 @@ impl DiskStore {
             self.free.remove(place);
             self.places = self.places.max(place + 1);
         }
-        self.decay.commit(&moves, &commit.opened, &work.died, &gone);
-        self.publish(&runs, &work, slots);
+        let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
+        let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
+        self.decay.commit(&moves, (&commit.opened, &gone), written, &work.died);
+        self.publish(pages, &work, slots);
         self.wrote = commit.version.born_bytes();
         self.let_go(&gone)?;
         Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
@@ -518,8 +520,8 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, runs: &[Run], work: &Work, slots: Vec<(Address, U256, U256)>) {
-        for (at, page) in runs.iter().flat_map(Run::split) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, work: &Work, slots: Vec<(Address, U256, U256)>) {
+        for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };

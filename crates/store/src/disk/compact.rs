@@ -2,8 +2,13 @@
 //!
 //! Segments decay: later versions have no use for some of their nodes, and the rest keeps them from going.
 //! Each commit takes the emptiest ones and writes what the latest version needs of them again, along with
-//! what it changes; they go as soon as no retained version needs the old records. How much is written again
-//! in a commit is bounded by how much the last one wrote, so the stall is bounded too.
+//! what it changes; they go as soon as no retained version needs the old records.
+//!
+//! 1. A segment of which the latest version needs next to nothing is emptied in any case: that costs next to
+//!    nothing, and done while retained versions need the segment anyway it lets it go with the last of them.
+//! 2. One that is fuller is emptied only if too much is wasted in all that are not emptied yet, and only once
+//!    retained versions do not need most of it either.
+//! 3. How much is written again in a commit is bounded by how much the last one wrote, so the stall is bounded.
 //!
 //! Which records of a segment are of no use is remembered, from the commit that began the segment, as long as
 //! memory for it lasts. Of a segment of which it is not known, all records are looked for in the trie; those
@@ -23,22 +28,33 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
 
-/// Segments that waste less than this part (in percent) of what is of use are left alone.
+/// Segments may waste this part (in percent) of what is of use.
 const WASTE_PERCENT: u64 = 50;
 /// Segments of which more than this part (in percent) is of use are left alone.
 const FULL_PERCENT: u64 = 60;
+/// A segment of which the latest version needs no more than one part in so many is emptied in any case.
+const NOTHING: u64 = 32;
 /// A commit writes again at least so many bytes, so that small ones make progress.
 const MOVE_MIN: u64 = 64 << 10;
 /// Records of no use that are remembered.
 const DEAD_MAX: usize = 16 << 20;
 
+/// What is known of one segment.
+#[derive(Debug, Default)]
+struct Known {
+    /// Bytes of records of use in the latest version, by page.
+    current: Vec<u16>,
+    /// Offsets of records without use in it.
+    dead: Vec<u32>,
+}
+
 /// What is known of the decay of segments.
 #[derive(Debug, Default)]
 pub(super) struct Decay {
-    /// Offsets of records without use in the latest version, of segments of which all are known.
-    dead: HashMap<u64, HashSet<u32, RandomState>, RandomState>,
+    /// Segments of which all is known.
+    known: HashMap<u64, Known, RandomState>,
     remembered: usize,
-    /// Pages that were looked at, of segments of which they are not known.
+    /// Pages that were looked at, of the others.
     looked: HashMap<u64, u32, RandomState>,
 }
 
@@ -61,27 +77,35 @@ impl Decay {
     pub(super) fn commit(
         &mut self,
         moves: &Moves,
-        opened: &[(u64, u32)],
+        (opened, gone): (&[(u64, u32)], &[(u64, u32)]),
+        written: impl Iterator<Item = (Ptr, usize)>,
         died: &[(Ptr, u32)],
-        gone: &[(u64, u32)],
     ) {
         for (segment, _) in opened {
-            self.dead.insert(*segment, HashSet::default());
+            self.known.insert(*segment, Known::default());
         }
-        for (ptr, _) in died {
-            if let Some(dead) = self.dead.get_mut(&ptr.segment()) {
-                self.remembered += usize::from(dead.insert(ptr.offset() as u32));
+        for (page, bytes) in written {
+            if let Some(known) = self.known.get_mut(&page.segment()) {
+                known.current.push(bytes as u16);
             }
+        }
+        for (ptr, len) in died {
+            let Some(known) = self.known.get_mut(&ptr.segment()) else { continue };
+            if let Some(page) = known.current.get_mut(ptr.offset() / PAGE) {
+                *page = page.saturating_sub(*len as u16);
+            }
+            known.dead.push(ptr.offset() as u32);
+            self.remembered += 1;
         }
         self.looked.extend(moves.looked.iter().copied());
         for (segment, _) in gone {
             self.looked.remove(segment);
-            self.remembered -= self.dead.remove(segment).map_or(0, |dead| dead.len());
+            self.remembered -= self.known.remove(segment).map_or(0, |known| known.dead.len());
         }
         // The newest are the last to be looked at.
         while self.remembered > DEAD_MAX {
-            let Some(newest) = self.dead.keys().max().copied() else { break };
-            self.remembered -= self.dead.remove(&newest).map_or(0, |dead| dead.len());
+            let Some(newest) = self.known.keys().max().copied() else { break };
+            self.remembered -= self.known.remove(&newest).map_or(0, |known| known.dead.len());
         }
     }
 
@@ -95,24 +119,28 @@ impl Decay {
         let size = pages.geometry.segment;
         let (mut waste, mut live) = (0, 0);
         let open = ledger.open.map(|(segment, _)| segment);
-        let mut worst: Vec<(u64, u64)> = Vec::new();
+        let (mut first, mut then) = (Vec::new(), Vec::new());
         for (number, segment) in ledger.segments.iter().filter(|(number, _)| Some(**number) != open) {
-            waste += size.saturating_sub(segment.live);
             live += segment.live;
-            if segment.current > 0 && segment.current * 100 < size * FULL_PERCENT {
-                worst.push((segment.current, *number));
+            if segment.current == 0 {
+                continue;
+            }
+            waste += size.saturating_sub(segment.live);
+            if segment.current * NOTHING <= size {
+                first.push((segment.current, *number));
+            } else if segment.live * 100 < size * FULL_PERCENT {
+                then.push((segment.live, *number));
             }
         }
         let mut moves = Moves::default();
         let bound = (live * WASTE_PERCENT / 100).max(4 * size);
-        if waste <= bound {
-            return Ok(moves);
-        }
         // Twice as fast where it falls behind.
         let budget = if waste > 2 * bound { wrote } else { wrote / 2 }.max(MOVE_MIN);
-        worst.sort_unstable();
-        for (_, victim) in worst {
-            if moves.bytes >= budget || waste <= bound {
+        first.sort_unstable();
+        then.sort_unstable();
+        let cheap = first.len();
+        for (i, (_, victim)) in first.into_iter().chain(then).enumerate() {
+            if moves.bytes >= budget || (i >= cheap && waste <= bound) {
                 break;
             }
             self.empty(pages, victim, budget, &mut moves)?;
@@ -127,13 +155,18 @@ impl Decay {
     /// Adds nodes of one segment.
     fn empty(&self, pages: &Pages, victim: u64, budget: u64, moves: &mut Moves) -> Result<(), DiskError> {
         moves.victims.push(victim);
-        let dead = self.dead.get(&victim);
-        let from = if dead.is_some() { 0 } else { self.looked.get(&victim).copied().unwrap_or(0) };
+        let known = self.known.get(&victim);
+        let dead: HashSet<u32, RandomState> =
+            known.map_or_else(HashSet::default, |known| known.dead.iter().copied().collect());
+        let from = if known.is_some() { 0 } else { self.looked.get(&victim).copied().unwrap_or(0) };
         let count = (pages.geometry.segment / PAGE as u64) as u32;
         for number in from..count {
             if moves.bytes >= budget {
                 moves.looked.push((victim, number));
                 return Ok(());
+            }
+            if known.is_some_and(|known| known.current.get(number as usize) == Some(&0)) {
+                continue;
             }
             let at = Ptr::new(victim, number as usize * PAGE);
             // What cannot be read is not moved; whoever needs it will be told.
@@ -143,11 +176,10 @@ impl Decay {
                 let ptr = Ptr(at.0 + offset as u64);
                 let (node, len, owner) = record::decode(&page, ptr)?;
                 offset += len;
-                if dead.is_some_and(|dead| dead.contains(&(ptr.offset() as u32))) {
-                    continue;
+                if !dead.contains(&(ptr.offset() as u32)) {
+                    moves.bytes += len as u64;
+                    moves.add(&node, owner);
                 }
-                moves.bytes += len as u64;
-                moves.add(&node, owner);
             }
         }
         moves.looked.push((victim, 0));

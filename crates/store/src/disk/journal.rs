@@ -78,7 +78,8 @@ fn entry(medium: &dyn Medium, geometry: &Geometry, half: u64, next: u64) -> Resu
     let Some(first) = bytes_at(medium, at, PAGE)? else { return Ok(None) };
     let payload = u32_at(&first, 8) as usize;
     let len = (HEAD + payload).next_multiple_of(PAGE) as u64;
-    if first[..4] != MAGIC || next + len > geometry.journal {
+    let there = medium.len().map_err(DiskError::io("reading the journal"))?;
+    if first[..4] != MAGIC || next + len > geometry.journal || at + len > there {
         return Ok(None);
     }
     let bytes = match len as usize {

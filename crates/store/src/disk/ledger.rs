@@ -156,7 +156,7 @@ impl Ledger {
             if *number < self.next_segment || self.segments.insert(*number, new).is_some() {
                 return Err(wrong("a segment begins twice"));
             }
-            self.next_segment = number + 1;
+            self.next_segment = number.saturating_add(1);
         }
         self.open = commit.open;
         self.change(&version.born, |segment, bytes| {

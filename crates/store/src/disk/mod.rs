@@ -16,6 +16,7 @@ mod kinds;
 mod layout;
 mod lease;
 mod ledger;
+mod options;
 mod pages;
 mod proof;
 mod read;
@@ -30,8 +31,9 @@ mod tests;
 
 pub use batch::Batch;
 pub use error::DiskError;
+pub use options::{Committed, DiskOptions, DiskStat};
 pub use proof::{AccountProof, SlotProof};
 pub use read::{View, ViewReader, ViewState, ViewStateReader};
 pub use reader::DiskReader;
-pub use store::{Committed, DiskOptions, DiskStat, DiskStore, Prepared};
+pub use store::{DiskStore, Prepared};
 pub use verify::Verified;

@@ -78,7 +78,8 @@ impl View {
         };
         while !ptr.is_none() {
             let (node, _, whose) = record::decode(&self.pages().get(ptr)?, ptr)?;
-            if whose != owner {
+            let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
+            if whose != owner || above {
                 return Err(DiskError::damaged("node", ptr.0, "it belongs elsewhere"));
             }
             let branch = match node {

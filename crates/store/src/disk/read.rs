@@ -6,7 +6,7 @@ use super::{
     hash::{common, nibble},
     kinds,
     layout::Ptr,
-    lease::Lease,
+    lease::{Lease, WriterLock},
     pages::Pages,
     record::{self, Owner, Stored, StoredLeaf},
 };
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) pages: Pages,
     pub(super) flat: Flat,
     pub(super) readers: Mutex<Readers>,
+    /// The writer's, if there is one: it ends with the last who looks.
+    pub(super) lock: Mutex<Option<WriterLock>>,
 }
 
 /// What keeps a version from going while it is read.

@@ -5,8 +5,9 @@ use super::{
     journal::Journal,
     lease::Lease,
     ledger::Ledger,
+    options::DiskOptions,
     read::View,
-    store::{DiskOptions, FILE, best, root_of, share, superblocks},
+    store::{FILE, best, root_of, share, superblocks},
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::B256;

@@ -19,12 +19,14 @@ use super::{
     compact::{Decay, Moves},
     error::DiskError,
     flat::Flat,
+    hash::nibble,
     journal::Journal,
     kinds::{AccountChange, Accounts},
-    layout::{Geometry, PAGE, Ptr, SUPERBLOCKS, Superblock},
+    layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
-    pages::Pages,
+    options::{Committed, DiskOptions, DiskStat, VERSIONS_MAX},
+    pages::{Page, Pages},
     read::{Readers, Root, Shared, View},
     record::Stored,
     update::{Context, Node, Work, update},
@@ -33,7 +35,7 @@ use super::{
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use std::{
     collections::BTreeSet,
     fs,
@@ -41,44 +43,7 @@ use std::{
     sync::Arc,
 };
 
-/// Versions that are retained, at most; more than `keep` are only while somebody reads.
-const VERSIONS_MAX: usize = 1 << 16;
-const WORKERS_MAX: usize = 256;
 pub(super) const FILE: &str = "state";
-
-/// How a store works. The sizes of segments and journal count when it is created, and stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskOptions {
-    /// Versions that are retained: the latest and those before it. At least 1.
-    pub keep: usize,
-    /// Bytes of a segment: a power of two from 64 KiB to 16 MiB.
-    pub segment_bytes: u64,
-    /// Bytes of each half of the journal, a multiple of 4096: room for what is known of all segments and
-    /// retained versions. Not taken on the device before it is used.
-    pub journal_bytes: u64,
-    /// Pages kept in memory, in bytes.
-    pub page_cache_bytes: usize,
-    /// Accounts, and slots, kept in memory by their plain keys.
-    pub flat_entries: usize,
-    /// Threads that hash, 1 to 256.
-    pub workers: usize,
-    /// Whether segments that decay are emptied.
-    pub compact: bool,
-}
-
-impl Default for DiskOptions {
-    fn default() -> Self {
-        DiskOptions {
-            keep: 128,
-            segment_bytes: 2 << 20,
-            journal_bytes: 64 << 20,
-            page_cache_bytes: 256 << 20,
-            flat_entries: 1 << 20,
-            workers: std::thread::available_parallelism().map_or(1, |count| count.get().min(16)),
-            compact: true,
-        }
-    }
-}
 
 /// A version that is not durable: its root is known, its nodes are in memory.
 #[derive(Debug)]
@@ -104,38 +69,6 @@ impl Prepared {
     }
 }
 
-/// What a commit did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The version.
-    pub version: u64,
-    /// Its state root.
-    pub root: B256,
-    /// Bytes written to the device: pages, journal, superblock.
-    pub bytes: u64,
-    /// Bytes of records that were to be written again to empty segments.
-    pub moved: u64,
-}
-
-/// How a store stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskStat {
-    /// Retained versions.
-    pub versions: usize,
-    /// Segments in use.
-    pub segments: usize,
-    /// Segments that the file has room for, in use or not.
-    pub places: usize,
-    /// Bytes of the file, without holes being counted out.
-    pub file_bytes: u64,
-    /// Bytes of nodes of the latest version.
-    pub current_bytes: u64,
-    /// Bytes of nodes of retained versions.
-    pub live_bytes: u64,
-    /// Pages read from the device since the store was opened.
-    pub page_reads: u64,
-}
-
 /// A store on disk, open to write.
 #[derive(Debug)]
 pub struct DiskStore {
@@ -154,32 +87,6 @@ pub struct DiskStore {
     wrote: u64,
     poisoned: bool,
     folder: Option<PathBuf>,
-    _lock: Option<WriterLock>,
-}
-
-impl DiskOptions {
-    fn check(&self) -> Result<(), DiskError> {
-        let limit = |what, is: usize, limit: usize| {
-            Err(DiskError::Limit { what, is: is as u64, limit: limit as u64 })
-        };
-        match () {
-            () if self.keep == 0 => limit("versions to keep", 0, 1),
-            () if self.keep > VERSIONS_MAX => limit("versions to keep", self.keep, VERSIONS_MAX),
-            () if self.workers == 0 => limit("workers", 0, 1),
-            () if self.workers > WORKERS_MAX => limit("workers", self.workers, WORKERS_MAX),
-            () => Ok(()),
-        }
-    }
-
-    fn pool(&self) -> Result<Option<ThreadPool>, DiskError> {
-        if self.workers == 1 {
-            return Ok(None);
-        }
-        let pool = ThreadPoolBuilder::new().num_threads(self.workers);
-        let pool = pool.thread_name(|i| format!("braid-store-{i}")).build();
-        let failed = |error: rayon::ThreadPoolBuildError| error.to_string();
-        pool.map(Some).map_err(|error| DiskError::Io { doing: "starting workers", reason: failed(error) })
-    }
 }
 
 /// The two superblocks, of which one at least must be whole.
@@ -221,7 +128,12 @@ pub(super) fn share(
     let roots = ledger.versions.iter().map(|version| (version.version, root_of(version)));
     let readers = Readers { roots: roots.collect(), ..Readers::default() };
     let latest = ledger.latest().map_or(0, |version| version.seq);
-    Shared { pages, flat: Flat::new(options.flat_entries, latest), readers: readers.into() }
+    Shared {
+        pages,
+        flat: Flat::new(options.flat_entries, latest),
+        readers: readers.into(),
+        lock: None.into(),
+    }
 }
 
 pub(super) fn root_of(version: &Version) -> Root {
@@ -232,19 +144,19 @@ pub(super) fn root_of(version: &Version) -> Root {
 fn owners(context: &Context<'_>, root: Ptr, owner: u64) -> Result<Vec<B256>, DiskError> {
     let mut way = B256::ZERO;
     way[..8].copy_from_slice(&owner.to_be_bytes());
-    let (mut found, mut waiting) = (Vec::new(), vec![root]);
-    while let Some(ptr) = waiting.pop() {
+    let (mut found, mut waiting) = (Vec::new(), vec![(root, 0)]);
+    while let Some((ptr, depth)) = waiting.pop() {
         if ptr.is_none() {
             continue;
         }
-        match context.load(ptr, None)?.0 {
+        match context.load(ptr, None, depth)?.0 {
             Stored::Leaf(leaf) if leaf.key[..8] == way[..8] => found.push(leaf.key),
             Stored::Leaf(_) => {}
-            Stored::Branch(branch) if branch.end < 16 => {
-                waiting.extend(branch.child_ptr(super::hash::nibble(&way, branch.end)));
-            }
             Stored::Branch(branch) => {
-                waiting.extend(branch.nibbles().filter_map(|nibble| branch.child_ptr(nibble)));
+                let below = branch.end + 1;
+                let only = (branch.end < 16).then(|| nibble(&way, branch.end));
+                let ways = branch.nibbles().filter(|nibble| only.is_none_or(|only| only == *nibble));
+                waiting.extend(ways.filter_map(|nibble| Some((branch.child_ptr(nibble)?, below))));
             }
         }
     }
@@ -271,7 +183,7 @@ impl DiskStore {
         fs::rename(&draft, &path).map_err(DiskError::io(doing))?;
         let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(DiskError::io(doing))?;
-        (store.folder, store._lock) = (Some(folder.to_owned()), Some(lock));
+        store.keep(folder, lock);
         Ok(store)
     }
 
@@ -286,7 +198,7 @@ impl DiskStore {
         let medium = FileMedium::open(&folder.join(FILE), true);
         let medium = medium.map_err(DiskError::io("opening the store"))?;
         let mut store = Self::open_on(Arc::new(medium), options)?;
-        (store.folder, store._lock) = (Some(folder.to_owned()), Some(lock));
+        store.keep(folder, lock);
         // Readers may have leases on what became free.
         store.cooling = std::mem::take(&mut store.free).into_iter().collect();
         store.cool()?;
@@ -346,7 +258,7 @@ impl DiskStore {
         options: DiskOptions,
     ) -> Result<Self, DiskError> {
         let used: BTreeSet<u32> = ledger.segments.values().map(|segment| segment.place).collect();
-        let places = used.last().map_or(0, |last| last + 1);
+        let places = used.last().map_or(0, |last| last.saturating_add(1));
         let free = (0..places).filter(|place| !used.contains(place)).collect();
         Ok(DiskStore {
             shared: Arc::new(share(medium, geometry, &ledger, &options)),
@@ -361,8 +273,13 @@ impl DiskStore {
             wrote: 0,
             poisoned: false,
             folder: None,
-            _lock: None,
         })
+    }
+
+    /// Remembers whose folder it is. Whoever still looks at a version keeps others from writing there.
+    fn keep(&mut self, folder: &Path, lock: WriterLock) {
+        self.folder = Some(folder.to_owned());
+        *self.shared.lock.lock() = Some(lock);
     }
 
     /// The latest version and its root, if there is any.
@@ -509,8 +426,10 @@ impl DiskStore {
             self.free.remove(place);
             self.places = self.places.max(place + 1);
         }
-        self.decay.commit(&moves, &commit.opened, &work.died, &gone);
-        self.publish(&runs, &work, slots);
+        let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
+        let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
+        self.decay.commit(&moves, (&commit.opened, &gone), written, &work.died);
+        self.publish(pages, &work, slots);
         self.wrote = commit.version.born_bytes();
         self.let_go(&gone)?;
         Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
@@ -601,8 +520,8 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, runs: &[Run], work: &Work, slots: Vec<(Address, U256, U256)>) {
-        for (at, page) in runs.iter().flat_map(Run::split) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, work: &Work, slots: Vec<(Address, U256, U256)>) {
+        for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };

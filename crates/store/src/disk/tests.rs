@@ -83,7 +83,7 @@ impl Trie {
         let context = Context { pages: &self.pages, victims: &[], shared: false };
         let (mut all, mut waiting) = (BTreeMap::new(), vec![self.root]);
         while let Some(ptr) = waiting.pop().filter(|ptr| !ptr.is_none()) {
-            let (node, _) = context.load(ptr, self.owner).unwrap();
+            let (node, _) = context.load(ptr, self.owner, 0).unwrap();
             if let Stored::Branch(branch) = &node {
                 waiting.extend(branch.nibbles().filter_map(|nibble| branch.child_ptr(nibble)));
             }

@@ -151,12 +151,13 @@ impl Item {
 }
 
 impl Context<'_> {
-    /// The node at `ptr` of a trie, and the length of its record.
-    pub(super) fn load(&self, ptr: Ptr, owner: Owner) -> Result<(Stored, u32), DiskError> {
+    /// The node at `ptr` of a trie, where it stands at `depth`, and the length of its record.
+    pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
         let (node, len, whose) = record::decode(&self.pages.get(ptr)?, ptr)?;
-        match whose == owner {
+        let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
+        match whose == owner && !above {
             true => Ok((node, len as u32)),
-            false => Err(DiskError::damaged("node", ptr.0, "it belongs to another trie")),
+            false => Err(DiskError::damaged("node", ptr.0, "it belongs elsewhere")),
         }
     }
 
@@ -175,8 +176,8 @@ impl Context<'_> {
         match node {
             Node::Empty => Ok(None),
             Node::Same(ptr) => {
-                let (stored, _) = self.load(*ptr, owner)?;
-                stored_reference(scratch, &stored, depth, *ptr).map(Some)
+                let (stored, _) = self.load(*ptr, owner, depth)?;
+                Ok(Some(stored_reference(scratch, &stored, depth)))
             }
             Node::New(node) => Ok(Some(new_reference(scratch, node, depth))),
         }
@@ -199,34 +200,29 @@ impl Context<'_> {
 
     /// Reports all records of a trie as died.
     pub(super) fn bury(&self, work: &mut Work, ptr: Ptr, owner: Owner) -> Result<(), DiskError> {
-        let mut waiting = vec![ptr];
-        while let Some(ptr) = waiting.pop() {
-            let (node, len) = self.load(ptr, owner)?;
+        let mut waiting = vec![(ptr, 0)];
+        while let Some((ptr, depth)) = waiting.pop() {
+            let (node, len) = self.load(ptr, owner, depth)?;
             work.died.push((ptr, len));
             if let Stored::Branch(branch) = node {
-                waiting.extend(branch.nibbles().filter_map(|nibble| branch.child_ptr(nibble)));
+                let below = branch.end + 1;
+                waiting
+                    .extend(branch.nibbles().filter_map(|nibble| Some((branch.child_ptr(nibble)?, below))));
             }
         }
         Ok(())
     }
 }
 
-pub(super) fn stored_reference(
-    scratch: &mut Vec<u8>,
-    node: &Stored,
-    depth: usize,
-    ptr: Ptr,
-) -> Result<Reference, DiskError> {
+/// What a parent says of a node that stands at `depth`, which is not below where its children part.
+pub(super) fn stored_reference(scratch: &mut Vec<u8>, node: &Stored, depth: usize) -> Reference {
     match node {
-        Stored::Leaf(leaf) => Ok(hash::leaf(scratch, &leaf.key, depth, leaf.value())),
-        Stored::Branch(branch) if branch.end < depth => {
-            Err(DiskError::damaged("node", ptr.0, "a branch above its place"))
-        }
+        Stored::Leaf(leaf) => hash::leaf(scratch, &leaf.key, depth, leaf.value()),
         Stored::Branch(branch) => {
             let children: Vec<(usize, Reference)> =
                 branch.nibbles().filter_map(|nibble| Some((nibble, branch.child(nibble)?.1))).collect();
             let children = children.iter().map(|(nibble, reference)| (*nibble, reference));
-            Ok(hash::branch(scratch, (&branch.key, branch.end), depth, children))
+            hash::branch(scratch, (&branch.key, branch.end), depth, children)
         }
     }
 }
@@ -339,21 +335,20 @@ fn change_node<K: Kind>(
     changes: &[K::Change],
     touches: &[Touch],
 ) -> Result<Node, DiskError> {
-    let (node, len) = context.load(ptr, kind.owner())?;
+    let (node, len) = context.load(ptr, kind.owner(), depth)?;
     let (key, inside, item) = match &node {
         Stored::Leaf(leaf) => {
             let inside = same_prefix(changes, K::key, &leaf.key, 64);
             let node = change_leaf(context, work, kind, (ptr, len), leaf, &changes[inside.clone()])?;
             (leaf.key, inside, node)
         }
-        Stored::Branch(branch) if branch.end >= depth => {
+        Stored::Branch(branch) => {
             let inside = same_prefix(changes, K::key, &branch.key, branch.end);
             let touches = &touches[same_prefix(touches, |touch| &touch.key, &branch.key, branch.end)];
             let node =
                 change_branch(context, work, kind, (ptr, len), branch, &changes[inside.clone()], touches)?;
             (branch.key, inside, node)
         }
-        Stored::Branch(_) => return Err(DiskError::damaged("node", ptr.0, "a branch above its place")),
     };
     if inside.len() == changes.len() {
         return Ok(item);

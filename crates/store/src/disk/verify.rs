@@ -58,6 +58,7 @@ struct Walk<'a> {
     bytes: BTreeMap<u64, u64>,
     found: Verified,
     latest: bool,
+    scratch: Vec<u8>,
 }
 
 /// Looks at all versions of a ledger, whose pages are read anew: that each node is what its parent says, down
@@ -70,6 +71,7 @@ pub(super) fn verify(pages: &Pages, ledger: &Ledger) -> Result<Verified, DiskErr
         bytes: BTreeMap::new(),
         found: Verified::default(),
         latest: true,
+        scratch: Vec::new(),
     };
     for version in ledger.versions.iter().rev() {
         walk.root(version.root, None, B256::ZERO, version.hash)?;
@@ -110,10 +112,11 @@ impl Walk<'_> {
                     Stored::Leaf(leaf) => &leaf.key,
                     Stored::Branch(branch) => &branch.key,
                 };
-                if whose != owner || common(key, &way) < depth {
+                let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
+                if whose != owner || above || common(key, &way) < depth {
                     return Err(damaged("it belongs elsewhere"));
                 }
-                let reference = stored_reference(&mut Vec::new(), &node, depth, ptr)?;
+                let reference = stored_reference(&mut self.scratch, &node, depth);
                 (reference, Some((node, len)))
             }
         };

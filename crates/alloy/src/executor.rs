@@ -277,11 +277,17 @@ where
 
     /// As [`Self::speculated`], and commits it: here, not to the database.
     fn confirmed(&mut self, env: &TxEnv, gas_limit: u64) -> Option<ResultAndState<HaltReason>> {
-        self.follow.as_ref().filter(|follow| follow.deferred)?;
-        let (mut follow, Ready { result, accounts }) = self.take(env, gas_limit)?;
-        self.pending.add(self.inner.as_mut()?.evm.db_mut(), accounts);
+        let admitted = self.admits(gas_limit);
+        let follow = self.follow.as_mut().filter(|follow| follow.deferred)?;
+        let ready = if admitted && follow.stage == Stage::Between { follow.take(env) } else { None };
+        let db = self.inner.as_mut()?.evm.db_mut();
+        let prepared = ready.filter(|ready| self.pending.prepare(db, &ready.accounts).is_ok());
+        let Some(Ready { result, accounts }) = prepared else {
+            self.follow = None;
+            return None;
+        };
+        self.pending.add(db, accounts);
         follow.next += 1;
-        self.follow = Some(follow);
         Some(ResultAndState { result, state: EvmState::default() })
     }
 }

@@ -5,7 +5,9 @@
 //!    end that there will be no more, whatever the end is (finished, failed, cancelled, panicked).
 //! 2. One executor takes them out in order. Who finds none waits for half of those that are missing, but for
 //!    [`BATCH`] at least, or for the last one: a thread that is woken often takes the processor from those
-//!    that execute, and one that is woken at the end has everything yet to do.
+//!    that execute, and one that is woken at the end has everything yet to do. While one thread alone executes,
+//!    there is a processor for each of the two: then it looks for more for a while before it sleeps, and is
+//!    woken for [`BATCH`].
 //! 3. Who gives up sets `cancel`; the schedule looks at it between transactions and at every read.
 
 use crate::{
@@ -17,6 +19,7 @@ use alloy_evm::EvmEnv;
 use alloy_primitives::B256;
 use braid_core::{Block, Control, Effects, Scheduler, Sink, State, StoreError, TxIndex};
 use braid_evm::{BlockInput, EvmRules, EvmShared, EvmTx, StepAccount, StepOutput, StepVm, SystemTx};
+use braid_sched::Adaptive;
 use parking_lot::{Condvar, Mutex};
 use revm::{
     context::{
@@ -27,10 +30,12 @@ use revm::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    hint::spin_loop,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread::yield_now,
 };
 
 /// Results that are put in at a time.
@@ -38,6 +43,11 @@ const ROW: usize = 8;
 
 /// Fewest results that a waiting executor is woken for.
 const BATCH: usize = 16;
+
+/// So often an executor looks for more before it sleeps, if that takes no processor from anybody; with as many
+/// spins between two looks.
+const LOOKS: u32 = 64;
+const SPINS: u32 = 32;
 
 /// A final transaction.
 pub(crate) struct Ready {
@@ -72,6 +82,8 @@ struct Progress {
     /// Results put in so far.
     put: usize,
     ended: bool,
+    /// Whether one thread alone executes.
+    alone: bool,
     /// Results that the executor waits for; none: it does not wait.
     awaited: usize,
 }
@@ -101,11 +113,18 @@ impl Speculation {
     /// more.
     pub(crate) fn take(&self, taken: &mut VecDeque<Ready>) {
         let mut progress = self.progress.lock();
+        let mut looks = if progress.put > 0 && progress.alone { LOOKS } else { 0 };
+        while progress.ready.is_empty() && !progress.ended && looks > 0 {
+            drop(progress);
+            pause();
+            looks -= 1;
+            progress = self.progress.lock();
+        }
         if progress.ready.is_empty() {
             let missing = progress.all.saturating_sub(progress.put);
-            progress.awaited = (missing / 2).max(BATCH).min(missing);
-            let awaited = progress.awaited;
-            while progress.ready.len() < awaited && !progress.ended {
+            let most = if progress.alone { 0 } else { missing / 2 };
+            progress.awaited = most.max(BATCH).min(missing);
+            while progress.ready.len() < progress.awaited && !progress.ended {
                 self.more.wait(&mut progress);
             }
             progress.awaited = 0;
@@ -120,6 +139,13 @@ impl Speculation {
         let mut progress = self.progress.lock();
         progress.ready.clear();
         progress.put
+    }
+
+    /// Says that one thread alone executes.
+    fn alone(&self) {
+        let mut progress = self.progress.lock();
+        progress.alone = true;
+        progress.awaited = progress.awaited.min(BATCH);
     }
 
     /// Puts `row` in, the next results.
@@ -143,6 +169,13 @@ impl Speculation {
     }
 }
 
+/// Between two looks.
+fn pause() {
+    (0..SPINS).for_each(|_| spin_loop());
+    // Who executes may stand behind this very thread.
+    yield_now();
+}
+
 /// Says that there will be no more, however the thread leaves.
 pub(crate) struct Ending(pub(crate) Arc<Speculation>);
 
@@ -160,10 +193,10 @@ pub(crate) struct Given<S> {
 }
 
 /// Executes the block ahead. However it ends, what was put in is right.
-pub(crate) fn execute<C: Scheduler, S: Snapshot>(
+pub(crate) fn execute<S: Snapshot>(
     speculation: &Speculation,
     given: Given<S>,
-    scheduler: &C,
+    scheduler: &Adaptive,
     shared: &EvmShared,
 ) {
     if speculation.cancel.load(Ordering::Relaxed) {
@@ -188,6 +221,9 @@ pub(crate) fn execute<C: Scheduler, S: Snapshot>(
     let block = Block::new(&vm, &txs, &state);
     let control = Control { cancel: Some(&speculation.cancel), deadline: None };
     // Why it ended early does not matter: the executor meets the reason itself, serially.
+    if !scheduler.shares(&block) {
+        speculation.alone();
+    }
     let mut feed = Feed { speculation, row: Vec::with_capacity(ROW), missing: input.txs.len() };
     let _ = scheduler.run(&block, &mut feed, &(), &control);
 }

@@ -19,7 +19,9 @@ use braid_core::StoreError;
 use braid_testkit::Rng;
 use braid_work::PreState;
 use common::{account, seed_to_repeat};
-use door::{Call, Forks, Given, InOrder, Script, assert_same, execute, parallel, plain, play, told, valid};
+use door::{
+    Call, Factory, Forks, Given, InOrder, Script, assert_same, execute, parallel, plain, play, told, valid,
+};
 use revm::{
     Database, DatabaseCommit, DatabaseRef, Inspector,
     bytecode::Bytecode,
@@ -386,13 +388,11 @@ fn a_result_of_another_executor_is_not_ones_own() {
     let given = valid(8);
     let other = Given { parent_hash: B256::repeat_byte(8), ..given.clone() };
     let factory = parallel(Forks(spec(&given)), 2);
-    let (mut db, mut other_db) = (door::database(&given), door::database(&other));
     let mut results = Vec::new();
     let mut executors = Vec::new();
-    for (given, db) in [(&given, &mut db), (&other, &mut other_db)] {
+    for given in [&given, &other] {
         factory.speculate(given.ahead()).unwrap();
-        let evm = factory.evm_factory().create_evm(db, given.env.clone());
-        let mut executor = factory.create_executor(evm, given.ctx());
+        let mut executor = factory.executor(given, door::database(given));
         executor.apply_pre_execution_changes().unwrap();
         let (env, tx) = &given.txs[0];
         let result = executor.execute_transaction_without_commit((env.clone(), tx)).unwrap();

@@ -7,16 +7,15 @@
 mod common;
 mod door;
 
-use alloy_consensus::{ReceiptEnvelope, TxEnvelope};
+use alloy_consensus::TxEnvelope;
 use alloy_evm::{
-    EthEvmFactory, Evm, EvmFactory,
-    block::{BlockExecutor, BlockExecutorFactory, TxResult},
-    eth::{EthBlockExecutionCtx, EthBlockExecutorFactory, receipt_builder::AlloyReceiptBuilder},
+    Evm,
+    block::{BlockExecutor, TxResult},
 };
 use alloy_primitives::{Address, B256, U256};
 use braid_testkit::Rng;
 use common::seed_to_repeat;
-use door::{Forks, Given, database, parallel, valid};
+use door::{Factory, Forks, Given, database, parallel, serial, valid};
 use parking_lot::Mutex;
 use revm::{
     context::{TxEnv, result::HaltReason},
@@ -28,10 +27,6 @@ use std::{collections::BTreeMap, sync::Arc};
 fn seeds(few: u64, many: u64) -> std::ops::Range<u64> {
     let count = if std::env::var_os("BRAID_LONG").is_some() { many } else { few };
     seed_to_repeat().map_or(0..count, |seed| seed..seed + 1)
-}
-
-fn serial(spec: Forks) -> EthBlockExecutorFactory<AlloyReceiptBuilder, Forks> {
-    EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), spec, EthEvmFactory::default())
 }
 
 /// What a state changes in an account.
@@ -92,21 +87,12 @@ fn folded(all: &[Changes]) -> Changes {
 /// States handed out with results, states that the hook was told of, the change of the block and how it ended.
 type Seen = (Vec<Changes>, Vec<Changes>, (BundleState, Result<(), String>));
 
-fn hooked<F>(factory: &F, given: &Given) -> Seen
-where
-    F: for<'a> BlockExecutorFactory<
-            EvmFactory = EthEvmFactory,
-            ExecutionCtx<'a> = EthBlockExecutionCtx<'a>,
-            Transaction = TxEnvelope,
-            Receipt = ReceiptEnvelope,
-        >,
-{
+fn hooked<F: Factory>(factory: &F, given: &Given) -> Seen {
     let mut db = database(given);
     let told = Arc::new(Mutex::new(Vec::new()));
     let hook = told.clone();
     db.set_state_hook(Some(Box::new(move |state: EvmState| hook.lock().push(changes(&state)))));
-    let evm = factory.evm_factory().create_evm(&mut db, given.env.clone());
-    let mut executor = factory.create_executor(evm, given.ctx());
+    let mut executor = factory.executor(given, &mut db);
     executor.apply_pre_execution_changes().unwrap();
     let mut handed_out = Vec::new();
     for (env, tx) in &given.txs {
@@ -114,12 +100,9 @@ where
         executor.execute_transaction_with_result_closure((env.clone(), tx), see).unwrap();
     }
     let finished = executor.finish().map(|_| ()).map_err(door::told);
-    db.merge_transitions(BundleRetention::Reverts);
-    let mut bundle = db.take_bundle();
-    bundle.reverts.sort();
     let mut told = std::mem::take(&mut *told.lock());
     told.retain(|changes| !changes.is_empty());
-    (handed_out, told, (bundle, finished))
+    (handed_out, told, (door::bundle(db), finished))
 }
 
 #[test]
@@ -174,11 +157,8 @@ fn the_database_between_transactions() {
         let spec = Forks(given.env.cfg_env.spec);
         let (serial, factory) = (serial(spec), parallel(spec, 1 + (seed % 4) as u16));
         factory.speculate(given.ahead()).unwrap();
-        let (mut db, mut other_db) = (database(&given), database(&given));
-        let evm = EthEvmFactory::default().create_evm(&mut db, given.env.clone());
-        let mut executor = factory.create_executor(evm, given.ctx());
-        let evm = EthEvmFactory::default().create_evm(&mut other_db, given.env.clone());
-        let mut other = serial.create_executor(evm, given.ctx());
+        let mut executor = factory.executor(&given, database(&given));
+        let mut other = serial.executor(&given, database(&given));
         executor.apply_pre_execution_changes().unwrap();
         other.apply_pre_execution_changes().unwrap();
         let look = Rng::new(seed).below(given.txs.len() as u64) as usize;
@@ -207,10 +187,8 @@ fn transactions_with_an_index_are_committed_one_by_one() {
         let spec = Forks(given.env.cfg_env.spec);
         let (serial, factory) = (serial(spec), parallel(spec, 2));
         factory.speculate(given.ahead()).unwrap();
-        let evm = EthEvmFactory::default().create_evm(database(&given), given.env.clone());
-        let mut executor = factory.create_executor(evm, given.ctx());
-        let evm = EthEvmFactory::default().create_evm(database(&given), given.env.clone());
-        let mut other = serial.create_executor(evm, given.ctx());
+        let mut executor = factory.executor(&given, database(&given));
+        let mut other = serial.executor(&given, database(&given));
         executor.apply_pre_execution_changes().unwrap();
         other.apply_pre_execution_changes().unwrap();
         // The first half without an index.

@@ -10,8 +10,8 @@ pub(crate) const PROFILE: Profile = Profile {
     real: "Batches on threads in Go: closed at the first transaction whose sender or target a member has, \
             discarded and done again serially on a conflict in the state. The kernel for GPUs \
             (CuEVM) is a work of its own.",
-    about: "Those batches: closed by sender and target, at most 64 members, executed at the same time on \
-            the state before the batch, discarded as a whole.",
+    about: "Ethereum in batches: closed by sender and target, at most 64 members, executed at the \
+            same time on the state before the batch, discarded as a whole.",
     limits: "Not modelled: the GPU, asynchronous storage, proofs; a root after each batch.",
     fidelity: Fidelity::Faithful,
     scheduler: "batch",

@@ -10,8 +10,8 @@ pub(crate) const PROFILE: Profile = Profile {
             and what does not conflict runs on many threads.",
     real: "For replay a queue for each account in block order (unified scheduler), for blocks that are \
             made a prio-graph or greedy scheduler (anza-xyz/agave), over the SVM.",
-    about: "Those queues over Ethereum: whole accounts with their storage are locked, fees apart. As no \
-            Ethereum transaction declares its accounts, they come from executing it on the state \
+    about: "Ethereum by the queues of account locks of Solana: whole accounts with their storage are \
+            locked, fees apart. As no Ethereum transaction declares its accounts, they come from executing it on the state \
             before the block, as Neon does it, inside the timed region.",
     limits: "Not modelled: the SVM, cost limits, local fee markets. `solana` is kept for the real machine.",
     fidelity: Fidelity::Model,

@@ -10,7 +10,7 @@ pub(crate) const PROFILE: Profile = Profile {
             from execution.",
     real: "Optimistic execution in rounds with barriers over a multi-version store, validated at the end \
             of each round, ranges included; serial after ten rounds. No classes any more.",
-    about: "Those rounds over Ethereum.",
+    about: "Ethereum in optimistic rounds with barriers.",
     limits: "Not modelled: CosmWasm, the matching engine, optimistic proposals; validation by all threads.",
     fidelity: Fidelity::Faithful,
     scheduler: "occ_rounds",

@@ -44,6 +44,11 @@ impl Adaptive {
         self
     }
 
+    /// Whether `block` is shared between threads.
+    pub fn shares<M: Vm, S>(&self, block: &Block<'_, M, S>) -> bool {
+        self.pays(block.txs.iter().map(|tx| block.vm.weigh(tx)))
+    }
+
     /// Whether threads may pay for transactions of these guessed times.
     fn pays(&self, weights: impl Iterator<Item = Option<Duration>>) -> bool {
         if self.threads == 1 {
@@ -79,7 +84,7 @@ impl Scheduler for Adaptive {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        if self.pays(block.txs.iter().map(|tx| block.vm.weigh(tx))) {
+        if self.shares(block) {
             return self.parallel.run(block, sink, probe, control);
         }
         let mut outcome = self.serial.run(block, sink, probe, control)?;

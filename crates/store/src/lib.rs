@@ -1,6 +1,8 @@
-//! Keep state and compute its root.
+//! Keep state and compute its root: in memory ([`MemStore`], [`trie`]) and on disk ([`disk`]).
 #![forbid(unsafe_code)]
 
+pub mod disk;
+pub mod io;
 mod memory;
 pub mod trie;
 

@@ -12,7 +12,7 @@ use alloy_consensus::{
 use alloy_eips::eip4895::Withdrawals;
 use alloy_evm::{
     EthEvmFactory, Evm, EvmEnv, EvmFactory,
-    block::{BlockExecutionError, BlockExecutor, BlockExecutorFactory, GasOutput, TxResult},
+    block::{BlockExecutionError, BlockExecutor, BlockExecutorFactory, GasOutput, StateDB, TxResult},
     eth::{
         EthBlockExecutionCtx, EthBlockExecutorFactory, receipt_builder::AlloyReceiptBuilder,
         spec::EthExecutorSpec,
@@ -30,6 +30,7 @@ use revm::{
         result::{ExecutionResult, HaltReason},
     },
     database::{BundleState, State, WrapDatabaseRef, states::bundle_state::BundleRetention},
+    inspector::NoOpInspector,
     primitives::hardfork::SpecId,
 };
 use std::{borrow::Cow, sync::Arc};
@@ -254,19 +255,39 @@ impl Script for InOrder {
     }
 }
 
-/// Plays a script on the executor that `factory` makes for the block.
-pub fn play<F>(factory: &F, given: &Given, script: &impl Script) -> Outcome
-where
+/// What makes executors of the blocks of the tests.
+pub trait Factory:
+    for<'a> BlockExecutorFactory<
+        EvmFactory = EthEvmFactory,
+        ExecutionCtx<'a> = EthBlockExecutionCtx<'a>,
+        Transaction = TxEnvelope,
+        Receipt = ReceiptEnvelope,
+    >
+{
+    /// The executor of the block, on `db`.
+    fn executor<'a, DB: StateDB + 'a>(&'a self, given: &'a Given, db: DB) -> OneOf<'a, Self, DB> {
+        let evm = self.evm_factory().create_evm(db, given.env.clone());
+        self.create_executor(evm, given.ctx())
+    }
+}
+
+impl<F> Factory for F where
     F: for<'a> BlockExecutorFactory<
             EvmFactory = EthEvmFactory,
             ExecutionCtx<'a> = EthBlockExecutionCtx<'a>,
             Transaction = TxEnvelope,
             Receipt = ReceiptEnvelope,
-        >,
+        >
 {
+}
+
+/// An executor that a factory makes.
+pub type OneOf<'a, F, DB> = <F as BlockExecutorFactory>::Executor<'a, DB, NoOpInspector>;
+
+/// Plays a script on the executor that `factory` makes for the block.
+pub fn play<F: Factory>(factory: &F, given: &Given, script: &impl Script) -> Outcome {
     let mut db = database(given);
-    let evm = factory.evm_factory().create_evm(&mut db, given.env.clone());
-    let mut executor = factory.create_executor(evm, given.ctx());
+    let mut executor = factory.executor(given, &mut db);
     let mut outcome = Outcome::default();
     if script.play(&mut executor, given, &mut outcome.calls) {
         let finished = executor.finish().map(|(_, result)| {
@@ -280,17 +301,26 @@ where
         drop(executor);
         outcome.calls.push(Call::Dropped);
     }
-    db.merge_transitions(BundleRetention::Reverts);
-    outcome.bundle = db.take_bundle();
-    outcome.bundle.reverts.sort();
+    outcome.bundle = bundle(db);
     outcome
+}
+
+/// What a database tells of its block.
+pub fn bundle(mut db: Db) -> BundleState {
+    db.merge_transitions(BundleRetention::Reverts);
+    let mut bundle = db.take_bundle();
+    bundle.reverts.sort();
+    bundle
 }
 
 /// What alloy-evm's own executor makes of it.
 pub fn plain<S: EthExecutorSpec + 'static>(spec: S, given: &Given, script: &impl Script) -> Outcome {
-    let factory =
-        EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), spec, EthEvmFactory::default());
-    play(&factory, given, script)
+    play(&serial(spec), given, script)
+}
+
+/// alloy-evm's own.
+pub fn serial<S>(spec: S) -> EthBlockExecutorFactory<AlloyReceiptBuilder, S> {
+    EthBlockExecutorFactory::new(AlloyReceiptBuilder::default(), spec, EthEvmFactory::default())
 }
 
 pub fn parallel<S>(spec: S, threads: u16) -> ParallelExecutorFactory<AlloyReceiptBuilder, S> {

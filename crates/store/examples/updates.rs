@@ -1,0 +1,151 @@
+//! Time of blocks of updates, synced per block: 5,000 accounts and 5,000 slots, drawn at random, in a state of
+//! 100,000 accounts and 1,000 contracts of 100 slots each.
+//!
+//! ```text
+//! cargo run --release -p braid-store --example updates -- [--blocks N] [--accounts N] [--slots N]
+//!     [--workers N] [--folder PATH] [--cache-mib N] [--no-compaction]
+//! ```
+//! Says wall and processor time for each block (user and system, of all threads), and what the store takes.
+
+use alloy_primitives::{Address, U256, keccak256};
+use alloy_trie::TrieAccount;
+use braid_store::disk::{Batch, DiskOptions, DiskStore};
+use std::{collections::BTreeMap, error::Error, fs, path::PathBuf, str::FromStr, time::Instant};
+
+/// The allocator that `braid` is built with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Arguments(BTreeMap<String, String>);
+
+impl Arguments {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let (mut found, mut arguments) = (BTreeMap::new(), std::env::args().skip(1));
+        while let Some(name) = arguments.next() {
+            let value = match name.as_str() {
+                "--no-compaction" => String::from("1"),
+                _ => arguments.next().ok_or_else(|| format!("{name} needs a value"))?,
+            };
+            found.insert(name, value);
+        }
+        Ok(Arguments(found))
+    }
+
+    fn get<T: FromStr<Err: Error + 'static>>(&self, name: &str, otherwise: T) -> Result<T, Box<dyn Error>> {
+        Ok(self.0.get(name).map(|text| text.parse()).transpose()?.unwrap_or(otherwise))
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+fn address(number: u64) -> Address {
+    Address::from_word(keccak256(number.to_be_bytes()))
+}
+
+fn account(random: &mut Random) -> TrieAccount {
+    let balance = U256::from(random.below(u64::MAX));
+    TrieAccount { nonce: random.below(1000), balance, ..TrieAccount::default() }
+}
+
+const SLOTS_EACH: u64 = 100;
+
+/// All accounts; the first ones have slots.
+fn genesis(random: &mut Random, accounts: u64, slots: u64) -> Batch {
+    let mut batch = Batch::default();
+    for number in 0..accounts {
+        let held = if number < slots / SLOTS_EACH { SLOTS_EACH } else { 0 };
+        let slots = (0..held).map(|slot| (U256::from(slot), U256::from(1 + slot)));
+        batch.change(address(number), Some(account(random)), false, slots);
+    }
+    batch
+}
+
+fn block(random: &mut Random, accounts: u64, slots: u64) -> Batch {
+    let mut batch = Batch::default();
+    for _ in 0..5000 {
+        let (number, account) = (random.below(accounts), account(random));
+        batch.change(address(number), Some(account), false, []);
+    }
+    for _ in 0..5000 {
+        let contract = address(random.below((slots / SLOTS_EACH).max(1)));
+        let slot = U256::from(random.below(SLOTS_EACH));
+        batch.slots(contract, [(slot, U256::from(1 + random.below(u64::MAX - 1)))]);
+    }
+    batch
+}
+
+/// Milliseconds of processor time of all threads of this process so far (Linux).
+fn processor_millis() -> f64 {
+    let schedule = |path: PathBuf| -> Option<f64> {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    threads.filter_map(|thread| schedule(thread.path())).sum::<f64>() / 1e6
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse()?;
+    let (accounts, slots) = (arguments.get("--accounts", 100_000)?, arguments.get("--slots", 100_000)?);
+    let blocks: u64 = arguments.get("--blocks", 20)?;
+    let standard = DiskOptions::default();
+    let options = DiskOptions {
+        workers: arguments.get("--workers", standard.workers)?,
+        page_cache_bytes: arguments.get("--cache-mib", standard.page_cache_bytes >> 20)? << 20,
+        compact: !arguments.0.contains_key("--no-compaction"),
+        ..standard
+    };
+    let given: Option<PathBuf> = arguments.0.get("--folder").map(PathBuf::from);
+    let folder =
+        given.unwrap_or_else(|| std::env::temp_dir().join(format!("updates-{}", std::process::id())));
+    let mut store = DiskStore::create(&folder, options)?;
+
+    let mut random = Random(1);
+    let started = Instant::now();
+    let loaded = store.apply(0, &genesis(&mut random, accounts, slots))?;
+    println!("loaded {accounts} accounts and {slots} slots in {:?}: {}", started.elapsed(), loaded.root);
+
+    let (mut walls, mut works, mut prepares) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut moved) = (0, 0);
+    for version in 1..=blocks {
+        let batch = block(&mut random, accounts, slots);
+        let (started, before) = (Instant::now(), processor_millis());
+        let prepared = store.prepare(version, &batch)?;
+        prepares.push(started.elapsed().as_secs_f64() * 1e3);
+        let done = store.commit(prepared)?;
+        walls.push(started.elapsed().as_secs_f64() * 1e3);
+        works.push(processor_millis() - before);
+        (bytes, moved) = (bytes + done.bytes, moved + done.moved);
+    }
+    let told = |name: &str, times: &mut Vec<f64>| {
+        times.sort_unstable_by(f64::total_cmp);
+        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
+        println!(
+            "{name}: best {:.1}, mean {mean:.1}, p50 {:.1}, p99 {:.1}, worst {:.1}",
+            at(0.0),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    };
+    told("wall ms a block     ", &mut walls);
+    told("  of it, up to root ", &mut prepares);
+    told("processor ms a block", &mut works);
+    println!("{} bytes written a block, {} bytes moved a block", bytes / blocks, moved / blocks);
+    println!("root {}; {:?}", store.latest().map(|(_, root)| root).unwrap_or_default(), store.stat()?);
+    drop(store);
+    fs::remove_dir_all(folder)?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! New nodes become records, children before parents, in pages that follow one another.
+
+use super::{
+    layout::{Geometry, PAGE, PAGE_HEAD, Ptr},
+    pages::Page,
+    record::{self, Owner},
+    update::{Child, NewNode, Node},
+};
+
+/// Pages that stand side by side in one segment.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) segment: u64,
+    pub(super) place: u32,
+    /// Number of the first page in its segment.
+    pub(super) first: u32,
+    pub(super) bytes: Vec<u8>,
+    /// Bytes of records.
+    pub(super) born: u32,
+}
+
+impl Run {
+    pub(super) fn pages(&self) -> u32 {
+        (self.bytes.len() / PAGE) as u32
+    }
+
+    /// The pages, by themselves.
+    pub(super) fn split(&self) -> impl Iterator<Item = (Ptr, Page)> {
+        self.bytes.chunks_exact(PAGE).enumerate().map(|(i, bytes)| {
+            let at = Ptr::new(self.segment, (self.first as usize + i) * PAGE);
+            (at, Page::new(bytes.into()))
+        })
+    }
+
+    /// Checksums of the pages, in order.
+    pub(super) fn checksums(&self) -> impl Iterator<Item = [u8; 4]> {
+        self.bytes.chunks_exact(PAGE).map(|page| super::layout::array_at(page, 0))
+    }
+}
+
+/// Lays out records from the first page on that no commit has used.
+#[derive(Debug)]
+pub(super) struct Appender<I> {
+    geometry: Geometry,
+    pub(super) runs: Vec<Run>,
+    /// Bytes used of the last page, if there is one that is not finished.
+    used: usize,
+    /// Where the next page goes, if a segment is open.
+    next: Option<(u64, u32, u32)>,
+    next_segment: u64,
+    places: I,
+    /// Segments that were opened, and where they are.
+    pub(super) opened: Vec<(u64, u32)>,
+}
+
+impl<I: Iterator<Item = u32>> Appender<I> {
+    /// `open` is the segment, its place and its first page without use; `places` are places for segments
+    /// that begin, without end.
+    pub(super) fn new(
+        geometry: Geometry,
+        open: Option<(u64, u32, u32)>,
+        next_segment: u64,
+        places: I,
+    ) -> Self {
+        Appender { geometry, runs: Vec::new(), used: 0, next: open, next_segment, places, opened: Vec::new() }
+    }
+
+    fn page_count(&self) -> u32 {
+        (self.geometry.segment / PAGE as u64) as u32
+    }
+
+    fn start_page(&mut self) {
+        let (segment, place, page) = match self.next {
+            Some(next) if next.2 < self.page_count() => next,
+            _ => {
+                let place = self.places.next().unwrap_or_default();
+                let segment = self.next_segment;
+                self.next_segment += 1;
+                self.opened.push((segment, place));
+                (segment, place, 0)
+            }
+        };
+        if self.runs.last().is_none_or(|run| run.segment != segment) {
+            let (bytes, born) = (Vec::new(), 0);
+            self.runs.push(Run { segment, place, first: page, bytes, born });
+        }
+        if let Some(run) = self.runs.last_mut() {
+            run.bytes.resize(run.bytes.len() + PAGE, 0);
+        }
+        (self.used, self.next) = (PAGE_HEAD, Some((segment, place, page + 1)));
+    }
+
+    fn finish_page(&mut self) {
+        let (used, geometry) = (std::mem::take(&mut self.used), self.geometry);
+        let Some(run) = self.runs.last_mut().filter(|_| used > 0) else { return };
+        let start = run.bytes.len() - PAGE;
+        let at = Ptr::new(run.segment, run.first as usize * PAGE + start);
+        let page = &mut run.bytes[start..];
+        page[4..6].copy_from_slice(&(used as u16).to_le_bytes());
+        let checksum = geometry.page_crc(at, page);
+        page[..4].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// Room for a record, and where it is.
+    fn room(&mut self, len: usize) -> (&mut [u8], Ptr) {
+        if self.used == 0 || self.used + len > PAGE {
+            self.finish_page();
+            self.start_page();
+        }
+        let at = self.used;
+        self.used += len;
+        let last = self.runs.len() - 1;
+        let run = &mut self.runs[last];
+        run.born += len as u32;
+        let start = run.bytes.len() - PAGE;
+        let ptr = Ptr::new(run.segment, run.first as usize * PAGE + start + at);
+        (&mut run.bytes[start + at..start + at + len], ptr)
+    }
+
+    /// Lays out what is new in a trie; where its root is.
+    pub(super) fn trie(&mut self, node: &Node, owner: Owner) -> Ptr {
+        match node {
+            Node::Empty => Ptr::NONE,
+            Node::Same(ptr) => *ptr,
+            Node::New(node) => self.node(node, owner),
+        }
+    }
+
+    fn node(&mut self, node: &NewNode, owner: Owner) -> Ptr {
+        match node {
+            NewNode::Leaf(leaf) => {
+                let storage = self.trie(&leaf.storage, leaf.storage_owner);
+                let (room, ptr) = self.room(record::leaf_len(leaf.value.len()));
+                record::encode_leaf(room, owner, &leaf.key, storage, &leaf.value);
+                ptr
+            }
+            NewNode::Branch(branch) => {
+                let mut ptrs = [Ptr::NONE; 16];
+                for (ptr, (_, child)) in ptrs.iter_mut().zip(&branch.children) {
+                    *ptr = match child {
+                        Child::Same(ptr, _) => *ptr,
+                        Child::New(node, _) => self.node(node, owner),
+                    };
+                }
+                let (room, ptr) = self.room(record::branch_len(owner, branch.end, branch.children.len()));
+                let children = branch.children.iter().zip(ptrs);
+                let children =
+                    children.map(|((nibble, child), ptr)| (usize::from(*nibble), ptr, child.reference()));
+                record::encode_branch(room, owner, (&branch.key, branch.end), children);
+                ptr
+            }
+        }
+    }
+
+    /// Finishes the last page; the segment that is open then, and its first page without use.
+    pub(super) fn finish(&mut self) -> Option<(u64, u32)> {
+        self.finish_page();
+        self.next.map(|(segment, _, page)| (segment, page))
+    }
+}

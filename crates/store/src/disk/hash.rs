@@ -1,0 +1,164 @@
+//! What a parent says of a node, and how that is computed: Ethereum Yellow Paper, appendix D.
+
+use alloy_primitives::{B256, keccak256};
+use alloy_rlp::Encodable;
+
+/// What a parent says of a node: its hash, or its RLP if that is shorter than a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// The hash, or the RLP and zeros.
+    bytes: [u8; 32],
+    /// Length of the RLP, or that of a hash.
+    len: u8,
+}
+
+impl Reference {
+    pub(super) fn hash(hash: B256) -> Self {
+        Reference { bytes: hash.0, len: 32 }
+    }
+
+    /// From RLP and the zeros after it.
+    pub(super) fn embedded(bytes: [u8; 32]) -> Self {
+        // A list of less than 32 bytes says its length in its first one. If it lies, hashes will tell.
+        let len = bytes[0].wrapping_sub(alloy_rlp::EMPTY_LIST_CODE).saturating_add(1).min(31);
+        Reference { bytes, len }
+    }
+
+    fn of_rlp(rlp: &[u8]) -> Self {
+        if rlp.len() >= 32 {
+            return Reference::hash(keccak256(rlp));
+        }
+        let mut bytes = [0; 32];
+        bytes[..rlp.len()].copy_from_slice(rlp);
+        Reference { bytes, len: rlp.len() as u8 }
+    }
+
+    pub(super) fn is_hash(&self) -> bool {
+        self.len == 32
+    }
+
+    /// Hash or RLP, filled up with zeros.
+    pub(super) fn padded(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// The hash of a trie whose root this is.
+    pub(super) fn root(&self) -> B256 {
+        match self.is_hash() {
+            true => B256::from(self.bytes),
+            false => keccak256(&self.bytes[..usize::from(self.len)]),
+        }
+    }
+
+    /// Appends it as an item of its parent's RLP.
+    fn put(&self, out: &mut Vec<u8>) {
+        if self.is_hash() {
+            out.push(alloy_rlp::EMPTY_STRING_CODE + 32);
+        }
+        out.extend_from_slice(&self.bytes[..usize::from(self.len)]);
+    }
+}
+
+/// The nibble of a key at a depth.
+pub(super) fn nibble(key: &B256, depth: usize) -> usize {
+    let byte = key[depth / 2];
+    usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
+}
+
+/// How many nibbles two keys have in common.
+pub(super) fn common(a: &B256, b: &B256) -> usize {
+    match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
+        Some(at) => 2 * at + usize::from((a[at] ^ b[at]) < 16),
+        None => 64,
+    }
+}
+
+/// Appends a hex-prefix encoded path, the nibbles of `key` from `from` to `to`, as an RLP string.
+fn put_path(out: &mut Vec<u8>, key: &B256, from: usize, to: usize, leaf: bool) {
+    let (len, flag) = (to - from, if leaf { 0x20 } else { 0 });
+    let bytes = 1 + len / 2;
+    if bytes > 1 {
+        out.push(alloy_rlp::EMPTY_STRING_CODE + bytes as u8);
+    }
+    let mut at = from;
+    match len.is_multiple_of(2) {
+        true => out.push(flag),
+        false => {
+            out.push(flag | 0x10 | nibble(key, at) as u8);
+            at += 1;
+        }
+    }
+    if at.is_multiple_of(2) {
+        return out.extend_from_slice(&key[at / 2..to / 2]);
+    }
+    out.extend((at..to).step_by(2).map(|i| (nibble(key, i) << 4 | nibble(key, i + 1)) as u8));
+}
+
+/// Puts the header of a list before what was appended to `out` from `start` on.
+fn close_list(out: &mut Vec<u8>, start: usize) {
+    let mut head = [0; 9];
+    let len = out.len() - start;
+    let mut rest = &mut head[..];
+    alloy_rlp::Header { list: true, payload_length: len }.encode(&mut rest);
+    let used = 9 - rest.len();
+    out.splice(start..start, head[..used].iter().copied());
+}
+
+/// Puts the RLP of a leaf that stands at `depth` into `out`, which is emptied first.
+pub(super) fn leaf_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
+    out.clear();
+    put_path(out, key, depth, 64, true);
+    value.encode(out);
+    close_list(out, 0);
+}
+
+/// Puts the RLP of a branch into `out`, which is emptied first. `children` by nibble, ascending.
+pub(super) fn branch_rlp<'a>(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, &'a Reference)>) {
+    out.clear();
+    // Most branches are longer than 255 bytes, so room for their header is left ahead.
+    out.extend_from_slice(&[0; 3]);
+    let mut next = 0;
+    for (nibble, child) in children {
+        out.resize(out.len() + nibble - next, alloy_rlp::EMPTY_STRING_CODE);
+        child.put(out);
+        next = nibble + 1;
+    }
+    out.resize(out.len() + 17 - next, alloy_rlp::EMPTY_STRING_CODE);
+    let len = out.len() - 3;
+    if len > 255 {
+        out[..3].copy_from_slice(&[0xf9, (len >> 8) as u8, len as u8]);
+    } else {
+        out.drain(..3);
+        close_list(out, 0);
+    }
+}
+
+/// Puts the RLP of an extension into `out`, which is emptied first: the nibbles of `key` from `depth` to `end`.
+pub(super) fn extension_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, end: usize, child: &Reference) {
+    out.clear();
+    put_path(out, key, depth, end, false);
+    child.put(out);
+    close_list(out, 0);
+}
+
+/// What a parent at `depth` says of a leaf.
+pub(super) fn leaf(scratch: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) -> Reference {
+    leaf_rlp(scratch, key, depth, value);
+    Reference::of_rlp(scratch)
+}
+
+/// What a parent at `depth` says of a branch whose children part at `end`, with the extension above it.
+pub(super) fn branch<'a>(
+    scratch: &mut Vec<u8>,
+    (key, end): (&B256, usize),
+    depth: usize,
+    children: impl Iterator<Item = (usize, &'a Reference)>,
+) -> Reference {
+    branch_rlp(scratch, children);
+    let branch = Reference::of_rlp(scratch);
+    if end == depth {
+        return branch;
+    }
+    extension_rlp(scratch, key, depth, end, &branch);
+    Reference::of_rlp(scratch)
+}

@@ -1,0 +1,39 @@
+//! State on disk: versions of accounts and their storage, each with its root, its proofs, and no way to lose
+//! one that was acknowledged. `docs/STORE.md` is the format and the protocol.
+//!
+//! [`DiskStore`] writes; there is one for a folder. [`DiskReader`] reads in another process, under a lease.
+//! Both give [`View`]s of retained versions, which any number of threads may read while the store goes on.
+
+mod append;
+mod batch;
+mod codec;
+mod compact;
+mod error;
+mod flat;
+mod hash;
+mod journal;
+mod kinds;
+mod layout;
+mod lease;
+mod ledger;
+mod options;
+mod pages;
+mod proof;
+mod read;
+mod reader;
+mod record;
+mod store;
+mod update;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::Batch;
+pub use error::DiskError;
+pub use options::{Committed, DiskOptions, DiskStat};
+pub use proof::{AccountProof, SlotProof};
+pub use read::{View, ViewReader, ViewState, ViewStateReader};
+pub use reader::DiskReader;
+pub use store::{DiskStore, Prepared};
+pub use verify::Verified;

@@ -1,0 +1,555 @@
+//! The one who writes.
+//!
+//! A commit, with what is written and synced when:
+//! 1. The new nodes are laid out after the last page used. Nothing is written to a page, or to a place of a
+//!    segment, that an acknowledged version may need.
+//! 2. Their pages are written; then the event, which names them, to the journal.
+//! 3. One sync makes both durable. From here on the version is acknowledged, whatever happens.
+//! 4. The superblock that is older is overwritten with the number of the commit. The sync of the next commit
+//!    makes that durable; until then the journal is what tells.
+//! 5. Segments that the event let go may be written to by the next commit, unless a reader of another
+//!    process needs them.
+//!
+//! An error before 3 leaves the store as it was. An error in 3 or 4 leaves it unknown what is on the device:
+//! no more is written until the store is opened again, which finds this version or the one before.
+
+use super::{
+    append::{Appender, Run},
+    batch::Batch,
+    compact::{Decay, Moves},
+    error::DiskError,
+    flat::Flat,
+    hash::nibble,
+    journal::Journal,
+    kinds::{AccountChange, Accounts},
+    layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
+    lease::{self, WriterLock},
+    ledger::{Commit, Event, Ledger, Version, by_segment},
+    options::{Committed, DiskOptions, DiskStat, VERSIONS_MAX},
+    pages::{Page, Pages},
+    read::{Readers, Root, Shared, View},
+    record::Stored,
+    update::{Context, Node, Work, update},
+    verify::{self, Verified},
+};
+use crate::io::{FileMedium, Medium};
+use alloy_primitives::{Address, B256, U256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use rayon::ThreadPool;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub(super) const FILE: &str = "state";
+
+/// A version that is not durable: its root is known, its nodes are in memory.
+#[derive(Debug)]
+pub struct Prepared {
+    base: u64,
+    version: u64,
+    hash: B256,
+    node: Node,
+    work: Work,
+    moves: Moves,
+    slots: Vec<(Address, U256, U256)>,
+}
+
+impl Prepared {
+    /// The version that it will be.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its state root.
+    pub fn root(&self) -> B256 {
+        self.hash
+    }
+}
+
+/// A store on disk, open to write.
+#[derive(Debug)]
+pub struct DiskStore {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    journal: Journal,
+    options: DiskOptions,
+    pool: Option<ThreadPool>,
+    decay: Decay,
+    /// Places that may be written to.
+    free: BTreeSet<u32>,
+    /// Places that became free and may still be read.
+    cooling: Vec<u32>,
+    places: u32,
+    /// Bytes of records that the last commit wrote.
+    wrote: u64,
+    poisoned: bool,
+    folder: Option<PathBuf>,
+}
+
+/// The two superblocks, of which one at least must be whole.
+pub(super) fn superblocks(medium: &dyn Medium) -> Result<[Result<Superblock, DiskError>; 2], DiskError> {
+    let mut blocks = [0, 1].map(|place| Err(DiskError::damaged("superblock", place * PAGE as u64, "unread")));
+    for (place, block) in (0..SUPERBLOCKS).zip(&mut blocks) {
+        let mut page = [0; PAGE];
+        *block = match medium.read_at(place * PAGE as u64, &mut page) {
+            Ok(()) => Superblock::decode(&page, place),
+            Err(error) => Err(DiskError::io("reading a superblock")(error)),
+        };
+    }
+    Ok(blocks)
+}
+
+/// What the superblocks know together.
+pub(super) fn best(blocks: &[Result<Superblock, DiskError>; 2]) -> Result<Superblock, DiskError> {
+    match blocks {
+        [Ok(a), Ok(b)] if a.geometry != b.geometry => {
+            Err(DiskError::Format("superblocks of different stores".into()))
+        }
+        [Ok(a), Ok(b)] => Ok(if a.durable > b.durable { *a } else { *b }),
+        [Ok(one), Err(_)] | [Err(_), Ok(one)] => Ok(*one),
+        [Err(error), Err(_)] => Err(error.clone()),
+    }
+}
+
+/// What readers need of a ledger.
+pub(super) fn share(
+    medium: Arc<dyn Medium>,
+    geometry: Geometry,
+    ledger: &Ledger,
+    options: &DiskOptions,
+) -> Shared {
+    let pages = Pages::new(medium, geometry, options.page_cache_bytes);
+    for (number, segment) in &ledger.segments {
+        pages.set_place(*number, Some(segment.place));
+    }
+    let roots = ledger.versions.iter().map(|version| (version.version, root_of(version)));
+    let readers = Readers { roots: roots.collect(), ..Readers::default() };
+    let latest = ledger.latest().map_or(0, |version| version.seq);
+    Shared {
+        pages,
+        flat: Flat::new(options.flat_entries, latest),
+        readers: readers.into(),
+        lock: None.into(),
+    }
+}
+
+pub(super) fn root_of(version: &Version) -> Root {
+    Root { version: version.version, seq: version.seq, ptr: version.root, hash: version.hash }
+}
+
+/// Accounts whose hashed addresses begin with these bytes: one, but for collisions of 64 bits.
+fn owners(context: &Context<'_>, root: Ptr, owner: u64) -> Result<Vec<B256>, DiskError> {
+    let mut way = B256::ZERO;
+    way[..8].copy_from_slice(&owner.to_be_bytes());
+    let (mut found, mut waiting) = (Vec::new(), vec![(root, 0)]);
+    while let Some((ptr, depth)) = waiting.pop() {
+        if ptr.is_none() {
+            continue;
+        }
+        match context.load(ptr, None, depth)?.0 {
+            Stored::Leaf(leaf) if leaf.key[..8] == way[..8] => found.push(leaf.key),
+            Stored::Leaf(_) => {}
+            Stored::Branch(branch) => {
+                let below = branch.end + 1;
+                let only = (branch.end < 16).then(|| nibble(&way, branch.end));
+                let ways = branch.nibbles().filter(|nibble| only.is_none_or(|only| only == *nibble));
+                waiting.extend(ways.filter_map(|nibble| Some((branch.child_ptr(nibble)?, below))));
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl DiskStore {
+    /// Creates a store in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`DiskError::Exists`] if there is one, [`DiskError::Locked`], a size that may not be, or what the device
+    /// says.
+    pub fn create(folder: &Path, options: DiskOptions) -> Result<Self, DiskError> {
+        let doing = "creating the store";
+        fs::create_dir_all(folder).map_err(DiskError::io(doing))?;
+        let lock = WriterLock::take(folder)?;
+        let (path, draft) = (folder.join(FILE), folder.join("state.draft"));
+        if path.exists() {
+            return Err(DiskError::Exists { path });
+        }
+        drop(fs::remove_file(&draft));
+        let medium: Arc<dyn Medium> = Arc::new(FileMedium::create(&draft).map_err(DiskError::io(doing))?);
+        let mut store = Self::create_on(medium, options)?;
+        fs::rename(&draft, &path).map_err(DiskError::io(doing))?;
+        let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(DiskError::io(doing))?;
+        store.keep(folder, lock);
+        Ok(store)
+    }
+
+    /// Opens the store in a folder, at the last version that was acknowledged, or the next one if it was written
+    /// as a whole.
+    ///
+    /// # Errors
+    /// [`DiskError::Locked`] if somebody writes there, [`DiskError::ReadOnly`], [`DiskError::Damaged`], or what
+    /// the device says.
+    pub fn open(folder: &Path, options: DiskOptions) -> Result<Self, DiskError> {
+        let lock = WriterLock::take(folder)?;
+        let medium = FileMedium::open(&folder.join(FILE), true);
+        let medium = medium.map_err(DiskError::io("opening the store"))?;
+        let mut store = Self::open_on(Arc::new(medium), options)?;
+        store.keep(folder, lock);
+        // Readers may have leases on what became free.
+        store.cooling = std::mem::take(&mut store.free).into_iter().collect();
+        store.cool()?;
+        Ok(store)
+    }
+
+    /// Creates a store on a medium of its own, of which nobody else must know.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), but for locks.
+    pub fn create_on(medium: Arc<dyn Medium>, options: DiskOptions) -> Result<Self, DiskError> {
+        options.check()?;
+        let (segment, journal) = (options.segment_bytes, options.journal_bytes);
+        let geometry = Geometry { id: lease::unique(), segment, journal };
+        geometry.check()?;
+        let (ledger, journal) = Journal::create(&*medium, &geometry)?;
+        let doing = "creating the store";
+        // First what the superblocks speak of.
+        medium.sync().map_err(DiskError::io(doing))?;
+        for place in 0..SUPERBLOCKS {
+            let page = Superblock { geometry, durable: 0 }.encode(place);
+            medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
+        }
+        medium.sync().map_err(DiskError::io(doing))?;
+        Self::assemble(medium, geometry, ledger, journal, options)
+    }
+
+    /// Opens the store on a medium, of which nobody else must know.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for locks.
+    pub fn open_on(medium: Arc<dyn Medium>, options: DiskOptions) -> Result<Self, DiskError> {
+        options.check()?;
+        let blocks = superblocks(&*medium)?;
+        let block = best(&blocks)?;
+        let (ledger, journal) = Journal::recover(&*medium, &block)?;
+        let doing = "opening the store";
+        // What was found may be in memory only, if the process died and the machine did not; what comes next is
+        // built on it. And a superblock that is damaged is not the only one for long.
+        medium.sync().map_err(DiskError::io(doing))?;
+        let found = Superblock { geometry: block.geometry, durable: ledger.seq };
+        for (place, old) in (0..SUPERBLOCKS).zip(&blocks) {
+            if old.is_err() {
+                let page = found.encode(place);
+                medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
+                medium.sync().map_err(DiskError::io(doing))?;
+            }
+        }
+        Self::assemble(medium, block.geometry, ledger, journal, options)
+    }
+
+    fn assemble(
+        medium: Arc<dyn Medium>,
+        geometry: Geometry,
+        ledger: Ledger,
+        journal: Journal,
+        options: DiskOptions,
+    ) -> Result<Self, DiskError> {
+        let used: BTreeSet<u32> = ledger.segments.values().map(|segment| segment.place).collect();
+        let places = used.last().map_or(0, |last| last.saturating_add(1));
+        let free = (0..places).filter(|place| !used.contains(place)).collect();
+        Ok(DiskStore {
+            shared: Arc::new(share(medium, geometry, &ledger, &options)),
+            ledger,
+            journal,
+            options,
+            pool: options.pool()?,
+            decay: Decay::default(),
+            free,
+            cooling: Vec::new(),
+            places,
+            wrote: 0,
+            poisoned: false,
+            folder: None,
+        })
+    }
+
+    /// Remembers whose folder it is. Whoever still looks at a version keeps others from writing there.
+    fn keep(&mut self, folder: &Path, lock: WriterLock) {
+        self.folder = Some(folder.to_owned());
+        *self.shared.lock.lock() = Some(lock);
+    }
+
+    /// The latest version and its root, if there is any.
+    pub fn latest(&self) -> Option<(u64, B256)> {
+        self.ledger.latest().map(|latest| (latest.version, latest.hash))
+    }
+
+    /// Retained versions and their roots, ascending.
+    pub fn versions(&self) -> impl Iterator<Item = (u64, B256)> {
+        self.ledger.versions.iter().map(|version| (version.version, version.hash))
+    }
+
+    /// A retained version, which stays while it is looked at.
+    ///
+    /// # Errors
+    /// [`DiskError::NoVersion`].
+    pub fn view(&self, version: u64) -> Result<View, DiskError> {
+        self.shared.view(version)
+    }
+
+    /// How the store stands.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn stat(&self) -> Result<DiskStat, DiskError> {
+        let (pages, segments) = (&self.shared.pages, &self.ledger.segments);
+        Ok(DiskStat {
+            versions: self.ledger.versions.len(),
+            segments: segments.len(),
+            places: self.places as usize,
+            file_bytes: pages.medium.len().map_err(DiskError::io("looking at the file"))?,
+            current_bytes: segments.values().map(|segment| segment.current).sum(),
+            live_bytes: segments.values().map(|segment| segment.live).sum(),
+            page_reads: pages.reads(),
+        })
+    }
+
+    /// Looks at every bit that a retained version reaches, and at superblocks and journal, on the device.
+    ///
+    /// # Errors
+    /// [`DiskError::Damaged`] with the first thing that is not as it was written, or what the device says.
+    pub fn verify(&self) -> Result<Verified, DiskError> {
+        let medium = &self.shared.pages.medium;
+        let blocks = superblocks(&**medium)?;
+        if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
+            return Err(error.clone());
+        }
+        let (ledger, _) = Journal::recover(&**medium, &best(&blocks)?)?;
+        if ledger != self.ledger {
+            return Err(DiskError::damaged("journal", 0, "it tells another story"));
+        }
+        let options = DiskOptions { flat_entries: 0, ..self.options };
+        let anew = share(medium.clone(), self.shared.pages.geometry, &ledger, &options);
+        verify::verify(&anew.pages, &ledger)
+    }
+
+    /// Works out what the latest version becomes by `batch`: its root is known then, nothing is written.
+    ///
+    /// # Errors
+    /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
+    pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
+        let shared = self.pool.is_some();
+        let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect());
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    fn prepare_sorted(
+        &self,
+        version: u64,
+        mut changes: Vec<AccountChange>,
+        slots: Vec<(Address, U256, U256)>,
+    ) -> Result<Prepared, DiskError> {
+        let latest = self.ledger.latest();
+        if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
+            return Err(DiskError::Order { version, latest });
+        }
+        let (root, before) = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
+        let pages = &self.shared.pages;
+        let moves = match self.options.compact {
+            true => self.decay.moves(pages, &self.ledger, self.wrote)?,
+            false => Moves::default(),
+        };
+        let context = Context { pages, victims: &moves.victims, shared: self.pool.is_some() };
+        moves.join(&mut changes, |owner| owners(&context, root, owner))?;
+        let mut work = Work::default();
+        let node = update(&context, &mut work, &Accounts, root, &changes, &moves.accounts)?;
+        let hash = match &node {
+            Node::Same(ptr) if *ptr == root => before,
+            node => {
+                let reference = context.reference(&mut work.scratch, node, None, 0)?;
+                reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root())
+            }
+        };
+        Ok(Prepared { base: self.ledger.seq, version, hash, node, work, moves, slots })
+    }
+
+    /// Makes a prepared version durable. When this returns, it is.
+    ///
+    /// # Errors
+    /// [`DiskError::Stale`] if something was committed since; [`DiskError::Full`], [`DiskError::ReadOnly`] or
+    /// what the device says, after which the store is as it was, or [`DiskError::Poisoned`] from then on.
+    pub fn commit(&mut self, prepared: Prepared) -> Result<Committed, DiskError> {
+        self.writable(prepared.base)?;
+        if self.ledger.versions.len() >= VERSIONS_MAX.max(self.options.keep) {
+            let is = self.ledger.versions.len() as u64;
+            return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
+        }
+        let Prepared { version, hash, node, mut work, moves, slots, .. } = prepared;
+        let pages = &self.shared.pages;
+        let places = self.free.iter().copied().chain(self.places..);
+        let (open, next) = (self.ledger.open_place(), self.ledger.next_segment);
+        let mut appender = Appender::new(pages.geometry, open, next, places);
+        let root = appender.trie(&node, None);
+        let (open, opened, runs) = (appender.finish(), appender.opened, appender.runs);
+        drop(node);
+        let born = runs.iter().map(|run| (run.segment, run.born)).collect();
+        let died = by_segment(&mut work.died);
+        let version = Version::new((version, self.ledger.seq + 1), (root, hash), born, died);
+        let mut digest = crc32fast::Hasher::new();
+        runs.iter().flat_map(Run::checksums).for_each(|checksum| digest.update(&checksum));
+        let commit = Commit {
+            oldest: self.announce(version.seq)?,
+            opened,
+            open: open.or(self.ledger.open),
+            written: runs.iter().map(|run| (run.segment, run.first, run.pages())).collect(),
+            digest: digest.finalize(),
+            version,
+        };
+        let event = Event::Commit(commit);
+        let bytes = match self.write(&event, &runs) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.shared.readers.lock().floor = 0;
+                return Err(error);
+            }
+        };
+        let gone = self.ledger.apply(self.ledger.seq + 1, &event)?;
+        let Event::Commit(commit) = &event else { return Err(DiskError::Poisoned) };
+        for (segment, place) in &commit.opened {
+            self.shared.pages.set_place(*segment, Some(*place));
+            self.free.remove(place);
+            self.places = self.places.max(place + 1);
+        }
+        let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
+        let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
+        self.decay.commit(&moves, (&commit.opened, &gone), written, &work.died);
+        self.publish(pages, &work, slots);
+        self.wrote = commit.version.born_bytes();
+        self.let_go(&gone)?;
+        Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
+    }
+
+    /// Prepares and commits.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare) and [`commit`](Self::commit).
+    pub fn apply(&mut self, version: u64, batch: &Batch) -> Result<Committed, DiskError> {
+        let prepared = self.prepare(version, batch)?;
+        self.commit(prepared)
+    }
+
+    /// Undoes all versions after `to`. When this returns, that is durable.
+    ///
+    /// # Errors
+    /// [`DiskError::NoVersion`]; [`DiskError::Pinned`] if one of those that go is being read; or as
+    /// [`commit`](Self::commit).
+    pub fn rollback(&mut self, to: u64) -> Result<(), DiskError> {
+        self.writable(self.ledger.seq)?;
+        let kept = self.ledger.find(to).ok_or(DiskError::NoVersion(to))?.seq;
+        let leased = self.leased()?;
+        {
+            let readers = self.shared.readers.lock();
+            let mut going = self.ledger.versions.iter().filter(|version| version.seq > kept);
+            let read = |seq| readers.pins.contains_key(&seq) || leased.contains(&seq);
+            if let Some(pinned) = going.find(|version| read(version.seq)) {
+                return Err(DiskError::Pinned(pinned.version));
+            }
+        }
+        let event = Event::Rollback(to);
+        // Nobody may begin to read what goes.
+        let going = self.shared.readers.lock().roots.split_off(&(to + 1));
+        if let Err(error) = self.write(&event, &[]) {
+            self.shared.readers.lock().roots.extend(going);
+            return Err(error);
+        }
+        let gone = self.ledger.apply(self.ledger.seq + 1, &event)?;
+        self.decay.forget();
+        self.shared.flat.rollback(kept);
+        self.let_go(&gone)
+    }
+
+    fn writable(&self, base: u64) -> Result<(), DiskError> {
+        match self.ledger.seq {
+            _ if self.poisoned => Err(DiskError::Poisoned),
+            latest if latest != base => Err(DiskError::Stale { base, latest }),
+            _ => Ok(()),
+        }
+    }
+
+    fn leased(&self) -> Result<Vec<u64>, DiskError> {
+        self.folder.as_deref().map_or(Ok(Vec::new()), lease::leased)
+    }
+
+    /// The lowest commit that is retained once commit `seq` is; lower ones are not read any more.
+    fn announce(&self, seq: u64) -> Result<u64, DiskError> {
+        let leased = self.leased()?;
+        let versions = &self.ledger.versions;
+        let kept = (versions.len() + 1).saturating_sub(self.options.keep);
+        let oldest = versions.get(kept).map_or(seq, |version| version.seq);
+        let mut readers = self.shared.readers.lock();
+        let read = readers.pins.keys().next().copied().into_iter().chain(leased).min();
+        readers.floor = oldest.min(read.unwrap_or(oldest));
+        Ok(readers.floor)
+    }
+
+    /// Steps 2 to 4 of the protocol; bytes written.
+    fn write(&mut self, event: &Event, runs: &[Run]) -> Result<u64, DiskError> {
+        let (medium, geometry) = (self.shared.pages.medium.clone(), self.shared.pages.geometry);
+        let mut bytes = 0;
+        for run in runs {
+            let at = geometry.place_at(run.place) + u64::from(run.first) * PAGE as u64;
+            medium.write_at(at, &run.bytes).map_err(DiskError::io("writing pages"))?;
+            bytes += run.bytes.len() as u64;
+        }
+        let journal = self.journal.append(&*medium, &geometry, &self.ledger, event)?;
+        bytes += journal.bytes_since(&self.journal);
+        self.poisoned = true;
+        medium.sync().map_err(DiskError::io("syncing a commit"))?;
+        let block = Superblock { geometry, durable: self.ledger.seq + 1 };
+        let (place, page) = (block.place(), block.encode(block.place()));
+        let doing = "writing a superblock";
+        medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
+        (self.journal, self.poisoned) = (journal, false);
+        Ok(bytes + PAGE as u64)
+    }
+
+    /// Lets readers know of a commit that is durable.
+    fn publish(&self, pages: Vec<(Ptr, Page)>, work: &Work, slots: Vec<(Address, U256, U256)>) {
+        for (at, page) in pages {
+            self.shared.pages.put(at, Arc::new(page));
+        }
+        let Some(latest) = self.ledger.latest() else { return };
+        let accounts = work.accounts.iter().copied();
+        self.shared.flat.commit(latest.seq, &work.wiped, accounts, slots.into_iter());
+        let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
+        let mut readers = self.shared.readers.lock();
+        readers.roots.insert(latest.version, root_of(latest));
+        readers.roots.retain(|_, root| root.seq >= oldest);
+    }
+
+    fn let_go(&mut self, gone: &[(u64, u32)]) -> Result<(), DiskError> {
+        for (segment, place) in gone {
+            self.shared.pages.set_place(*segment, None);
+            self.cooling.push(*place);
+        }
+        self.cool()
+    }
+
+    /// Places that became free are written to once no reader of another process can need them.
+    fn cool(&mut self) -> Result<(), DiskError> {
+        if self.cooling.is_empty() {
+            return Ok(());
+        }
+        let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
+        if self.leased()?.into_iter().all(|seq| seq >= oldest) {
+            self.free.extend(self.cooling.drain(..));
+        }
+        Ok(())
+    }
+}

@@ -53,7 +53,10 @@ fn profiles_as_text_and_json() {
     assert_eq!((code(&output), err(&output)), (0, ""));
     assert_eq!((&document["schema"], &document["command"]), (&1.into(), &"profiles".into()));
     let lean = document["profiles"].as_array().unwrap().iter().find(|one| one["name"] == "lean").unwrap();
-    assert_eq!(keys(lean), ["about", "fidelity", "name", "parallel", "scheduler"]);
+    assert_eq!(
+        keys(lean),
+        ["about", "article", "fidelity", "limits", "name", "parallel", "real", "scheduler"]
+    );
     let text = folder.braid(&["profiles", "lean"]);
     assert!(out(&text).starts_with("lean\n"), "{text:?}");
 }
@@ -154,7 +157,7 @@ const RUN_KEYS: [&str; 15] = [
     "txs",
 ];
 
-const COMPARE_KEYS: [&str; 20] = [
+const COMPARE_KEYS: [&str; 21] = [
     "block",
     "ci95",
     "cpu_ns",
@@ -163,6 +166,7 @@ const COMPARE_KEYS: [&str; 20] = [
     "executions",
     "fallbacks",
     "gas_used",
+    "hints",
     "input",
     "limit",
     "median_ns",

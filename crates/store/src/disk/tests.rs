@@ -59,7 +59,8 @@ impl Trie {
         let node = update(&context, &mut work, &kind, self.root, &sorted, &touches).unwrap();
         let reference = context.reference(&mut work.scratch, &node, self.owner, 0).unwrap();
         self.hash = reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root());
-        let mut appender = Appender::new(self.pages.geometry, self.open, self.next, self.next as u32..);
+        let mut appender =
+            Appender::new(self.pages.geometry, self.open, self.next, self.next as u32.., Vec::new());
         self.root = appender.trie(&node, self.owner);
         appender.finish();
         for run in &appender.runs {

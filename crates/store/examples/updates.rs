@@ -10,7 +10,14 @@
 use alloy_primitives::{Address, U256, keccak256};
 use alloy_trie::TrieAccount;
 use braid_store::disk::{Batch, DiskOptions, DiskStore};
-use std::{collections::BTreeMap, error::Error, fs, path::PathBuf, str::FromStr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Instant,
+};
 
 /// The allocator that `braid` is built with.
 #[global_allocator]
@@ -95,6 +102,38 @@ fn processor_millis() -> f64 {
     threads.filter_map(|thread| schedule(thread.path())).sum::<f64>() / 1e6
 }
 
+/// Pages read for a look-up in a store that was just opened, once the upper nodes are in memory.
+fn cold_reads(
+    folder: &Path,
+    options: DiskOptions,
+    (accounts, slots): (u64, u64),
+    random: &mut Random,
+) -> Result<(), Box<dyn Error>> {
+    const LOOKUPS: u64 = 5000;
+    let store = DiskStore::open(folder, options)?;
+    let view = store.view(store.latest().ok_or("no version")?.0)?;
+    let mut told = Vec::new();
+    // The first round brings the upper nodes into memory.
+    for round in ["first accounts", "accounts", "first slots", "slots"] {
+        let (before, started) = (store.stat()?.page_reads, Instant::now());
+        for _ in 0..LOOKUPS {
+            if round.ends_with("accounts") {
+                view.account(&address(random.below(accounts)))?.ok_or("an account is missing")?;
+            } else {
+                let contract = address(random.below((slots / SLOTS_EACH).max(1)));
+                view.slot(&contract, &U256::from(random.below(SLOTS_EACH)))?;
+            }
+        }
+        let reads = (store.stat()?.page_reads - before) as f64 / LOOKUPS as f64;
+        told.push(format!(
+            "{round} {reads:.2} ({:.1} us)",
+            started.elapsed().as_secs_f64() * 1e6 / LOOKUPS as f64
+        ));
+    }
+    println!("pages read a look-up (and time, warm for the system): {}", told.join(", "));
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse()?;
     let (accounts, slots) = (arguments.get("--accounts", 100_000)?, arguments.get("--slots", 100_000)?);
@@ -146,6 +185,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} bytes written a block, {} bytes moved a block", bytes / blocks, moved / blocks);
     println!("root {}; {:?}", store.latest().map(|(_, root)| root).unwrap_or_default(), store.stat()?);
     drop(store);
+    cold_reads(&folder, options, (accounts, slots), &mut random)?;
     fs::remove_dir_all(folder)?;
     Ok(())
 }

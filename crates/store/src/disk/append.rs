@@ -51,18 +51,22 @@ pub(super) struct Appender<I> {
     places: I,
     /// Segments that were opened, and where they are.
     pub(super) opened: Vec<(u64, u32)>,
+    /// Memory for runs.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<I: Iterator<Item = u32>> Appender<I> {
     /// `open` is the segment, its place and its first page without use; `places` are places for segments
-    /// that begin, without end.
+    /// that begin, without end; `spare` is memory that runs may use.
     pub(super) fn new(
         geometry: Geometry,
         open: Option<(u64, u32, u32)>,
         next_segment: u64,
         places: I,
+        spare: Vec<Vec<u8>>,
     ) -> Self {
-        Appender { geometry, runs: Vec::new(), used: 0, next: open, next_segment, places, opened: Vec::new() }
+        let (runs, opened) = (Vec::new(), Vec::new());
+        Appender { geometry, runs, used: 0, next: open, next_segment, places, opened, spare }
     }
 
     fn page_count(&self) -> u32 {
@@ -81,7 +85,8 @@ impl<I: Iterator<Item = u32>> Appender<I> {
             }
         };
         if self.runs.last().is_none_or(|run| run.segment != segment) {
-            let (bytes, born) = (Vec::new(), 0);
+            let (mut bytes, born) = (self.spare.pop().unwrap_or_default(), 0);
+            bytes.clear();
             self.runs.push(Run { segment, place, first: page, bytes, born });
         }
         if let Some(run) = self.runs.last_mut() {

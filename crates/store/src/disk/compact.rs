@@ -77,7 +77,8 @@ impl Decay {
     pub(super) fn commit(
         &mut self,
         moves: &Moves,
-        (opened, gone): (&[(u64, u32)], &[(u64, u32)]),
+        opened: &[(u64, u32)],
+        gone: &[(u64, u32)],
         written: impl Iterator<Item = (Ptr, usize)>,
         died: &[(Ptr, u32)],
     ) {

@@ -129,7 +129,7 @@ impl Ledger {
     /// # Errors
     /// If it cannot follow. The ledger is of no use then.
     pub(super) fn apply(&mut self, seq: u64, event: &Event) -> Result<Vec<(u64, u32)>, DiskError> {
-        if seq != self.seq + 1 {
+        if seq.checked_sub(1) != Some(self.seq) {
             return Err(wrong("an event is missing"));
         }
         self.seq = seq;
@@ -160,8 +160,8 @@ impl Ledger {
         }
         self.open = commit.open;
         self.change(&version.born, |segment, bytes| {
-            segment.live += bytes;
-            segment.current += bytes;
+            segment.live = segment.live.checked_add(bytes)?;
+            segment.current = segment.current.checked_add(bytes)?;
             Some(())
         })?;
         self.change(&version.died, |segment, bytes| {
@@ -199,7 +199,7 @@ impl Ledger {
         while self.latest().is_some_and(|latest| latest.version > to) {
             let Some(undone) = self.versions.pop_back() else { break };
             self.change(&undone.died, |segment, bytes| {
-                segment.current += bytes;
+                segment.current = segment.current.checked_add(bytes)?;
                 Some(())
             })?;
             self.change(&undone.born, |segment, bytes| {

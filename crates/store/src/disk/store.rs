@@ -43,6 +43,8 @@ use std::{
     sync::Arc,
 };
 
+/// Runs whose memory is kept for the next commit.
+const SPARE_MAX: usize = 8;
 pub(super) const FILE: &str = "state";
 
 /// A version that is not durable: its root is known, its nodes are in memory.
@@ -86,6 +88,8 @@ pub struct DiskStore {
     /// Bytes of records that the last commit wrote.
     wrote: u64,
     poisoned: bool,
+    /// Memory of the last runs.
+    spare: Vec<Vec<u8>>,
     folder: Option<PathBuf>,
 }
 
@@ -201,7 +205,7 @@ impl DiskStore {
         store.keep(folder, lock);
         // Readers may have leases on what became free.
         store.cooling = std::mem::take(&mut store.free).into_iter().collect();
-        store.cool()?;
+        store.cool();
         Ok(store)
     }
 
@@ -272,6 +276,7 @@ impl DiskStore {
             places,
             wrote: 0,
             poisoned: false,
+            spare: Vec::new(),
             folder: None,
         })
     }
@@ -394,7 +399,8 @@ impl DiskStore {
         let pages = &self.shared.pages;
         let places = self.free.iter().copied().chain(self.places..);
         let (open, next) = (self.ledger.open_place(), self.ledger.next_segment);
-        let mut appender = Appender::new(pages.geometry, open, next, places);
+        let spare = std::mem::take(&mut self.spare);
+        let mut appender = Appender::new(pages.geometry, open, next, places, spare);
         let root = appender.trie(&node, None);
         let (open, opened, runs) = (appender.finish(), appender.opened, appender.runs);
         drop(node);
@@ -419,7 +425,7 @@ impl DiskStore {
                 return Err(error);
             }
         };
-        let gone = self.ledger.apply(self.ledger.seq + 1, &event)?;
+        let gone = self.happen(&event)?;
         let Event::Commit(commit) = &event else { return Err(DiskError::Poisoned) };
         for (segment, place) in &commit.opened {
             self.shared.pages.set_place(*segment, Some(*place));
@@ -428,10 +434,11 @@ impl DiskStore {
         }
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
-        self.decay.commit(&moves, (&commit.opened, &gone), written, &work.died);
+        self.decay.commit(&moves, &commit.opened, &gone, written, &work.died);
         self.publish(pages, &work, slots);
         self.wrote = commit.version.born_bytes();
-        self.let_go(&gone)?;
+        self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
+        self.let_go(&gone);
         Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
     }
 
@@ -468,10 +475,11 @@ impl DiskStore {
             self.shared.readers.lock().roots.extend(going);
             return Err(error);
         }
-        let gone = self.ledger.apply(self.ledger.seq + 1, &event)?;
+        let gone = self.happen(&event)?;
         self.decay.forget();
         self.shared.flat.rollback(kept);
-        self.let_go(&gone)
+        self.let_go(&gone);
+        Ok(())
     }
 
     fn writable(&self, base: u64) -> Result<(), DiskError> {
@@ -533,23 +541,30 @@ impl DiskStore {
         readers.roots.retain(|_, root| root.seq >= oldest);
     }
 
-    fn let_go(&mut self, gone: &[(u64, u32)]) -> Result<(), DiskError> {
+    fn let_go(&mut self, gone: &[(u64, u32)]) {
         for (segment, place) in gone {
             self.shared.pages.set_place(*segment, None);
             self.cooling.push(*place);
         }
-        self.cool()
+        self.cool();
     }
 
-    /// Places that became free are written to once no reader of another process can need them.
-    fn cool(&mut self) -> Result<(), DiskError> {
+    /// Places that became free are written to once no reader of another process can need them. Where that
+    /// cannot be found out, they wait.
+    fn cool(&mut self) {
         if self.cooling.is_empty() {
-            return Ok(());
+            return;
         }
         let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
-        if self.leased()?.into_iter().all(|seq| seq >= oldest) {
+        if self.leased().is_ok_and(|leased| leased.into_iter().all(|seq| seq >= oldest)) {
             self.free.extend(self.cooling.drain(..));
         }
-        Ok(())
+    }
+
+    /// Makes an event that is durable happen here.
+    fn happen(&mut self, event: &Event) -> Result<Vec<(u64, u32)>, DiskError> {
+        let gone = self.ledger.apply(self.ledger.seq + 1, event);
+        self.poisoned |= gone.is_err();
+        gone
     }
 }

@@ -3,10 +3,11 @@
 use super::{
     append::Appender,
     kinds::{SlotChange, Slots},
-    layout::{Geometry, Ptr},
-    pages::Pages,
+    layout::{Geometry, PAGE, Ptr},
+    ledger::{Commit, Event, Ledger, Version},
+    pages::{Page, Pages},
     read::find,
-    record::{Owner, Stored},
+    record::{self, Owner, Stored},
     update::{Context, Touch, Work, update},
 };
 use crate::io::{FaultMedium, Faults};
@@ -59,7 +60,8 @@ impl Trie {
         let node = update(&context, &mut work, &kind, self.root, &sorted, &touches).unwrap();
         let reference = context.reference(&mut work.scratch, &node, self.owner, 0).unwrap();
         self.hash = reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root());
-        let mut appender = Appender::new(self.pages.geometry, self.open, self.next, self.next as u32..);
+        let mut appender =
+            Appender::new(self.pages.geometry, self.open, self.next, self.next as u32.., Vec::new());
         self.root = appender.trie(&node, self.owner);
         appender.finish();
         for run in &appender.runs {
@@ -245,4 +247,78 @@ fn trie_tests() {
         }
     }
     assert!(cases >= 3, "only {cases} trie tests found");
+}
+
+/// A ledger with a few versions, and the events that made it.
+fn story(rng: &mut Rng) -> (Ledger, Vec<Event>) {
+    let (mut ledger, mut events) = (Ledger::new(), Vec::new());
+    for _ in 0..1 + rng.below(8) {
+        let (seq, segment) = (ledger.seq + 1, ledger.next_segment);
+        let died = ledger.open.map(|(segment, _)| (segment, rng.below(100) as u32));
+        let event = match ledger.latest() {
+            Some(latest) if rng.chance(20) => Event::Rollback(latest.version),
+            _ => Event::Commit(Commit {
+                version: Version::new(
+                    (seq, seq),
+                    (Ptr(rng.bits()), keccak256(seq.to_be_bytes())),
+                    vec![(segment, 1000)],
+                    died.into_iter().collect(),
+                ),
+                opened: vec![(segment, rng.below(50) as u32)],
+                open: Some((segment, rng.below(9) as u32)),
+                oldest: seq.saturating_sub(rng.below(4)),
+                written: vec![(segment, 0, 1)],
+                digest: rng.bits() as u32,
+            }),
+        };
+        ledger.apply(seq, &event).unwrap();
+        events.push(event);
+    }
+    (ledger, events)
+}
+
+#[test]
+fn a_ledger_is_read_as_it_was_written() {
+    for seed in seeds(300) {
+        let (ledger, events) = story(&mut Rng::new(seed));
+        assert_eq!(Ledger::decode(ledger.seq, &ledger.encode()), Ok(ledger), "repeat with BRAID_SEED={seed}");
+        for event in events {
+            assert_eq!(Event::decode(&event.encode()), Ok(event), "repeat with BRAID_SEED={seed}");
+        }
+    }
+}
+
+/// Checksums keep noise from decoders. If it came through, it would be an error, or harmless.
+#[test]
+fn noise_is_no_panic() {
+    for seed in seeds(3000) {
+        let mut rng = Rng::new(seed);
+        let (ledger, events) = story(&mut rng);
+        let turn = |rng: &mut Rng, mut bytes: Vec<u8>| {
+            for _ in 0..1 + rng.below(4) {
+                let at = rng.below(bytes.len() as u64) as usize;
+                bytes[at] = rng.bits() as u8;
+            }
+            bytes.truncate(bytes.len() - rng.chance(10) as usize);
+            bytes
+        };
+        let mut base = match Ledger::decode(ledger.seq, &turn(&mut rng, ledger.encode())) {
+            Ok(other) => other,
+            Err(_) => ledger,
+        };
+        for event in &events {
+            if let Ok(event) = Event::decode(&turn(&mut rng, event.encode())) {
+                drop(base.apply(base.seq + 1, &event));
+            }
+        }
+        let mut bytes: Vec<u8> = (0..PAGE).map(|_| rng.bits() as u8 & 7).collect();
+        bytes[4..6].copy_from_slice(&(rng.below(1 + PAGE as u64) as u16).to_le_bytes());
+        let page = Arc::new(Page::new(bytes.into()));
+        for at in 0..PAGE {
+            if let Ok((node, len, _)) = record::decode(&page, Ptr::new(1, at)) {
+                assert!(at + len <= page.used, "repeat with BRAID_SEED={seed}");
+                super::update::stored_reference(&mut Vec::new(), &node, 0);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Several processes, and the end of one at any moment.
 
 use crate::{oracle::World, small};
-use braid_store::disk::{DiskError, DiskOptions, DiskReader, DiskStore};
+use braid_store::disk::{Batch, DiskError, DiskOptions, DiskReader, DiskStore};
 use braid_testkit::Rng;
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +14,7 @@ use std::{
 const CHILD: &str = "BRAID_STORE_CHILD";
 
 /// Version `n` of a world that grows in a known way.
-fn worlds(versions: u64) -> impl Iterator<Item = (u64, World, braid_store::disk::Batch)> {
+fn worlds(versions: u64) -> impl Iterator<Item = (u64, World, Batch)> {
     let (mut rng, mut world) = (Rng::new(7), World::default());
     (0..versions).map(move |version| {
         let batch = world.change(&mut rng, 40, 12);
@@ -116,7 +116,7 @@ fn a_reader_of_another_process_keeps_its_version_while_it_lives() {
     assert_eq!(store.rollback(0), Ok(()), "what is leased may stay");
     child.kill().unwrap();
     child.wait().unwrap();
-    let (mut version, batch) = (0, braid_store::disk::Batch::default());
+    let (mut version, batch) = (0, Batch::default());
     while version < 10 {
         version += 1;
         store.apply(version, &batch).unwrap();
@@ -150,7 +150,13 @@ fn one_process_writes() {
     let store = DiskStore::create(folder.path(), small()).unwrap();
     let refused = DiskStore::open(folder.path(), small()).unwrap_err();
     assert!(matches!(refused, DiskError::Locked { .. }), "{refused}");
+    let mut store = store;
+    store.apply(0, &Batch::default()).unwrap();
+    let view = store.view(0).unwrap();
     drop(store);
+    let refused = DiskStore::open(folder.path(), small()).unwrap_err();
+    assert!(matches!(refused, DiskError::Locked { .. }), "somebody still looks: {refused}");
+    drop(view);
     let again = DiskStore::create(folder.path(), small()).unwrap_err();
     assert!(matches!(again, DiskError::Exists { .. }), "{again}");
     let missing = DiskStore::open(&folder.path().join("nowhere"), small()).unwrap_err();

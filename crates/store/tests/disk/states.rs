@@ -180,6 +180,42 @@ fn a_version_is_a_state() {
     assert_eq!(reader.get(&(address(2), U256::from(4))), Ok(None));
 }
 
+/// What was read or written lately is known without the device, also to readers of older versions that it has
+/// not changed since.
+#[test]
+fn warm_reads_do_not_touch_the_device() {
+    let medium = medium(1);
+    // More than the few pages that are kept in any case.
+    const COUNT: u64 = 6000;
+    let options = DiskOptions { page_cache_bytes: 0, flat_entries: 1 << 16, ..small() };
+    let mut store = DiskStore::create_on(Arc::new(medium.clone()), options).unwrap();
+    let mut batch = Batch::default();
+    for number in 0..COUNT {
+        let slots = [(U256::from(number), U256::from(7))];
+        batch.change(address(number), Some(TrieAccount::default()), false, slots);
+    }
+    store.apply(0, &batch).unwrap();
+    let mut other = Batch::default();
+    other.change(address(0), None, false, []);
+    store.apply(1, &other).unwrap();
+    let (old, new) = (store.view(0).unwrap(), store.view(1).unwrap());
+    medium.set_faults(Faults { read_error_every: Some(1), ..Faults::default() });
+    for number in 1..COUNT {
+        for view in [&old, &new] {
+            assert!(view.account(&address(number)).unwrap().is_some());
+            assert_eq!(view.slot(&address(number), &U256::from(number)).unwrap(), U256::from(7));
+        }
+    }
+    assert_eq!(new.account(&address(0)).unwrap(), None);
+    medium.set_faults(Faults::default());
+    assert!(old.account(&address(0)).unwrap().is_some());
+    assert_eq!(old.slot(&address(0), &U256::ZERO).unwrap(), U256::from(7));
+    assert_eq!(new.slot(&address(0), &U256::ZERO).unwrap(), U256::ZERO);
+    let cold = DiskStore::open_on(Arc::new(medium.clone()), options).unwrap().view(1).unwrap();
+    medium.set_faults(Faults { read_error_every: Some(1), ..Faults::default() });
+    assert!(cold.account(&address(1)).is_err(), "a cold read needs the device");
+}
+
 /// Many threads read versions while others are made.
 #[test]
 fn threads_read_while_the_store_goes_on() {

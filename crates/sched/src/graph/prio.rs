@@ -10,6 +10,9 @@
 //!    last one takes one such, that nobody else could take. So a chain stays on one worker, without a gap.
 //! 4. Locks are given back when the transaction has been executed.
 //!
+//! Solana's scheduler is a thread of its own that hands batches to workers, by the compute units that they have in hand,
+//! and caps those; here the worker that has nothing to do is the one with the least in hand.
+//!
 //! Of two that conflict the later one comes to the top when the earlier one is taken, so it is taken by the same
 //! worker and executed after it, or by another one when the earlier one has given its locks back. The first one that
 //! is not taken is on top, and nobody but the holders of its locks is in its way, who end.
@@ -19,17 +22,22 @@ use super::{
     order::{Order, Waited},
     plan::{Footprints, excludes},
 };
-use braid_core::TxIndex;
+use braid_core::{Mode, TxIndex};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Transactions that one worker takes at a time, at most.
 pub(super) const BATCH: usize = 64;
-/// Transactions on top that a worker looks at, at most, before it takes what it has found.
-const LOOKS: usize = 256;
+/// Effort of one search: a transaction that is looked at is one, and so are sixteen of its locks.
+pub(super) const LOOKS: usize = 256;
 const NOBODY: TxIndex = TxIndex::MAX;
 /// A worker that holds nothing.
 const STRANGER: u16 = u16::MAX;
+
+/// What it takes to look at a transaction with these locks.
+pub(super) fn effort(locks: &[(u32, Mode)]) -> usize {
+    1 + locks.len() / 16
+}
 
 /// Who of the fed transactions is at a lock.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +101,8 @@ impl<'a> PrioGraph<'a> {
         let (mut from, mut looks) = (0, 0);
         while self.queues[usize::from(worker)].len() < room && looks < LOOKS {
             let Some(tx) = self.top.range(from..).next().copied() else { break };
-            (from, looks) = (tx + 1, looks + 1);
             let locks = self.feet.of(tx);
+            (from, looks) = (tx + 1, looks + effort(locks));
             let mine =
                 self.holders.allows(worker, locks) && !(behind && self.holders.allows(STRANGER, locks));
             if mine {

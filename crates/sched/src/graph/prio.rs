@@ -29,7 +29,7 @@ use std::collections::{BTreeSet, VecDeque};
 /// Transactions that one worker takes at a time, at most.
 pub(super) const BATCH: usize = 64;
 /// Effort of one search: a transaction that is looked at is one, and so are sixteen of its locks.
-pub(super) const LOOKS: usize = 256;
+pub(super) const LOOKS: usize = 128;
 const NOBODY: TxIndex = TxIndex::MAX;
 /// A worker that holds nothing.
 const STRANGER: u16 = u16::MAX;

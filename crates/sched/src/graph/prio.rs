@@ -64,6 +64,8 @@ pub(super) struct PrioGraph<'a> {
     open: usize,
     holders: Holders,
     queues: Vec<VecDeque<TxIndex>>,
+    /// By worker, some of what came to the top behind what it has taken.
+    next: Vec<Vec<TxIndex>>,
 }
 
 impl<'a> PrioGraph<'a> {
@@ -82,6 +84,7 @@ impl<'a> PrioGraph<'a> {
             open: 0,
             holders: Holders::new(feet.locks),
             queues: vec![VecDeque::new(); usize::from(threads)],
+            next: vec![Vec::new(); usize::from(threads)],
         }
     }
 
@@ -96,18 +99,32 @@ impl<'a> PrioGraph<'a> {
         }
     }
 
-    /// Rules 2 and 3: takes up to `room` transactions; if `behind`, only such as nobody else can take.
-    fn draw(&mut self, worker: u16, room: usize, behind: bool) {
+    /// Rule 2: takes up to `room` transactions.
+    fn draw(&mut self, worker: u16, room: usize) {
         let (mut from, mut looks) = (0, 0);
+        self.next[usize::from(worker)].clear();
         while self.queues[usize::from(worker)].len() < room && looks < LOOKS {
             let Some(tx) = self.top.range(from..).next().copied() else { break };
             let locks = self.feet.of(tx);
             (from, looks) = (tx + 1, looks + effort(locks));
-            let mine =
-                self.holders.allows(worker, locks) && !(behind && self.holders.allows(STRANGER, locks));
-            if mine {
+            if self.holders.allows(worker, locks) {
                 self.take(worker, tx);
             }
+        }
+    }
+
+    /// Rule 3: takes one that has come to the top behind what this worker has taken, and that nobody else can take.
+    fn draw_behind(&mut self, worker: u16) {
+        let mut next = std::mem::take(&mut self.next[usize::from(worker)]);
+        next.retain(|tx| self.top.contains(tx));
+        let mine = |tx: &&TxIndex| {
+            let locks = self.feet.of(**tx);
+            self.holders.allows(worker, locks) && !self.holders.allows(STRANGER, locks)
+        };
+        let found = next.iter().find(mine).copied();
+        self.next[usize::from(worker)] = next;
+        if let Some(tx) = found {
+            self.take(worker, tx);
         }
     }
 
@@ -121,6 +138,10 @@ impl<'a> PrioGraph<'a> {
             self.ahead[next as usize] -= 1;
             if self.ahead[next as usize] == 0 {
                 self.top.insert(next);
+                let mine = &mut self.next[usize::from(worker)];
+                if mine.len() < BATCH {
+                    mine.push(next);
+                }
             }
         }
     }
@@ -154,11 +175,11 @@ impl Order for PrioGraph<'_> {
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {
         if self.queues[usize::from(worker)].is_empty() {
             let room = (self.open / (2 * self.threads)).clamp(1, BATCH);
-            self.draw(worker, room, false);
+            self.draw(worker, room);
         }
         let tx = self.queues[usize::from(worker)].pop_front()?;
         if self.queues[usize::from(worker)].is_empty() {
-            self.draw(worker, 1, true);
+            self.draw_behind(worker);
         }
         let (lock, on) = self.blocker[tx as usize];
         if on != NOBODY {

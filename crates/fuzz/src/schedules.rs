@@ -1,8 +1,8 @@
 //! Toy transactions, spelled out by the bytes, on every scheduler.
 
 use crate::Choices;
-use braid_sched::{BlockStm, Occ, Pool, Waits};
-use braid_testkit::{Num, Op, STALL, ToyState, ToyTx, check_block};
+use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Waits};
+use braid_testkit::{Num, Op, STALL, Telling, ToyState, ToyTx, check_block, check_block_told};
 use std::{cell::RefCell, sync::Arc};
 
 /// Most transactions of a block, and most steps of one.
@@ -81,5 +81,14 @@ pub(crate) fn run(data: &[u8]) {
             let stm = BlockStm::new(pool.clone()).waits(waits).chaos(seed);
             told("block_stm", pool, check_block(&stm, &txs, &state, budget, STALL));
         }
+        // These learn something from hints: true ones, false ones, ones that bind.
+        let telling = Telling::random([0, 60, 100][seed as usize % 3], seed);
+        let policy = Policy::ALL[seed as usize % Policy::ALL.len()];
+        let graph = Graph::new(pool.clone(), policy).chaos(seed);
+        told("graph", pool, check_block_told(&graph, &txs, &state, budget, telling));
+        let batch = Batch::new(pool.clone()).chaos(seed);
+        told("batch", pool, check_block_told(&batch, &txs, &state, budget, telling));
+        let rounds = OccRounds::new(pool.clone()).chaos(seed);
+        told("occ_rounds", pool, check_block(&rounds, &txs, &state, budget, STALL));
     }
 }

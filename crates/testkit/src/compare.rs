@@ -61,10 +61,24 @@ fn ranged(txs: &[ToyTx]) -> bool {
 /// What differs, in words.
 pub fn check_told<S: Scheduler>(scheduler: &S, case: Case, telling: Telling) -> Result<(), String> {
     let (txs, state, budget) = case.block();
-    if ranged(&txs) {
-        check_on(scheduler, &Bound(Told::<true>(telling)), &[], &txs, &state, budget, STALL)
+    check_block_told(scheduler, &txs, &state, budget, telling)
+}
+
+/// As [`check_told`], for a block spelled out: transactions, the state before them, the sink's budget.
+///
+/// # Errors
+/// What differs, in words.
+pub fn check_block_told<S: Scheduler>(
+    scheduler: &S,
+    txs: &[ToyTx],
+    state: &ToyState,
+    budget: Option<u64>,
+    telling: Telling,
+) -> Result<(), String> {
+    if ranged(txs) {
+        check_on(scheduler, &Bound(Told::<true>(telling)), &[], txs, state, budget, STALL)
     } else {
-        check_on(scheduler, &Bound(Told::<false>(telling)), &[], &txs, &state, budget, STALL)
+        check_on(scheduler, &Bound(Told::<false>(telling)), &[], txs, state, budget, STALL)
     }
 }
 

@@ -16,7 +16,9 @@ mod told;
 mod toy;
 
 pub use actors::{Actors, Mail, MailOutput};
-pub use compare::{STALL, check, check_block, check_events, check_hinted, check_told, check_within};
+pub use compare::{
+    STALL, check, check_block, check_block_told, check_events, check_hinted, check_told, check_within,
+};
 pub use data::data;
 pub use generate::{Case, Family, Rng};
 pub use oracle::Oracle;

@@ -12,13 +12,10 @@ use super::{
     holders::Holders,
     order::{Order, Waited},
     plan::{Footprints, excludes},
-    prio::BATCH,
+    prio::{BATCH, LOOKS, effort},
 };
 use braid_core::{Mode, TxIndex};
 use std::collections::{BTreeSet, VecDeque};
-
-/// Transactions that a worker looks at, at most, before it takes what it has found.
-const LOOKS: usize = 256;
 
 /// Locks noted in the present scan.
 #[derive(Debug)]
@@ -89,8 +86,13 @@ impl<'a> Greedy<'a> {
         let room = (self.open.len() / (2 * self.threads)).clamp(1, BATCH);
         self.scan += 1;
         let queue = &mut self.queues[usize::from(worker)];
-        for tx in self.open.iter().take(LOOKS) {
+        let mut looks = 0;
+        for tx in &self.open {
+            if looks >= LOOKS {
+                break;
+            }
             let locks = self.feet.of(*tx);
+            looks += effort(locks);
             if self.passed.meets(self.scan, locks) || !self.holders.allows(worker, locks) {
                 self.passed.note(self.scan, locks);
                 continue;

@@ -8,7 +8,7 @@
 //! 2. A worker takes a transaction from the policy and executes it on the nearest lower versions (`view.rs`). Then
 //!    it publishes what was written: puts and deletions as versions, and an addition too if the hint named
 //!    its location as one that is written, as the value that it makes of the nearest lower one. Then it fills
-//!    the transaction's slot, tells the policy, which may let others start, and rings the baton.
+//!    the transaction's slot, tells the policy, which may let others start, takes its next one, and rings the baton.
 //! 3. The holder of the baton commits, as long as the slot at the cursor is filled, in order: it asks the sink,
 //!    checks what was recorded by value against the committed prefix, folds, delivers. What fails the check
 //!    runs again right there, finally, and its versions that it does not write any more are withdrawn. So
@@ -25,8 +25,8 @@
 //!    (Relaxed: the monitor's lock orders it). Of one that does not depend on it, it does not matter.
 //! 5. A transaction that begins at the cursor is executed finally, as everywhere.
 //! 6. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
-//!    executing, so some worker can always go on. A worker that finds nothing to start goes to sleep for short
-//!    times; one that finds everything started leaves, and the last ring commits what is left.
+//!    executing, or begins when its worker has committed what it can, so some worker can always go on. A worker
+//!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that finds everything started leaves, and the last ring commits what is left.
 
 mod critical;
 mod fifo;
@@ -117,6 +117,8 @@ struct Run<'a, 'p, M: Vm, S, K, P> {
     policy: Policy,
     slots: Vec<Slot<M>>,
     desk: CachePadded<Mutex<Desk<'p>>>,
+    /// Raised when something may have come that can be started, for those who have nothing to do.
+    news: CachePadded<AtomicU32>,
     /// The ledger's cursor, for those who do not hold the baton.
     cursor: CachePadded<AtomicU32>,
     baton: CachePadded<Baton>,
@@ -165,6 +167,7 @@ impl Scheduler for Graph {
                 policy: self.policy,
                 slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(None))).collect(),
                 desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
+                news: CachePadded::new(AtomicU32::new(0)),
                 cursor: CachePadded::new(AtomicU32::new(0)),
                 baton: CachePadded::new(Baton::new()),
                 ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
@@ -215,22 +218,31 @@ where
         let mut me =
             Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), Shift::new(id, &self.crowd));
         let mut idle = Backoff::default();
+        let mut news = self.news();
+        let mut next = self.next(&me);
         while !self.brake().stopped() {
-            match self.next(&me) {
+            match next {
                 Next::Start(tx) => {
                     idle.reset();
                     me.hand.chaos.point();
-                    if !self.step(&mut me, tx) {
-                        break;
-                    }
+                    let Some(following) = self.step(&mut me, tx) else { break };
                     me.hand.chaos.point();
                     self.merge(&mut me);
+                    next = following;
+                    if let Next::Nothing = next {
+                        news = self.news();
+                        next = self.next(&me);
+                    }
                 }
                 Next::Nothing => {
                     if let Some(cause) = self.control.interrupted() {
                         self.interrupt(Some(cause));
                     }
                     self.crowd.idle(id, &mut idle, || self.brake().stopped());
+                    if self.news() != news {
+                        news = self.news();
+                        next = self.next(&me);
+                    }
                 }
                 Next::Over => break,
             }
@@ -267,13 +279,23 @@ where
         }
     }
 
+    /// Changes when something may have come that can be started.
+    fn news(&self) -> (u32, TxIndex) {
+        // Relaxed, twice: who looks again and again sees a change in the end, and then asks the desk.
+        (self.news.load(Ordering::Relaxed), self.cursor.load(Ordering::Relaxed))
+    }
+
     /// Rule 1: what to start next.
     fn next(&self, me: &Worker<M, S::Reader<'_>>) -> Next {
+        self.next_at(me, &mut self.desk.lock())
+    }
+
+    /// As [`next`](Self::next), at the desk.
+    fn next_at(&self, me: &Worker<M, S::Reader<'_>>, desk: &mut Desk<'_>) -> Next {
         // Acquire: what is committed has been released.
         let cursor = self.cursor.load(Ordering::Acquire);
         let count = self.slots.len() as TxIndex;
-        let mut desk = self.desk.lock();
-        let Desk { order, fed, started, waited } = &mut *desk;
+        let Desk { order, fed, started, waited } = desk;
         if *started == count {
             return Next::Over;
         }
@@ -285,17 +307,27 @@ where
         }
         let next = order.next(me.hand.id, waited);
         *started += TxIndex::from(next.is_some());
+        if *started == count {
+            self.tidings();
+        }
         self.tell(me, waited);
         next.map_or(Next::Nothing, Next::Start)
     }
 
-    /// Rule 2: from the start of a transaction to the news of its end. False if the block was given up.
-    fn step(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex) -> bool {
+    /// Has idle workers ask the desk.
+    fn tidings(&self) {
+        // Relaxed: as in `news`.
+        self.news.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Rule 2: from the start of a transaction to the news of its end, and what this worker starts next: a chain
+    /// stays where it is. `None` if the block was given up.
+    fn step(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex) -> Option<Next> {
         let mut attempt = me.take(&self.arena.buffers);
         self.event(me.hand.id, Event::Start { tx, incarnation: 0 });
         if !self.execute(me, tx, &mut attempt) {
             self.interrupt(None);
-            return false;
+            return None;
         }
         self.publish(me, tx, &mut attempt);
         self.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
@@ -307,10 +339,12 @@ where
         order.done(tx, me.hand.id, waited);
         let freed = waited.len();
         self.tell(me, waited);
+        let next = self.next_at(me, &mut desk);
         drop(desk);
+        self.tidings();
         // One goes on here.
         (1..freed).for_each(|_| self.crowd.wake_one());
-        true
+        Some(next)
     }
 
     /// Rules 4 and 5. False if the block was given up.

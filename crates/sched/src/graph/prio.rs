@@ -10,6 +10,9 @@
 //!    last one takes one such, that nobody else could take. So a chain stays on one worker, without a gap.
 //! 4. Locks are given back when the transaction has been executed.
 //!
+//! Solana's scheduler is a thread of its own that hands batches to workers, by the compute units that they have in hand,
+//! and caps those; here the worker that has nothing to do is the one with the least in hand.
+//!
 //! Of two that conflict the later one comes to the top when the earlier one is taken, so it is taken by the same
 //! worker and executed after it, or by another one when the earlier one has given its locks back. The first one that
 //! is not taken is on top, and nobody but the holders of its locks is in its way, who end.
@@ -19,17 +22,22 @@ use super::{
     order::{Order, Waited},
     plan::{Footprints, excludes},
 };
-use braid_core::TxIndex;
+use braid_core::{Mode, TxIndex};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Transactions that one worker takes at a time, at most.
 pub(super) const BATCH: usize = 64;
-/// Transactions on top that a worker looks at, at most, before it takes what it has found.
-const LOOKS: usize = 256;
+/// Effort of one search: a transaction that is looked at is one, and so are sixteen of its locks.
+pub(super) const LOOKS: usize = 128;
 const NOBODY: TxIndex = TxIndex::MAX;
 /// A worker that holds nothing.
 const STRANGER: u16 = u16::MAX;
+
+/// What it takes to look at a transaction with these locks.
+pub(super) fn effort(locks: &[(u32, Mode)]) -> usize {
+    1 + locks.len() / 16
+}
 
 /// Who of the fed transactions is at a lock.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +64,8 @@ pub(super) struct PrioGraph<'a> {
     open: usize,
     holders: Holders,
     queues: Vec<VecDeque<TxIndex>>,
+    /// By worker, some of what came to the top behind what it has taken.
+    next: Vec<Vec<TxIndex>>,
 }
 
 impl<'a> PrioGraph<'a> {
@@ -74,6 +84,7 @@ impl<'a> PrioGraph<'a> {
             open: 0,
             holders: Holders::new(feet.locks),
             queues: vec![VecDeque::new(); usize::from(threads)],
+            next: vec![Vec::new(); usize::from(threads)],
         }
     }
 
@@ -88,18 +99,32 @@ impl<'a> PrioGraph<'a> {
         }
     }
 
-    /// Rules 2 and 3: takes up to `room` transactions; if `behind`, only such as nobody else can take.
-    fn draw(&mut self, worker: u16, room: usize, behind: bool) {
+    /// Rule 2: takes up to `room` transactions.
+    fn draw(&mut self, worker: u16, room: usize) {
         let (mut from, mut looks) = (0, 0);
+        self.next[usize::from(worker)].clear();
         while self.queues[usize::from(worker)].len() < room && looks < LOOKS {
             let Some(tx) = self.top.range(from..).next().copied() else { break };
-            (from, looks) = (tx + 1, looks + 1);
             let locks = self.feet.of(tx);
-            let mine =
-                self.holders.allows(worker, locks) && !(behind && self.holders.allows(STRANGER, locks));
-            if mine {
+            (from, looks) = (tx + 1, looks + effort(locks));
+            if self.holders.allows(worker, locks) {
                 self.take(worker, tx);
             }
+        }
+    }
+
+    /// Rule 3: takes one that has come to the top behind what this worker has taken, and that nobody else can take.
+    fn draw_behind(&mut self, worker: u16) {
+        let mut next = std::mem::take(&mut self.next[usize::from(worker)]);
+        next.retain(|tx| self.top.contains(tx));
+        let mine = |tx: &&TxIndex| {
+            let locks = self.feet.of(**tx);
+            self.holders.allows(worker, locks) && !self.holders.allows(STRANGER, locks)
+        };
+        let found = next.iter().find(mine).copied();
+        self.next[usize::from(worker)] = next;
+        if let Some(tx) = found {
+            self.take(worker, tx);
         }
     }
 
@@ -113,6 +138,10 @@ impl<'a> PrioGraph<'a> {
             self.ahead[next as usize] -= 1;
             if self.ahead[next as usize] == 0 {
                 self.top.insert(next);
+                let mine = &mut self.next[usize::from(worker)];
+                if mine.len() < BATCH {
+                    mine.push(next);
+                }
             }
         }
     }
@@ -146,11 +175,11 @@ impl Order for PrioGraph<'_> {
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {
         if self.queues[usize::from(worker)].is_empty() {
             let room = (self.open / (2 * self.threads)).clamp(1, BATCH);
-            self.draw(worker, room, false);
+            self.draw(worker, room);
         }
         let tx = self.queues[usize::from(worker)].pop_front()?;
         if self.queues[usize::from(worker)].is_empty() {
-            self.draw(worker, 1, true);
+            self.draw_behind(worker);
         }
         let (lock, on) = self.blocker[tx as usize];
         if on != NOBODY {

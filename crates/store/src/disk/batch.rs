@@ -99,7 +99,10 @@ impl Batch {
             true => entries.into_par_iter().with_min_len(64).map(change).collect(),
             false => entries.into_iter().map(change).collect(),
         };
-        changes.sort_unstable_by_key(|change| change.key);
+        match shared {
+            true => changes.par_sort_unstable_by_key(|change| change.key),
+            false => changes.sort_unstable_by_key(|change| change.key),
+        }
         changes
     }
 }

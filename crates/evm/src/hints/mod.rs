@@ -10,7 +10,7 @@ pub use learned::{BlockId, Learned};
 
 use crate::{
     BlockAccessList, BlockInput, EvmKey, EvmShared, EvmTx, EvmValue, EvmVm,
-    executor::{Plan, machine},
+    executor::{Plan, first_position, machine},
 };
 use alloy_eips::eip7928::BlockAccessIndex;
 use alloy_primitives::{Address, U256};
@@ -44,7 +44,7 @@ pub fn about_users(
 
 /// The hints about the block's own transactions, of hints about all scheduled ones.
 pub fn of_users<'a>(input: &BlockInput, hints: &'a [Hint<EvmKey>]) -> &'a [Hint<EvmKey>] {
-    let first = (Plan::of(input).first as usize).min(hints.len());
+    let first = (first_position(input) as usize).min(hints.len());
     &hints[first..(first + input.txs.len()).min(hints.len())]
 }
 

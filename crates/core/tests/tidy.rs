@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-store", &["braid-core"]),
     ("braid-report", &["braid-core"]),
     ("braid-evm", &["braid-core"]),
+    ("braid-actors", &["braid-core", "braid-evm", "braid-sched"]),
     ("braid-rules", &["braid-core", "braid-evm"]),
     ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
     (

@@ -119,6 +119,8 @@ static PROFILES: &[Profile] = &[
     profile!("racy", true, Racy),
 ];
 
+static OWN_RULES: &[Profile] = &[profile!("own", true, Own), profile!("own_wrong", true, OwnRacy)];
+
 /// Names of inputs: `good`, `plain` (nothing recorded), `bad_root` (records something else),
 /// `invalid` (a bad nonce), `no_code` (state lacks a code), `broken` (does not load), `absent`,
 /// `none` (no blocks), `word?` (bad workload).
@@ -275,7 +277,7 @@ fn braid_with(line: &str, cancel: bool, cache: Option<PathBuf>) -> Ran {
     let exit = {
         let mut ui = Ui::new(&mut out, &mut err);
         ui.folder = folder.0.clone();
-        let world = World { profiles: PROFILES, inputs: &FakeInputs };
+        let world = World { profiles: PROFILES, own_rules: OWN_RULES, inputs: &FakeInputs };
         command(&arguments, &world, &AtomicBool::new(cancel), cache, &mut ui)
     };
     let files = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());

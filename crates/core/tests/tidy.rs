@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-profiles",
         &[
             "braid-core",
+            "braid-actors",
             "braid-sched",
             "braid-store",
             "braid-report",

@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 pub struct ActorBlock {
     /// How the transactions ended, in block order.
     pub ends: Vec<End>,
+    /// Whether a frame of the transaction failed that had waited for an answer, so that its earlier steps stay.
+    pub partial: Vec<bool>,
     /// What each transaction changed, if that was asked for.
     pub effects: Vec<TxEffects>,
     /// Merged changes of Ethereum's state.
@@ -145,10 +147,11 @@ where
         }
     }
     let (changes, waiting) = ethereum(order, layers.over);
-    let Collect { ends, effects, burnt, .. } = sink;
+    let Collect { ends, effects, partial, burnt, .. } = sink;
     let gas_used =
         ends.iter().map(|end| if let End::Executed(result) = end { result.gas_used } else { 0 }).sum();
     Ok(ActorBlock {
+        partial,
         ends,
         effects,
         changes,
@@ -212,6 +215,7 @@ struct Collect {
     ends: Vec<End>,
     effects: Vec<TxEffects>,
     logs: Vec<Vec<Log>>,
+    partial: Vec<bool>,
     burnt: U256,
 }
 
@@ -222,6 +226,7 @@ impl Collect {
             ends: vec![End::Executed(nothing()); txs],
             effects: vec![TxEffects::default(); if with_effects { txs } else { 0 }],
             logs: vec![Vec::new(); txs],
+            partial: vec![false; txs],
             burnt: U256::ZERO,
         }
     }
@@ -229,7 +234,8 @@ impl Collect {
 
 impl Sink<ActorVm<'_>> for Collect {
     fn commit(&mut self, _index: TxIndex, effects: &mut Effects<ActorVm<'_>>) {
-        let Some(Delivered { origin, receiver, logs, end, burnt, credit, change }) = effects.output.take()
+        let Some(Delivered { origin, receiver, logs, end, burnt, partial, credit, change }) =
+            effects.output.take()
         else {
             unreachable!("a delivered message has an output")
         };
@@ -237,6 +243,7 @@ impl Sink<ActorVm<'_>> for Collect {
         let tx = origin as usize;
         let Some(all) = self.logs.get_mut(tx) else { return };
         all.extend(logs);
+        self.partial[tx] |= partial;
         if let Some(effects) = self.effects.get_mut(tx) {
             match change {
                 Some(change) => effects.add(receiver, &change),

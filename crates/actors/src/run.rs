@@ -251,6 +251,7 @@ fn ended(turn: &mut Turn<'_>, live: &Live, result: InterpreterResult) -> Outcome
 }
 
 fn fail(turn: &mut Turn<'_>, live: &Live) {
+    turn.partial |= live.checkpoint.is_none();
     turn.undo(live.checkpoint.as_ref());
     turn.cool(live.warm.clone());
 }

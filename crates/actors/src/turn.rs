@@ -59,6 +59,8 @@ pub(crate) struct Turn<'t> {
     pub(crate) born: bool,
     /// Gone at its end.
     destroyed: bool,
+    /// A frame has failed that had waited, so that its earlier steps stay.
+    pub(crate) partial: bool,
     pub(crate) slots: BTreeMap<U256, Cell>,
     transient: BTreeMap<U256, Cell>,
     others: BTreeMap<Address, Other>,
@@ -100,6 +102,7 @@ impl<'t> Turn<'t> {
             code: None,
             born: false,
             destroyed: false,
+            partial: false,
             slots: BTreeMap::new(),
             transient: BTreeMap::new(),
             others: BTreeMap::new(),

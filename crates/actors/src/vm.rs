@@ -64,6 +64,8 @@ pub struct Delivered {
     pub end: Option<Box<End>>,
     /// Ether that is nobody's any more: the base fee, and the blobs'.
     pub burnt: U256,
+    /// Whether a frame has failed that had waited for an answer, so that its earlier steps stay.
+    pub partial: bool,
     /// Ether added without a look: of a credit.
     pub credit: U256,
     /// What it changed, if that was asked for and it is no credit.
@@ -269,6 +271,7 @@ impl<'b> Vm for ActorVm<'b> {
             logs: Vec::new(),
             end: None,
             burnt: U256::ZERO,
+            partial: false,
             credit: U256::ZERO,
             change: None,
         };
@@ -302,6 +305,7 @@ impl<'b> Vm for ActorVm<'b> {
         }
         delivered.logs = std::mem::take(&mut turn.logs);
         (delivered.end, delivered.burnt) = (end.map(Box::new), burnt);
+        delivered.partial = turn.partial;
         effects.spawn = std::mem::take(&mut turn.sends);
         (effects.output, effects.work) = (Some(delivered), 1);
         Ok(())

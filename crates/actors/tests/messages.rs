@@ -2,10 +2,20 @@
 
 mod support;
 
-use alloy_primitives::{TxKind, U256};
-use braid_actors::{End, Limits};
-use braid_evm::Status;
-use revm::primitives::hardfork::SpecId;
+use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS};
+use alloy_primitives::{B256, TxKind, U256};
+use braid_actors::{ActorBlockError, End, Limits, deliver};
+use braid_core::{Cause, Control};
+use braid_evm::{After, EvmKey, Status};
+use braid_sched::{DeliveryError, Graph, Policy, Pool, Serial};
+use revm::{
+    context_interface::{
+        either::Either,
+        transaction::{Authorization, RecoveredAuthority, RecoveredAuthorization},
+    },
+    primitives::hardfork::SpecId,
+};
+use std::{sync::Arc, time::Instant};
 use support::{ETHER, World, account, asm, beneficiary, op, result, status};
 
 const A: u8 = 0xa0;
@@ -402,4 +412,123 @@ fn a_lock_is_seen_by_others_between_steps() {
     let statuses: Vec<Status> = (0..4).map(|tx| status(&block, tx)).collect();
     assert_eq!(statuses, [Status::Success, Status::Revert, Status::Revert, Status::Revert]);
     assert_eq!(world.differing(&block), [1, 2, 3]);
+}
+
+/// EIP-7702: an authority is an actor, and its code a message; code that runs is that of who it names.
+#[test]
+fn an_authorization_is_a_message_to_its_authority() {
+    let mut world = world();
+    let library = world.contract(account(B), asm().bump(0), 0);
+    let authority = account(7);
+    let tx = world.call(1, authority, 3);
+    let inner = Authorization { chain_id: U256::ONE, address: library, nonce: 0 };
+    let valid = RecoveredAuthority::Valid(authority);
+    tx.authorization_list = vec![Either::Right(RecoveredAuthorization::new_unchecked(inner, valid))];
+    (tx.tx_type, tx.gas_priority_fee) = (4, Some(1));
+    let block = world.agreed();
+    assert_eq!(status(&block, 0), Status::Success);
+    assert_eq!((world.slot(&block, authority, 0), world.after(&block, authority).nonce), (U256::ONE, 1));
+    assert_eq!(world.balance(&block, authority), U256::from(1000 * ETHER + 3));
+    assert_eq!(world.differing(&block), [0_usize; 0], "the refund as well");
+}
+
+#[test]
+fn what_surrounds_a_block_is_messages_too() {
+    let mut world = world();
+    let store = asm().push(0).op(&[0x35]).sstore(0);
+    world.contract(HISTORY_STORAGE_ADDRESS, store.clone(), 0);
+    // The queue sees what the transaction left.
+    let counter = world.contract(account(A), asm().set(0, 77), 0);
+    let queue =
+        asm().push(32).push(0).push(0).push(0).address(counter).op(&[op::GAS, op::STATICCALL]).sstore(1);
+    world.contract(
+        WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+        queue.address(counter).op(&[op::BALANCE]).sstore(2),
+        0,
+    );
+    world.call(1, counter, 5);
+    world.input.rites.parent_hash = Some(B256::repeat_byte(9));
+    let withdrawals = vec![(account(30), 4), (account(31), 0), (account(30), 6)];
+    world.input.rites.after = Some(After { withdrawals, requests: true, ..After::default() });
+    let block = world.agreed();
+    assert_eq!(world.slot(&block, HISTORY_STORAGE_ADDRESS, 0), U256::from_be_bytes([9; 32]));
+    assert_eq!(world.slot(&block, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 2), U256::from(5));
+    assert_eq!(world.balance(&block, account(30)), U256::from(10));
+    assert_eq!(block.issued, U256::from(10));
+    assert!(!world.after(&block, account(31)).exists);
+}
+
+#[test]
+fn the_dao_drain_is_a_message_to_each() {
+    let mut world = World::new(SpecId::HOMESTEAD);
+    world.fund(account(50), 5);
+    world.fund(account(51), 6);
+    world.input.rites.dao_drain = Some((vec![account(50), account(51)], account(52)));
+    let block = world.agreed();
+    assert_eq!(world.balance(&block, account(52)), U256::from(11));
+    assert_eq!(world.balance(&block, account(50)), U256::ZERO);
+}
+
+#[test]
+fn precompiled_contracts_answer_at_once() {
+    let mut world = world();
+    // Identity, with ether in it, and CALLCODE of a contract.
+    let identity = alloy_primitives::Address::with_last_byte(4);
+    // It is there: ether on its way would not make it so, and the next call would pay for a new account.
+    world.fund(identity, 1);
+    let library = world.contract(account(B), asm().op(&[op::CALLVALUE]).sstore(3), 0);
+    let code = asm().call(identity, 3).sstore(0);
+    let code =
+        code.push(0).push(0).push(0).push(0).push(2).address(library).op(&[op::GAS, op::CALLCODE]).sstore(1);
+    // Too little ether, and a precompiled contract that runs out of gas.
+    let code = code.call(identity, 1000).op(&[op::ISZERO]).sstore(4);
+    let code =
+        code.push(0).push(0).push(0).push(0).push(1).address(identity).push(1).op(&[op::CALL]).sstore(5);
+    let a = world.contract(account(A), code, 100);
+    world.call(1, a, 0);
+    world.call(2, identity, 7);
+    let block = world.agreed();
+    assert_eq!([0, 1, 3, 4, 5].map(|slot| world.slot(&block, a, slot)), [1, 1, 2, 1, 1].map(U256::from));
+    assert_eq!(world.balance(&block, identity), U256::from(1 + 3 + 7 + 1));
+    assert_eq!(world.balance(&block, a), U256::from(96));
+    assert_eq!(world.differing(&block), [0_usize; 0]);
+}
+
+#[test]
+fn a_fork_that_actors_do_not_know_is_refused() {
+    let world = World::new(SpecId::AMSTERDAM);
+    let done = deliver(&Serial::new(), &world.input, world.limits, false, &world, &(), &Control::default());
+    assert_eq!(done.unwrap_err(), ActorBlockError::Fork(SpecId::AMSTERDAM));
+}
+
+/// The state may lack something: then the delivery ends with that, the same under every schedule.
+#[test]
+fn a_state_that_lacks_code_ends_the_delivery() {
+    let mut world = world();
+    let b = world.contract(account(B), asm().bump(0), 0);
+    let a = world.contract(account(A), asm().call(b, 0), 0);
+    let hash = world.account(b).code_hash;
+    world.state.remove(&EvmKey::Code(hash));
+    world.call(1, account(20), 0);
+    world.call(2, a, 0);
+    let run = |scheduler: &Graph| {
+        deliver(scheduler, &world.input, world.limits, false, &world, &(), &Control::default())
+    };
+    let serial = deliver(&Serial::new(), &world.input, world.limits, false, &world, &(), &Control::default());
+    let expected = serial.unwrap_err();
+    assert!(expected.to_string().contains(&hash.to_string()), "{expected}");
+    let pool = Arc::new(Pool::new(4));
+    assert_eq!(run(&Graph::new(pool, Policy::Fifo)).unwrap_err(), expected);
+}
+
+#[test]
+fn a_delivery_can_be_called_off() {
+    let mut world = world();
+    let code = asm().op(&[op::JUMPDEST]).call(account(50), 0).op(&[op::POP]).push(0).op(&[op::JUMP]);
+    let a = world.contract(account(A), code, 0);
+    world.call(1, a, 0).gas_limit = 16_000_000;
+    let control = Control { deadline: Some(Instant::now()), ..Control::default() };
+    let done = deliver(&Serial::new(), &world.input, world.limits, false, &world, &(), &control);
+    let Err(ActorBlockError::Delivery(DeliveryError::Message(error))) = done else { panic!("{done:?}") };
+    assert_eq!(error.cause, Cause::Deadline);
 }

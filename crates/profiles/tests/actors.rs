@@ -7,11 +7,12 @@
 use alloy_primitives::{Address, U256};
 use braid_actors::{ActorBlock, Limits, deliver, differing, evm_outcomes};
 use braid_core::{Control, Scheduler};
-use braid_evm::{AccountState, EvmKey, EvmShared, EvmValue};
+use braid_evm::{AccountState, EvmKey, EvmShared, EvmValue, execute_block};
 use braid_profiles::{OWN_RULES, PROFILES, find_any, profile};
 use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial};
 use braid_testkit::{Rng, data};
 use braid_work::{Case, PreState, load};
+use revm::primitives::hardfork::SpecId;
 use std::sync::Arc;
 
 fn by<S: Scheduler>(scheduler: &S, case: &Case) -> ActorBlock {
@@ -48,6 +49,7 @@ fn same(case: &Case, seed: u64, serial: &ActorBlock, other: &ActorBlock, what: &
     let equal = serial.ends == other.ends
         && serial.changes == other.changes
         && serial.effects == other.effects
+        && serial.partial == other.partial
         && all(serial) == all(other);
     assert!(equal, "{}: {what} differs; repeat with BRAID_SEED={seed}", case.name);
 }
@@ -143,4 +145,46 @@ fn the_profile_equals_its_oracle_and_tells_how_far_it_is_from_ethereum() {
         let nothing = expected.results.iter().all(|result| result.gas_used == 0);
         assert!(!nothing && U256::from(expected.gas_used) > U256::ZERO);
     }
+}
+
+/// A transaction alone in its block has nobody between its steps. So it ends as in Ethereum, unless a frame fails
+/// that has waited before: the steps before that stay; or, before Cancun, a contract destroys itself and is called
+/// again.
+#[test]
+fn alone_most_transactions_end_as_in_ethereum() {
+    let Some(data) = data() else { return };
+    let seed = std::env::var("BRAID_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let mut rng = Rng::new(seed);
+    let all = std::env::var_os("BRAID_LONG").is_some();
+    let shared = EvmShared::default();
+    let (mut txs, mut differing_alone) = (0, 0);
+    for source in load(&data.join("ethereum/mainnet")).unwrap() {
+        if !all && rng.below(8) != 0 {
+            continue;
+        }
+        let case = source.load().unwrap_or_else(|error| panic!("{error}"));
+        let Some(pre) = &case.pre else { continue };
+        let (mut state, mut input) = (PreState::clone(pre), case.input.clone());
+        input.rites = braid_evm::Rites::default();
+        let mut differ = Vec::new();
+        for (index, tx) in case.input.txs.iter().enumerate() {
+            input.txs = vec![tx.clone()];
+            let evm = evm_outcomes(&shared, &input, &state).unwrap();
+            let done =
+                deliver(&Serial::new(), &input, Limits::default(), true, &state, &(), &Control::default());
+            let done = done.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            if !differing(&done, &evm).is_empty() {
+                let ends = evm[0].ends_accounts() && !input.spec.is_enabled_in(SpecId::CANCUN);
+                assert!(done.partial[0] || ends, "{}: transaction {index} differs for no reason", case.name);
+                differ.push(index);
+            }
+            let executed = execute_block(&Serial::new(), &shared, &input, &state, &(), &Control::default());
+            let executed = executed.unwrap().into_block(&state).unwrap();
+            state.apply(&executed).unwrap();
+        }
+        (txs, differing_alone) = (txs + case.input.txs.len(), differing_alone + differ.len());
+        eprintln!("{}: {} of {} differ alone: {differ:?}", case.name, differ.len(), case.input.txs.len());
+    }
+    eprintln!("{differing_alone} of {txs} transactions end differently in Ethereum even if they are alone");
+    assert!(txs > 0);
 }

@@ -196,6 +196,7 @@ pub fn same(serial: &ActorBlock, other: &ActorBlock, what: &str) {
     assert_eq!(serial.ends, other.ends, "{what}: ends");
     assert_eq!(serial.changes, other.changes, "{what}: changes");
     assert_eq!(serial.effects, other.effects, "{what}: effects");
+    assert_eq!(serial.partial, other.partial, "{what}: partial failures");
     let numbers =
         |block: &ActorBlock| (block.rounds, block.messages, block.burnt, block.gas_used, block.waiting);
     assert_eq!(numbers(serial), numbers(other), "{what}: numbers");

@@ -53,8 +53,8 @@ pub(crate) struct Trail {
     pub(crate) step: u32,
     /// Messages that the transaction has sent, answers not counted.
     pub(crate) sent: u32,
-    /// Bytes of frames that were suspended, each time counted.
-    pub(crate) parked: u64,
+    /// Bytes that were copied for the transaction: frames that were suspended, data of calls.
+    pub(crate) copied: u64,
 }
 
 /// Where an answer goes.

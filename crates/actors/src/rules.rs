@@ -20,13 +20,13 @@ pub struct Limits {
     /// Messages that a transaction sends, answers and what its sender does not counted. There are at most twice as
     /// many rounds, and a few.
     pub messages: u32,
-    /// Bytes of frames that a transaction suspends, each time counted.
-    pub parked: u64,
+    /// Bytes that are copied for a transaction: frames, each time that they are suspended, and the data of calls.
+    pub copied: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth: 1024, messages: 10_000, parked: 1 << 30 }
+        Limits { depth: 1024, messages: 10_000, copied: 256 << 20 }
     }
 }
 

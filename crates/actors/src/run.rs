@@ -71,15 +71,15 @@ pub(crate) fn run(
                 continue;
             }
         };
-        let room = has_room(turn, &live, &frames);
+        let size = size(&live, &frames);
         let began = match asked {
             FrameInput::Call(inputs) => {
                 live.awaits = Awaits::Call(inputs.return_memory_offset.clone());
-                call(turn, &live, &inputs, room)
+                call(turn, &live, &inputs, size)
             }
             FrameInput::Create(inputs) => {
                 live.awaits = Awaits::Create;
-                create(turn, &live, &inputs, room)
+                create(turn, &live, &inputs, size)
             }
             FrameInput::Empty => Began::Ended(Outcome::failed(InstructionResult::Revert, 0)),
         };
@@ -97,16 +97,14 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The bytes that the transaction will have suspended if these frames are, too; `None` if a limit is in the way of
-/// another message.
-fn has_room(turn: &Turn<'_>, live: &Live, frames: &[Frame]) -> Option<u64> {
+/// What it takes to suspend these frames, in bytes. Those that are suspended already are shared.
+fn size(live: &Live, frames: &[Frame]) -> u64 {
     let size = |live: &Live| (live.interpreter.memory.len() + 32 * live.interpreter.stack.len()) as u64;
     let others = frames.iter().map(|frame| match frame {
         Frame::Live(live) => size(live),
         Frame::Parked(_) => 0,
     });
-    let all = others.sum::<u64>().saturating_add(size(live)).saturating_add(turn.trail.parked);
-    (turn.may_send() && all <= turn.rules.limits.parked).then_some(all)
+    others.sum::<u64>().saturating_add(size(live))
 }
 
 /// Leaves the frames as data.
@@ -121,7 +119,7 @@ fn suspend(turn: &mut Turn<'_>, root: Root, frames: &[Frame]) {
     turn.put_frame(Kept::Frames { root, frames: kept });
 }
 
-fn call(turn: &mut Turn<'_>, live: &Live, inputs: &CallInputs, room: Option<u64>) -> Began {
+fn call(turn: &mut Turn<'_>, live: &Live, inputs: &CallInputs, size: u64) -> Began {
     let (gas, depth) = (inputs.gas_limit, live.interpreter.input.depth + 1);
     let failed = |result| Began::Ended(Outcome::failed(result, gas));
     if depth > turn.rules.limits.depth {
@@ -133,6 +131,9 @@ fn call(turn: &mut Turn<'_>, live: &Live, inputs: &CallInputs, room: Option<u64>
     };
     if moves && value > turn.now.balance {
         return failed(InstructionResult::OutOfFunds);
+    }
+    if !turn.may_copy(inputs.input.len() as u64) {
+        return failed(InstructionResult::CallTooDeep);
     }
     let here = matches!(inputs.scheme, CallScheme::CallCode | CallScheme::DelegateCall);
     let input = input_of(live, inputs);
@@ -164,7 +165,9 @@ fn call(turn: &mut Turn<'_>, live: &Live, inputs: &CallInputs, room: Option<u64>
         let checkpoint = turn.checkpoint();
         return Began::Here(Box::new(begin(turn, beginning, checkpoint)));
     }
-    let Some(parked) = room else { return failed(InstructionResult::CallTooDeep) };
+    if !turn.may_send() || !turn.may_copy(size) {
+        return failed(InstructionResult::CallTooDeep);
+    }
     turn.pay(value);
     let waiting = Some((turn.address, turn.waiting()));
     let body = Body::Call(Call {
@@ -175,12 +178,12 @@ fn call(turn: &mut Turn<'_>, live: &Live, inputs: &CallInputs, room: Option<u64>
         gas,
         is_static: inputs.is_static,
         depth,
-        trail: turn.sending(parked),
+        trail: turn.sending(),
     });
     Began::Elsewhere(inputs.target_address, body)
 }
 
-fn create(turn: &mut Turn<'_>, live: &Live, inputs: &CreateInputs, room: Option<u64>) -> Began {
+fn create(turn: &mut Turn<'_>, live: &Live, inputs: &CreateInputs, size: u64) -> Began {
     let (gas, depth, value) = (inputs.gas_limit(), live.interpreter.input.depth + 1, inputs.value());
     let failed = |result| Began::Ended(Outcome::failed(result, gas));
     if depth > turn.rules.limits.depth {
@@ -194,7 +197,9 @@ fn create(turn: &mut Turn<'_>, live: &Live, inputs: &CreateInputs, room: Option<
     turn.now.nonce = next;
     let address = inputs.created_address(nonce);
     turn.touch(address);
-    let Some(parked) = room else { return failed(InstructionResult::CallTooDeep) };
+    if !turn.may_send() || !turn.may_copy(size) {
+        return failed(InstructionResult::CallTooDeep);
+    }
     turn.pay(value);
     let waiting = (turn.address, turn.waiting());
     let body = Body::Create(Create {
@@ -204,7 +209,7 @@ fn create(turn: &mut Turn<'_>, live: &Live, inputs: &CreateInputs, room: Option<
         init_code: inputs.init_code().clone(),
         gas,
         depth,
-        trail: turn.sending(parked),
+        trail: turn.sending(),
     });
     Began::Elsewhere(address, body)
 }

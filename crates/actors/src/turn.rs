@@ -330,6 +330,16 @@ impl<'t> Turn<'t> {
         self.trail.sent < self.rules.limits.messages
     }
 
+    /// Whether the transaction may copy so many more bytes; they are counted, if so.
+    pub(crate) fn may_copy(&mut self, bytes: u64) -> bool {
+        let copied = self.trail.copied.saturating_add(bytes);
+        let may = copied <= self.rules.limits.copied;
+        if may {
+            self.trail.copied = copied;
+        }
+        may
+    }
+
     /// Sends ether for which nobody waits.
     pub(crate) fn send_credit(&mut self, to: Address, value: U256) {
         self.trail.sent += 1;
@@ -394,17 +404,16 @@ impl<'t> Turn<'t> {
     }
 
     /// The trail of a message that asks something of another actor.
-    pub(crate) fn sending(&mut self, parked: u64) -> Trail {
+    pub(crate) fn sending(&mut self) -> Trail {
         self.trail.sent += 1;
-        self.trail.parked = parked;
         self.answering()
     }
 
     /// The trail of an answer.
     pub(crate) fn answering(&mut self) -> Trail {
         let warm = self.warm();
-        let Trail { sent, parked, .. } = self.trail;
-        Trail { warm, step: self.step + 1, sent, parked }
+        let Trail { sent, copied, .. } = self.trail;
+        Trail { warm, step: self.step + 1, sent, copied }
     }
 
     /// Reports what was learned, and writes what changed.

@@ -357,7 +357,7 @@ fn frames_that_are_too_large_to_be_suspended_so_often_wait_for_nothing() {
     let code = (0..3).fold(code, |code, slot| code.call(account(50), 1).sstore(slot));
     let a = world.contract(account(A), code, 10);
     world.call(1, a, 0);
-    world.limits = Limits { parked: 2 * 65_536 + 64, ..Limits::default() };
+    world.limits = Limits { copied: 2 * 65_536 + 64, ..Limits::default() };
     let block = world.agreed();
     let slots = [0, 1, 2].map(|slot| world.slot(&block, a, slot));
     assert_eq!(slots, [1, 1, 0].map(U256::from));

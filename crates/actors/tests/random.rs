@@ -47,7 +47,7 @@ fn check(seed: u64, pools: &[Arc<Pool>]) -> (usize, bool) {
     let input = block(spec, txs);
     let limits = match rng.below(4) {
         0 => Limits { depth: rng.below(4) as usize, messages: rng.below(6) as u32, ..Limits::default() },
-        1 => Limits { parked: rng.below(2000), ..Limits::default() },
+        1 => Limits { copied: rng.below(2000), ..Limits::default() },
         _ => Limits::default(),
     };
     let pre = Pre(world);

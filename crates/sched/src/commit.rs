@@ -9,6 +9,7 @@ use crate::{
     chaos::Chaos,
     crowd::{Crowd, Pace},
     mutants::{self, Mutant},
+    quiet::Quiet,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -138,6 +139,8 @@ pub(crate) struct Worker<M: Vm, R> {
     pub(crate) scratch: M::Worker,
     /// Transactions in whose slots executions of this worker lie, by time.
     pub(crate) lent: VecDeque<TxIndex>,
+    /// Quiet locations, under `block_stm`.
+    pub(crate) quiet: Quiet<M::Key, M::Value>,
     /// Executions whose memory can be used again.
     spare: Vec<Box<Attempt<M>>>,
 }
@@ -148,7 +151,13 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
 
     pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, shift: Rc<Shift>) -> Self {
         let hand = Hand { id, reader, chaos, shift };
-        Worker { hand, scratch: vm.worker(), lent: VecDeque::new(), spare: Vec::new() }
+        Worker {
+            hand,
+            scratch: vm.worker(),
+            lent: VecDeque::new(),
+            quiet: Quiet::default(),
+            spare: Vec::new(),
+        }
     }
 
     /// Has executed once more.

@@ -35,6 +35,7 @@ mod phases;
 #[allow(unsafe_code)]
 mod pool;
 mod prescribed;
+mod quiet;
 mod rounds;
 mod serial;
 mod sync;

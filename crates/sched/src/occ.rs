@@ -17,7 +17,7 @@
 
 use crate::{
     arena::Arenas,
-    attempt::{Attempt, ReadRecord, ScanRecord, Verdict, execute},
+    attempt::{Attempt, ReadRecord, ScanRecord, Told, Verdict, execute},
     brake::Brake,
     cells::Cells,
     chaos::Chaos,
@@ -357,7 +357,7 @@ impl<K: Key, V: Value, R: Reader<K, V>> OccView<'_, K, V, R> {
         let value = cell.committed().flatten().cloned();
         let (loc, stamp) = (cell.loc, cell.stamp());
         drop(cell);
-        self.reads.push(ReadRecord { loc, stamp, watched: true, seen: V::exactly(value.as_ref()) });
+        self.reads.push(ReadRecord { loc, stamp, told: Told::Watched, seen: V::exactly(value.as_ref()) });
         Ok(value)
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! Reads.
 //! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section, unless
-//!    the location is watched (rule 13).
+//!    the location is watched (rule 13), or quiet and remembered by the worker: `quiet.rs` has the rules of that.
 //! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`, or
 //!    is parked in its lane (`lanes.rs`), still `Executing`; then it looks at `k`'s slot: if `k`'s writes are
 //!    published it reads again, else it joins the waiters under `k`'s lock. Who settles or commits `k` takes
@@ -51,7 +51,7 @@
 //! 12. The baton passes the duty to commit. A worker rings it after it has settled a few transactions,
 //!    at once if one of them was final (rule 15), and before it idles. So whatever is settled is followed
 //!    by a ring. The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
-//! 13. Then every earlier transaction is committed, so by rule 10 all its reads are true. Assumptions
+//! 13. Then every earlier transaction is committed, so by rule 10 all its registered reads are true. Assumptions
 //!    are checked now and only now. Its versions are moved into the committed values, which changes no
 //!    value that anyone resolves. Its additions are folded into them. The first addition to a location
 //!    makes it watched and, in the same critical section, collects all registered readers above; they
@@ -87,6 +87,7 @@ use crate::{
     crowd::Crowd,
     lanes::{Desk, LANES, Stacks},
     pool::Pool,
+    quiet::{Disturbances, ENOUGH},
     sync::{
         Baton, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -258,6 +259,9 @@ struct Run<'a, M: Vm, S, K, P> {
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
+    disturbances: CachePadded<Disturbances>,
+    /// Reads after which a location that nobody has written is quiet.
+    enough: u8,
     crowd: Crowd,
     chaos: Option<u64>,
 }
@@ -305,6 +309,9 @@ impl Scheduler for BlockStm {
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,
+            disturbances: CachePadded::default(),
+            // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
+            enough: self.chaos.map_or(ENOUGH, |seed| (seed % 3) as u8),
             crowd: Crowd::new(self.pool.threads(), self.chaos),
             chaos: self.chaos,
         };

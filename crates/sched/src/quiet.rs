@@ -25,7 +25,7 @@ use braid_core::{Key, Value};
 
 /// Reads after which a location that nobody has written is taken to be quiet. Fewer would often be wrong, and whoever
 /// reads from a table learns of a write only at its commit.
-pub(crate) const ENOUGH: u8 = if crate::sync::MODEL { 1 } else { 8 };
+pub(crate) const ENOUGH: u8 = if crate::sync::MODEL { 0 } else { 8 };
 
 /// How often quiet locations of the block were disturbed.
 #[derive(Debug, Default)]

@@ -83,7 +83,7 @@ use crate::{
     attempt::Attempt,
     brake::Brake,
     cells::Loc,
-    commit::{Arena, Ledger, changes_of},
+    commit::{Arena, Ledger, in_arena, spread},
     crowd::Crowd,
     lanes::{Desk, LANES, Stacks},
     pool::Pool,
@@ -284,50 +284,41 @@ impl Scheduler for BlockStm {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
-        let mut arena = Arena::take(&self.arenas, self.pool.threads(), M::RANGES);
-        let changed = arena.lend_changed();
-        let run = Run {
-            block,
-            probe,
-            control,
-            arena: &arena,
-            slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
-            next: CachePadded::new(AtomicU32::new(0)),
-            cursor: CachePadded::new(AtomicU32::new(0)),
-            ready: CachePadded::new(AtomicU32::new(0)),
-            heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
-            ranges: CachePadded::new(Mutex::new(Vec::new())),
-            baton: CachePadded::new(Baton::new()),
-            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
-            stop: CachePadded::new(AtomicBool::new(false)),
-            running: (0..self.pool.threads())
-                .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
-                .collect(),
-            desks: (0..self.pool.threads()).map(|_| CachePadded::new(Desk::new())).collect(),
-            stacks: &self.stacks,
-            interrupted: Mutex::new(None),
-            stats: Mutex::new(Stats::default()),
-            waits: self.waits,
-            disturbances: CachePadded::default(),
-            // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
-            enough: self.chaos.map_or(ENOUGH, |seed| (seed % 3) as u8),
-            crowd: Crowd::new(self.pool.threads(), self.chaos),
-            chaos: self.chaos,
-        };
-        if count > 0 {
-            let width = u16::try_from(count).unwrap_or(u16::MAX);
-            self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
-        }
-        let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
-        let (changed, result) = match ended {
-            Ok((changed, spawned)) => (changed, Ok(spawned)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let changes = changes_of::<M>(&mut arena, changed);
-        self.arenas.put(arena);
-        Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+        let threads = self.pool.threads();
+        in_arena(&self.arenas, threads, |arena, changed| {
+            let run = Run {
+                block,
+                probe,
+                control,
+                arena,
+                slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
+                next: CachePadded::new(AtomicU32::new(0)),
+                cursor: CachePadded::new(AtomicU32::new(0)),
+                ready: CachePadded::new(AtomicU32::new(0)),
+                heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
+                ranges: CachePadded::new(Mutex::new(Vec::new())),
+                baton: CachePadded::new(Baton::new()),
+                ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+                stop: CachePadded::new(AtomicBool::new(false)),
+                running: (0..threads)
+                    .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
+                    .collect(),
+                desks: (0..threads).map(|_| CachePadded::new(Desk::new())).collect(),
+                stacks: &self.stacks,
+                interrupted: Mutex::new(None),
+                stats: Mutex::new(Stats::default()),
+                waits: self.waits,
+                disturbances: CachePadded::default(),
+                // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
+                enough: self.chaos.map_or(ENOUGH, |seed| (seed % 3) as u8),
+                crowd: Crowd::new(threads, self.chaos),
+                chaos: self.chaos,
+            };
+            spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
+            let Run { ledger, interrupted, stats, .. } = run;
+            let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
+            (ended, stats.into_inner())
+        })
     }
 }
 

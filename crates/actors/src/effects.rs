@@ -76,13 +76,6 @@ pub struct EvmOutcome {
     effects: TxEffects,
 }
 
-impl EvmOutcome {
-    /// Whether an account is gone that it touched: one that destroyed itself, or is empty.
-    pub fn ends_accounts(&self) -> bool {
-        self.effects.accounts.values().any(|effect| effect.gone)
-    }
-}
-
 /// Runs the transactions of a block one by one, as Ethereum does.
 ///
 /// # Errors

@@ -462,6 +462,9 @@ impl<'t> Turn<'t> {
                 if self.before.exists { generation + u32::from(self.now.has_storage) } else { generation };
             let has_storage = self.now.has_storage && !self.before.exists;
             self.now = AccountState { generation, has_storage, ..AccountState::default() };
+        } else if self.now != self.before {
+            // What has changed is there: a sender without ether, too, whose gas costs nothing.
+            self.now.exists = true;
         }
     }
 }

@@ -414,6 +414,19 @@ fn a_lock_is_seen_by_others_between_steps() {
     assert_eq!(world.differing(&block), [1, 2, 3]);
 }
 
+/// Gas may cost nothing where there is no base fee; then a sender need not have been there.
+#[test]
+fn a_sender_without_ether_is_there_after_its_transaction() {
+    let mut world = World::new(SpecId::BYZANTIUM);
+    world.call(90, account(20), 0).gas_price = 0;
+    let block = world.agreed();
+    assert_eq!(status(&block, 0), Status::Success);
+    let sender = world.after(&block, account(90));
+    assert!(sender.exists && sender.nonce == 1);
+    assert!(!world.after(&block, account(20)).exists);
+    assert_eq!(world.differing(&block), [0_usize; 0]);
+}
+
 /// EIP-7702: an authority is an actor, and its code a message; code that runs is that of who it names.
 #[test]
 fn an_authorization_is_a_message_to_its_authority() {

@@ -12,7 +12,6 @@ use braid_profiles::{OWN_RULES, PROFILES, find_any, profile};
 use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial};
 use braid_testkit::{Rng, data};
 use braid_work::{Case, PreState, load};
-use revm::primitives::hardfork::SpecId;
 use std::sync::Arc;
 
 fn by<S: Scheduler>(scheduler: &S, case: &Case) -> ActorBlock {
@@ -148,8 +147,7 @@ fn the_profile_equals_its_oracle_and_tells_how_far_it_is_from_ethereum() {
 }
 
 /// A transaction alone in its block has nobody between its steps. So it ends as in Ethereum, unless a frame fails
-/// that has waited before: the steps before that stay; or, before Cancun, a contract destroys itself and is called
-/// again.
+/// that has waited before: the steps before that stay.
 #[test]
 fn alone_most_transactions_end_as_in_ethereum() {
     let Some(data) = data() else { return };
@@ -174,8 +172,7 @@ fn alone_most_transactions_end_as_in_ethereum() {
                 deliver(&Serial::new(), &input, Limits::default(), true, &state, &(), &Control::default());
             let done = done.unwrap_or_else(|error| panic!("{}: {error}", case.name));
             if !differing(&done, &evm).is_empty() {
-                let ends = evm[0].ends_accounts() && !input.spec.is_enabled_in(SpecId::CANCUN);
-                assert!(done.partial[0] || ends, "{}: transaction {index} differs for no reason", case.name);
+                assert!(done.partial[0], "{}: transaction {index} differs for no reason", case.name);
                 differ.push(index);
             }
             let executed = execute_block(&Serial::new(), &shared, &input, &state, &(), &Control::default());

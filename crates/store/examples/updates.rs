@@ -194,7 +194,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         told("  of it, up to root ", &mut prepares);
         told("processor ms a block", &mut works);
     }
-    println!("{} bytes written a block, {} bytes moved a block", bytes / blocks.max(1), moved / blocks.max(1));
+    println!(
+        "{} bytes written a block, {} bytes moved a block",
+        bytes / blocks.max(1),
+        moved / blocks.max(1)
+    );
     println!("root {}; {:?}", store.latest().map(|(_, root)| root).unwrap_or_default(), store.stat()?);
     drop(store);
     cold_reads(&folder, options, (accounts, slots), &mut random)?;

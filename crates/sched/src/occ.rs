@@ -23,6 +23,7 @@ use crate::{
     chaos::Chaos,
     commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, committed, scan},
     crowd::Crowd,
+    lanes::LANES,
     mutants::{self, Mutant},
     pool::Pool,
     sync::{
@@ -114,7 +115,7 @@ impl Scheduler for Occ {
             stop: CachePadded::new(AtomicBool::new(false)),
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
-            crowd: Crowd::new(self.pool.threads(), self.chaos),
+            crowd: Crowd::new(self.pool.threads(), LANES, self.chaos),
             chaos: self.chaos,
         };
         if count > 0 {

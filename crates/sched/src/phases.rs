@@ -16,6 +16,7 @@ use crate::{
     chaos::Chaos,
     commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
     crowd::Crowd,
+    lanes::LANES,
     graph::view::VersionView,
     pool::Pool,
     sync::{
@@ -115,7 +116,7 @@ where
         block,
         arena: &arena,
         seats: block.txs.iter().map(|_| CachePadded::new(Mutex::new(seat()))).collect(),
-        crowd: Crowd::new(threads, means.chaos),
+        crowd: Crowd::new(threads, LANES, means.chaos),
         probe,
         control,
         cursor: AtomicU32::new(0),

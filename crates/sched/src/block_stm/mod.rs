@@ -70,11 +70,15 @@
 //!    its lane (and resumed after what runs on that thread), or held by the holder of the baton. So the block
 //!    makes progress. It ends when the cursor reaches the end, or with `stop`.
 //!
+//! An execution that reads a slow state is suspended (`reads.rs`), still `Executing`: whatever waits for it
+//! waits as for one that runs.
+//!
 //! Locks are taken in the order ledger, slot (of the lower transaction first), cell, and the heap, the
 //! ranges and the ordered index last.
 
 mod commit;
 mod push;
+mod reads;
 mod task;
 mod view;
 
@@ -85,7 +89,7 @@ use crate::{
     cells::Loc,
     commit::{Arena, Ledger, changes_of},
     crowd::Crowd,
-    lanes::{Desk, LANES, Stacks},
+    lanes::{Desk, LANES, Stacks, lanes},
     pool::Pool,
     sync::{
         Baton, Mutex,
@@ -250,8 +254,12 @@ struct Run<'a, M: Vm, S, K, P> {
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
     /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
     stop: CachePadded<AtomicBool>,
-    /// What each lane of each worker executes; `TxIndex::MAX` for nothing.
+    /// What each lane of each worker executes, `lanes` of each in rows; `TxIndex::MAX` for nothing.
     running: Box<[CachePadded<[AtomicU32; LANES]>]>,
+    /// Lanes of each worker, a multiple of [`LANES`].
+    lanes: usize,
+    /// Executions that are suspended over reads of the state.
+    in_flight: CachePadded<AtomicU32>,
     /// Where the lanes of each worker are woken.
     desks: Box<[CachePadded<Desk>]>,
     stacks: &'a Stacks,
@@ -283,6 +291,9 @@ impl Scheduler for BlockStm {
         let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
         let mut arena = Arena::take(&self.arenas, self.pool.threads(), M::RANGES);
         let changed = arena.lend_changed();
+        let threads = self.pool.threads();
+        let overlap = block.state.overlap();
+        let lanes = lanes(threads, overlap).next_multiple_of(LANES);
         let run = Run {
             block,
             probe,
@@ -297,15 +308,17 @@ impl Scheduler for BlockStm {
             baton: CachePadded::new(Baton::new()),
             ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
             stop: CachePadded::new(AtomicBool::new(false)),
-            running: (0..self.pool.threads())
+            running: (0..usize::from(threads) * lanes / LANES)
                 .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
                 .collect(),
-            desks: (0..self.pool.threads()).map(|_| CachePadded::new(Desk::new())).collect(),
+            lanes,
+            in_flight: CachePadded::new(AtomicU32::new(0)),
+            desks: (0..threads).map(|_| CachePadded::new(Desk::new())).collect(),
             stacks: &self.stacks,
             interrupted: Mutex::new(None),
             stats: Mutex::new(Stats::default()),
             waits: self.waits,
-            crowd: Crowd::new(self.pool.threads(), self.chaos),
+            crowd: Crowd::new(threads, lanes, self.chaos),
             chaos: self.chaos,
         };
         if count > 0 {

@@ -50,6 +50,7 @@ use crate::{
     chaos::Chaos,
     commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
     crowd::Crowd,
+    lanes::LANES,
     mutants::{self, Mutant},
     pool::Pool,
     sync::{
@@ -175,7 +176,7 @@ impl Scheduler for Graph {
                 inexact: CachePadded::new(AtomicU32::new(0)),
                 interrupted: Mutex::new(None),
                 stats: Mutex::new(Stats::default()),
-                crowd: Crowd::new(threads, self.chaos),
+                crowd: Crowd::new(threads, LANES, self.chaos),
                 chaos: self.chaos,
             };
             if count > 0 {

@@ -117,10 +117,10 @@ mod tests {
 
     #[test]
     fn shares_small_transactions_among_many() {
-        let plain = [Some(Duration::from_nanos(700)); 50_000];
+        let plain = vec![Some(Duration::from_nanos(700)); 50_000];
         let of = |threads| Adaptive::new(Arc::new(Pool::new(threads)));
-        assert!(!of(2).pays(plain.into_iter()));
-        assert!(of(4).pays(plain.into_iter()));
+        assert!(!of(2).pays(plain.iter().copied()));
+        assert!(of(4).pays(plain.iter().copied()));
     }
 
     #[test]

@@ -129,6 +129,7 @@ const UNSAFE: &[&str] = &[
     "crates/evm/src/interp/cursor.rs",
     "crates/sched/src/pool.rs",
     "crates/sched/src/sync.rs",
+    "crates/store/src/io/uring.rs",
     "bins/braid/src/memory.rs",
 ];
 

@@ -1,5 +1,5 @@
 //! Keep state and compute its root: in memory ([`MemStore`], [`trie`]) and on disk ([`disk`]).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod disk;
 pub mod io;

@@ -4,6 +4,7 @@
 //! [`DiskStore`] writes; there is one for a folder. [`DiskReader`] reads in another process, under a lease.
 //! Both give [`View`]s of retained versions, which any number of threads may read while the store goes on.
 
+mod ahead;
 mod append;
 mod batch;
 mod codec;

@@ -16,8 +16,8 @@ use crate::{
     chaos::Chaos,
     commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
     crowd::Crowd,
-    lanes::LANES,
     graph::view::VersionView,
+    lanes::LANES,
     pool::Pool,
     sync::{
         Backoff, Mutex,

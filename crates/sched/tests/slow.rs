@@ -167,7 +167,8 @@ fn chains_and_slow_reads_together() {
         let txs: Vec<ToyTx> = (0..50).map(|tx| ToyTx { ops: ops(tx) }).collect();
         let slow = Slow::new(&state, Delay::Random { seed, most: Duration::from_micros(80) }, 40);
         let expected = run(&Serial::new(), &txs, &slow, &Control::default()).expect("valid").changes;
-        for (threads, waits) in [(1, Waits::Retry), (2, Waits::Retry), (2, Waits::Resume), (4, Waits::Resume)] {
+        for (threads, waits) in [(1, Waits::Retry), (2, Waits::Retry), (2, Waits::Resume), (4, Waits::Resume)]
+        {
             let scheduler = BlockStm::new(Arc::new(Pool::new(threads))).waits(waits).chaos(seed);
             let changes = run(&scheduler, &txs, &slow, &Control::default()).expect("valid").changes;
             assert_eq!(changes, expected, "seed {seed}, {threads} workers, {waits:?}");

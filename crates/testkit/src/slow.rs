@@ -176,7 +176,8 @@ where
 
     fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
         let until = Instant::now() + timeout;
-        let first = self.pending.iter().flatten().filter(|pending| !pending.told).map(|pending| pending.at).min();
+        let first =
+            self.pending.iter().flatten().filter(|pending| !pending.told).map(|pending| pending.at).min();
         wait_until(first.map_or(until, |first| first.min(until)));
         let (now, before) = (Instant::now(), ready.len());
         for (number, pending) in self.pending.iter_mut().enumerate() {

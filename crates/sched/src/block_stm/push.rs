@@ -51,13 +51,7 @@ where
     }
 
     /// Removes the versions at `prior` that incarnations other than `incarnation` left, and pushes.
-    pub(super) fn retract(
-        &self,
-        me: &mut Me<'_, '_, M, S>,
-        tx: TxIndex,
-        incarnation: u32,
-        prior: &[Loc],
-    ) {
+    pub(super) fn retract(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, incarnation: u32, prior: &[Loc]) {
         let mut readers = Vec::new();
         for loc in prior {
             let mut cell = self.arena.cells.at(*loc);

@@ -94,12 +94,7 @@ pub(super) struct LaneReader<'l, R> {
 }
 
 impl<'l, R> LaneReader<'l, R> {
-    pub(super) fn new(
-        reads: &'l Reads<R>,
-        lane: &'l Lane<'l>,
-        keeper: Keeper<'l>,
-        brake: Brake<'l>,
-    ) -> Self {
+    pub(super) fn new(reads: &'l Reads<R>, lane: &'l Lane<'l>, keeper: Keeper<'l>, brake: Brake<'l>) -> Self {
         LaneReader { reads, lane, keeper, brake, executes: None, most: 0 }
     }
 

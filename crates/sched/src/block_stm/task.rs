@@ -178,13 +178,7 @@ where
     }
 
     /// Executes `tx` once.
-    fn attempt(
-        &self,
-        me: &mut Me<'_, '_, M, S>,
-        lane: &Lane<'_>,
-        tx: TxIndex,
-        incarnation: u32,
-    ) -> Next {
+    fn attempt(&self, me: &mut Me<'_, '_, M, S>, lane: &Lane<'_>, tx: TxIndex, incarnation: u32) -> Next {
         self.event(me.hand.id, Event::Start { tx, incarnation });
         me.look(&self.crowd);
         let mut attempt = self.take(me);

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 /// How a [`DeltaStore`] works. Each may be chosen anew whenever it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct DeltaOptions {
     /// Deltas of a page after which it is written whole: more take less room and more reads. At most 1024.
     pub chain: u16,

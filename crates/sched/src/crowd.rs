@@ -126,9 +126,14 @@ pub(crate) struct Pace {
 }
 
 impl Crowd {
+    /// As [`with_lanes`](Self::with_lanes), with the usual number of lanes.
+    pub(crate) fn new(threads: u16, chaos: Option<u64>) -> Self {
+        Crowd::with_lanes(threads, LANES, chaos)
+    }
+
     /// As many of `threads` as rule 1 allows take part at first. Under `chaos`, half of the seeds look very
     /// often, the others never. `lanes`: of each worker.
-    pub(crate) fn new(threads: u16, lanes: usize, chaos: Option<u64>) -> Self {
+    pub(crate) fn with_lanes(threads: u16, lanes: usize, chaos: Option<u64>) -> Self {
         let window = match chaos.filter(|_| cfg!(debug_assertions)) {
             _ if threads == 1 || MODEL || cfg!(feature = "mutants") => u32::MAX,
             None => (WINDOW / u32::from(threads)).max(WINDOW_EACH),

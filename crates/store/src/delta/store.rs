@@ -25,7 +25,7 @@ pub struct DeltaOptions {
 
 impl Default for DeltaOptions {
     fn default() -> Self {
-        DeltaOptions { chain: 8, pages: 1 << 14 }
+        DeltaOptions { chain: 16, pages: 1 << 14 }
     }
 }
 

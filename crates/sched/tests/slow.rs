@@ -47,7 +47,7 @@ fn usable(scheduler: &impl Scheduler) {
 #[test]
 fn many_executions_are_suspended_at_a_time() {
     let (state, txs) = (numbers(800), apart(400, 2));
-    let slow = Slow::new(&state, Delay::Fixed(Duration::from_millis(20)), 127);
+    let slow = Slow::new(&state, Delay::Fixed(Duration::from_millis(60)), 127);
     for threads in [1, 2] {
         let outcome = run(&stm(threads), &txs, &slow, &Control::default()).expect("valid");
         let most = outcome.stats.most_in_flight;
@@ -72,7 +72,7 @@ fn additions_are_read_before_their_commit() {
     // The commit of what nobody has read would wait for each, one after the other.
     let state = numbers(300);
     let txs: Vec<ToyTx> = (0..300).map(|key| ToyTx { ops: vec![Op::Add(key, 1)] }).collect();
-    let slow = Slow::new(&state, Delay::Fixed(Duration::from_millis(10)), 127);
+    let slow = Slow::new(&state, Delay::Fixed(Duration::from_millis(50)), 127);
     let outcome = run(&stm(2), &txs, &slow, &Control::default()).expect("valid");
     assert!(outcome.stats.most_in_flight >= 32, "{:?}", outcome.stats);
     assert_eq!(slow.begun(), 300, "each once");

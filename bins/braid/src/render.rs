@@ -291,7 +291,7 @@ pub(crate) fn virtual_times(rows: &[CompareRow], color: bool) -> String {
     }
     let head = "VIRTUAL, NOT MEASURED: workers that nobody has, by each profile's own model of conflicts and the times \
                 of one schedule of that row, in multiples of one by one";
-    format!("{head}\n{}", table.render())
+    format!("\n{head}\n{}", table.render())
 }
 
 /// What `compare --costs` adds: one line for each block, profile and number of threads, then the most that

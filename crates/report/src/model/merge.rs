@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
 }
 
 /// What ends at a moment, one by one.
-pub(super) trait PopNow<T> {
+trait PopNow<T> {
     fn pop_if_now(&mut self, now: u64) -> Option<Reverse<(u64, T)>>;
 }
 

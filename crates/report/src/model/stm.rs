@@ -1,30 +1,25 @@
 //! Simulation of Block-STM: multi-version memory, estimates, readers of what is written later run again.
 //!
 //! 1. A free worker begins the lowest transaction that is to run again, else the next that has not begun.
-//! 2. If one that it needs has run and is to run again, it waits for the end of that instead, at no cost. If one that
-//!    it needs has not ended its first execution, it reads what will not stand.
+//! 2. If one that it needs has run and is to run again, it waits for the end of that instead, at no cost; one that was
+//!    thrown away before waits for all that it needs. If one that it needs has not ended its first execution, it reads
+//!    what will not stand.
 //! 3. Whose execution ends makes those wrong that need it and began before: one that has ended is to run again, one
-//!    that still executes ends first and begins again at once.
-//! 4. After so many executions in vain a transaction waits for all that it needs, so that all comes to an end soon.
+//!    that still executes is given up and begins again at once.
 
-use super::{Conflicts, Simulated, merge::PopNow};
+use super::{Conflicts, Simulated};
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap},
 };
 
-/// Executions in vain before a transaction waits (rule 4).
-const PATIENCE: u32 = 8;
-
 /// Where a transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
-    /// To run, for the first time or again.
-    Ready,
-    /// Whether it is known to be wrong.
-    Running { wrong: bool },
-    /// Waits for another.
-    Waiting,
+    /// To run, for the first time or again, or waiting for another.
+    Idle,
+    /// Since when, and the number of the execution.
+    Running { since: u64, number: u64 },
     /// Executed.
     Done,
 }
@@ -34,12 +29,14 @@ struct Run<'a> {
     weights: &'a [u64],
     behind: Vec<Vec<u32>>,
     status: Vec<Status>,
-    /// Executions that have ended.
-    ended: Vec<u32>,
+    /// Has been thrown away.
+    again: Vec<bool>,
     waiters: Vec<Vec<u32>>,
-    again: BTreeSet<u32>,
+    ready: BTreeSet<u32>,
     next: u32,
-    running: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Executions under way, and their number, among others that were given up.
+    at_work: usize,
+    running: BinaryHeap<Reverse<(u64, u32, u64)>>,
     done: Simulated,
 }
 
@@ -53,24 +50,32 @@ pub(super) fn multi_version(conflicts: &Conflicts, weights: &[u64], workers: usi
         needs: &conflicts.needs,
         weights,
         behind,
-        status: vec![Status::Ready; count],
-        ended: vec![0; count],
+        status: vec![Status::Idle; count],
+        again: vec![false; count],
         waiters: vec![Vec::new(); count],
-        again: BTreeSet::new(),
+        ready: BTreeSet::new(),
         next: 0,
+        at_work: 0,
         running: BinaryHeap::new(),
         done: Simulated::default(),
     };
     let mut now = 0;
     loop {
-        while run.running.len() < workers.max(1) {
+        while run.at_work < workers.max(1) {
             let Some(tx) = run.choose() else { break };
             run.begin(now, tx);
         }
-        let Some(Reverse((end, _))) = run.running.peek() else { break };
-        now = *end;
-        while let Some(Reverse((_, tx))) = run.running.pop_if_now(now) {
-            run.end(now, tx);
+        let Some(Reverse((end, _, _))) = run.running.peek() else { break };
+        let moment = *end;
+        while let Some(Reverse((end, tx, number))) = run.running.peek().copied() {
+            if end != moment {
+                break;
+            }
+            run.running.pop();
+            if matches!(run.status[tx as usize], Status::Running { number: this, .. } if this == number) {
+                now = moment;
+                run.end(now, tx);
+            }
         }
     }
     debug_assert!(run.status.iter().all(|status| *status == Status::Done), "all are executed");
@@ -79,7 +84,7 @@ pub(super) fn multi_version(conflicts: &Conflicts, weights: &[u64], workers: usi
 
 impl Run<'_> {
     fn choose(&mut self) -> Option<u32> {
-        if let Some(tx) = self.again.pop_first() {
+        if let Some(tx) = self.ready.pop_first() {
             return Some(tx);
         }
         ((self.next as usize) < self.weights.len()).then(|| {
@@ -88,48 +93,55 @@ impl Run<'_> {
         })
     }
 
-    /// Rules 2 and 4.
+    /// Rule 2.
     fn begin(&mut self, now: u64, tx: u32) {
-        let patient = self.ended[tx as usize] >= PATIENCE;
+        let patient = self.again[tx as usize];
         let in_the_way = |on: &&u32| {
             let on = **on as usize;
-            self.status[on] != Status::Done && (patient || self.ended[on] > 0)
+            self.status[on] != Status::Done && (patient || self.again[on])
         };
         let on = self.needs[tx as usize].iter().find(in_the_way).copied();
+        self.status[tx as usize] = Status::Idle;
         if let Some(on) = on {
-            self.status[tx as usize] = Status::Waiting;
-            self.waiters[on as usize].push(tx);
-            return;
+            return self.waiters[on as usize].push(tx);
         }
-        self.status[tx as usize] = Status::Running { wrong: false };
-        let weight = self.weights[tx as usize];
-        self.done.busy = self.done.busy.saturating_add(weight);
+        self.status[tx as usize] = Status::Running { since: now, number: self.done.executions };
+        self.at_work += 1;
+        let end = now.saturating_add(self.weights[tx as usize]);
+        self.running.push(Reverse((end, tx, self.done.executions)));
         self.done.executions += 1;
-        self.running.push(Reverse((now.saturating_add(weight), tx)));
     }
 
-    fn end(&mut self, now: u64, tx: u32) {
-        self.ended[tx as usize] += 1;
-        if self.status[tx as usize] == (Status::Running { wrong: true }) {
-            self.status[tx as usize] = Status::Ready;
-            return self.begin(now, tx);
+    /// Leaves the worker free.
+    fn stop(&mut self, now: u64, tx: u32) {
+        if let Status::Running { since, .. } = self.status[tx as usize] {
+            self.done.busy = self.done.busy.saturating_add(now - since);
+            self.at_work -= 1;
         }
+    }
+
+    /// Rule 3.
+    fn end(&mut self, now: u64, tx: u32) {
+        self.stop(now, tx);
         self.status[tx as usize] = Status::Done;
-        for next in &self.behind[tx as usize] {
+        for at in 0..self.behind[tx as usize].len() {
+            let next = self.behind[tx as usize][at];
             // Whoever has begun did so before this end.
-            match &mut self.status[*next as usize] {
-                Status::Running { wrong } => *wrong = true,
-                status @ Status::Done => {
-                    *status = Status::Ready;
-                    self.again.insert(*next);
+            match self.status[next as usize] {
+                Status::Idle => {}
+                Status::Running { .. } => {
+                    self.again[next as usize] = true;
+                    self.stop(now, next);
+                    self.begin(now, next);
                 }
-                Status::Ready | Status::Waiting => {}
+                Status::Done => {
+                    self.again[next as usize] = true;
+                    self.status[next as usize] = Status::Idle;
+                    self.ready.insert(next);
+                }
             }
         }
         let waiters = std::mem::take(&mut self.waiters[tx as usize]);
-        for waiter in waiters {
-            self.status[waiter as usize] = Status::Ready;
-            self.again.insert(waiter);
-        }
+        self.ready.extend(waiters);
     }
 }

@@ -24,7 +24,10 @@
 //!    starts. Who depends on it has started after the monitor was told of its end, so it finds it raised
 //!    (Relaxed: the monitor's lock orders it). Of one that does not depend on it, it does not matter.
 //! 5. A transaction that begins at the cursor is executed finally, as everywhere.
-//! 6. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
+//! 6. Who takes a transaction at the desk and leaves others there that may start, has somebody else look. Without that,
+//!    and unless commits let transactions start, those who have nothing to do leave the desk alone: a chain runs on
+//!    one worker as fast as it would alone.
+//! 7. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
 //!    executing, or begins when its worker has committed what it can, so some worker can always go on. A worker
 //!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that finds everything started leaves, and the last ring commits what is left.
 
@@ -129,6 +132,8 @@ struct Run<'a, 'p, M: Vm, S, K, P> {
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     crowd: Crowd,
+    /// Whether a commit may let transactions start (rule 6).
+    awaited: bool,
     chaos: Option<u64>,
 }
 
@@ -158,6 +163,7 @@ impl Scheduler for Graph {
         plan.fill(block);
         let (ended, stats) = {
             let order = self.policy.order(&plan.feet, threads);
+            let awaited = order.waits_for_commits() || count > self.policy.window();
             let run = Run {
                 block,
                 probe,
@@ -176,6 +182,7 @@ impl Scheduler for Graph {
                 interrupted: Mutex::new(None),
                 stats: Mutex::new(Stats::default()),
                 crowd: Crowd::new(threads, self.chaos),
+                awaited,
                 chaos: self.chaos,
             };
             if count > 0 {
@@ -282,7 +289,8 @@ where
     /// Changes when something may have come that can be started.
     fn news(&self) -> (u32, TxIndex) {
         // Relaxed, twice: who looks again and again sees a change in the end, and then asks the desk.
-        (self.news.load(Ordering::Relaxed), self.cursor.load(Ordering::Relaxed))
+        let cursor = if self.awaited { self.cursor.load(Ordering::Relaxed) } else { 0 };
+        (self.news.load(Ordering::Relaxed), cursor)
     }
 
     /// Rule 1: what to start next.
@@ -307,10 +315,14 @@ where
         }
         let next = order.next(me.hand.id, waited);
         *started += TxIndex::from(next.is_some());
-        if *started == count {
+        let more = next.is_some() && order.more();
+        if more || *started == count {
             self.tidings();
         }
         self.tell(me, waited);
+        if more {
+            self.crowd.wake_one();
+        }
         next.map_or(Next::Nothing, Next::Start)
     }
 
@@ -337,14 +349,8 @@ where
         let mut desk = self.desk.lock();
         let Desk { order, waited, .. } = &mut *desk;
         order.done(tx, me.hand.id, waited);
-        let freed = waited.len();
         self.tell(me, waited);
-        let next = self.next_at(me, &mut desk);
-        drop(desk);
-        self.tidings();
-        // One goes on here.
-        (1..freed).for_each(|_| self.crowd.wake_one());
-        Some(next)
+        Some(self.next_at(me, &mut desk))
     }
 
     /// Rules 4 and 5. False if the block was given up.
@@ -446,7 +452,8 @@ where
             drop(ledger);
             me.hand.chaos.point();
             match self.baton.leave(seen) {
-                Ok(()) => return self.crowd.wake_one(),
+                Ok(()) if self.awaited => return self.crowd.wake_one(),
+                Ok(()) => return,
                 Err(now) => seen = now,
             }
         }

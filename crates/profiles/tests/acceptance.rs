@@ -50,6 +50,20 @@ impl Block {
         Block { name: format!("{count} of one sender"), input: world.input, pre: world.pre }
     }
 
+    /// `count` calls of one sender and one contract each, all of which call one and the same counter.
+    fn of_a_hidden_counter(count: u64) -> Block {
+        let mut world = World::new(SpecId::OSAKA);
+        let counter = account(0);
+        world.contract(counter, common::queue_code(), 0);
+        for index in 1..=count {
+            let (sender, target) = (account(index), account(1_000 + index));
+            world.fund(sender, common::ETHER);
+            world.contract(target, common::Asm::default().call(counter, 0).stop(), 0);
+            world.call(sender, 0, target, 0);
+        }
+        Block { name: format!("{count} that share a counter"), input: world.input, pre: world.pre }
+    }
+
     fn given(&self) -> Given<'_> {
         Given { input: &self.input, pre: &self.pre, access_list: None }
     }
@@ -148,13 +162,15 @@ fn monad_repeats_no_transfer_of_one_sender() {
     assert_eq!(times.on(16).unwrap().time_ns, 4 * 21_000, "60 equal ones on 16 workers");
 }
 
-/// Monad: a chain costs about twice its length, as the first execution of each is in vain.
+/// Monad: a chain takes what it takes one by one, but for nearly twice the work, as the first execution of each is in
+/// vain.
 #[test]
-fn a_chain_costs_monad_up_to_twice_as_much() {
+fn a_chain_costs_monad_nearly_twice_the_work() {
     let block = Block::of("mint?txs=60&collections=1");
     let (times, serial) = (block.virtual_times("monad", &[], 0), gas(&block));
-    let gained = gains(&times, serial, 8);
-    assert!((0.45..1.0).contains(&gained), "{gained}");
+    assert!(gains(&times, serial, 8) <= 1.0, "{times:?}");
+    let busy = times.on(8).unwrap().busy_ns as f64 / times.work_ns as f64;
+    assert!((1.8..2.0).contains(&busy), "{busy} times the work");
 }
 
 /// MegaETH, a: with exact sets nothing is executed twice, and what needs another begins when that has ended.
@@ -188,9 +204,10 @@ fn megaeth_keeps_to_the_order_of_its_graph() {
 #[test]
 fn pharos_repeats_no_more_than_plain_optimism() {
     for (text, other) in [
-        (HOT_POOL, "swaps?txs=60&pools=1&traders=40&seed=7"),
-        ("erc20?txs=60&holders=6", "erc20?txs=60&holders=6&seed=7"),
-        ("mint?txs=60&collections=1", "mint?txs=60&collections=1&seed=7"),
+        // Another number of transactions: nothing is foreseen from a block like itself.
+        (HOT_POOL, "swaps?txs=61&pools=1&traders=40&seed=7"),
+        ("erc20?txs=60&holders=6", "erc20?txs=61&holders=6&seed=7"),
+        ("mint?txs=60&collections=1", "mint?txs=61&collections=1&seed=7"),
     ] {
         let (block, other) = (Block::of(text), Block::of(other));
         let inferred = block.virtual_times("pharos", &[&other], 0).on(8).unwrap().executions;
@@ -202,7 +219,7 @@ fn pharos_repeats_no_more_than_plain_optimism() {
 /// Artela, d: a block of calls that were seen before has fewer of them executed again than the first one.
 #[test]
 fn artela_learns_from_other_blocks() {
-    let (first, second) = (Block::of("erc20?txs=60&holders=6&seed=7"), Block::of("erc20?txs=60&holders=6"));
+    let (first, second) = (Block::of("erc20?txs=61&holders=6&seed=7"), Block::of("erc20?txs=60&holders=6"));
     let untaught = second.virtual_times("artela", &[], 0).on(8).unwrap().executions;
     let taught = second.virtual_times("artela", &[&first], 0).on(8).unwrap().executions;
     assert!(taught < untaught, "{taught} of a block that was foreseen, {untaught} of one that was not");
@@ -213,9 +230,9 @@ fn artela_learns_from_other_blocks() {
 #[test]
 fn reddio_batches_are_exact() {
     let mut again = 0;
-    for text in [HOT_POOL, "erc20?txs=60&holders=6", "transfers?txs=60&accounts=12", "mainnet?txs=60"] {
-        let block = Block::of(text);
-        let batches = batches(&block);
+    let texts = [HOT_POOL, "erc20?txs=60&holders=6", "transfers?txs=60&accounts=12", "mainnet?txs=60"];
+    for block in texts.into_iter().map(Block::of).chain([Block::of_a_hidden_counter(70)]) {
+        let (text, batches) = (&block.name, batches(&block));
         assert!(batches.len() > 1, "{text}");
         for seed in schedule_seeds(6) {
             let trace = block.recorded("reddio", 4, seed);

@@ -2,7 +2,7 @@
 //!
 //! 1. A free worker begins the lowest transaction that is to run again, else the next that has not begun.
 //! 2. If one that it needs has run and is to run again, it waits for the end of that instead, at no cost; one that was
-//!    thrown away before waits for all that it needs. If one that it needs has not ended its first execution, it reads
+//!    thrown away before waits until all that it needs, and what that needs, is executed. If one that it needs has not ended its first execution, it reads
 //!    what will not stand.
 //! 3. Whose execution ends makes those wrong that need it and began before: one that has ended is to run again, one
 //!    that still executes is given up and begins again at once.
@@ -31,6 +31,8 @@ struct Run<'a> {
     status: Vec<Status>,
     /// Has been thrown away.
     again: Vec<bool>,
+    /// Executed, and known not to run again.
+    stands: Vec<bool>,
     waiters: Vec<Vec<u32>>,
     ready: BTreeSet<u32>,
     next: u32,
@@ -52,6 +54,7 @@ pub(super) fn multi_version(conflicts: &Conflicts, weights: &[u64], workers: usi
         behind,
         status: vec![Status::Idle; count],
         again: vec![false; count],
+        stands: vec![false; count],
         waiters: vec![Vec::new(); count],
         ready: BTreeSet::new(),
         next: 0,
@@ -95,12 +98,11 @@ impl Run<'_> {
 
     /// Rule 2.
     fn begin(&mut self, now: u64, tx: u32) {
-        let patient = self.again[tx as usize];
-        let in_the_way = |on: &&u32| {
-            let on = **on as usize;
-            self.status[on] != Status::Done && (patient || self.again[on])
+        let again = |on: &&u32| self.status[**on as usize] != Status::Done && self.again[**on as usize];
+        let on = match self.again[tx as usize] {
+            true => self.behind_whom(tx),
+            false => self.needs[tx as usize].iter().find(again).copied(),
         };
-        let on = self.needs[tx as usize].iter().find(in_the_way).copied();
         self.status[tx as usize] = Status::Idle;
         if let Some(on) = on {
             return self.waiters[on as usize].push(tx);
@@ -110,6 +112,24 @@ impl Run<'_> {
         let end = now.saturating_add(self.weights[tx as usize]);
         self.running.push(Reverse((end, tx, self.done.executions)));
         self.done.executions += 1;
+    }
+
+    /// One that `tx` needs, by itself or through others, and that is not executed.
+    fn behind_whom(&mut self, tx: u32) -> Option<u32> {
+        let mut path = vec![tx];
+        while let Some(last) = path.last().copied() {
+            let open = self.needs[last as usize].iter().find(|on| !self.stands[**on as usize]).copied();
+            match open {
+                Some(on) if self.status[on as usize] != Status::Done => return Some(on),
+                Some(on) => path.push(on),
+                None => {
+                    // Nothing that it needs changes any more.
+                    self.stands[last as usize] = last != tx;
+                    path.pop();
+                }
+            }
+        }
+        None
     }
 
     /// Leaves the worker free.

@@ -144,7 +144,7 @@ impl Scheduler for Graph {
         plan.fill(block);
         let outcome = in_arena(&self.arenas, threads, |arena, changed| {
             let order = self.policy.order(&plan.feet, threads);
-            let awaited = order.waits_for_commits() || plan.feet.len() > self.policy.window();
+            let awaited = order.waits_for_commits();
             let (ledger, crowd) = (Ledger::new(sink, changed), Crowd::new(threads, self.chaos));
             let run = Run {
                 merge: Merge::new(block, ledger, probe, control, arena, crowd, self.chaos),

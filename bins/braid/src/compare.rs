@@ -12,19 +12,20 @@ use crate::{
     progress::Ui,
     record::{Record, Samples},
     render::{self, Summary},
-    schedules::{Schedules, Weighed},
+    schedules::{Schedules, Weighed, virtual_times},
     selection::{Item, select},
     world::{Case, Source, World},
 };
 use braid_core::{Control, Stats};
 use braid_evm::{EvmShared, ExecutedBlock, hints::Learned};
 use braid_profiles::{
-    Engine, HintSource, Names, Profile,
+    Engine, HintSource, Profile,
     bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
     find, find_any,
     limit::{Dependencies, Nonces},
     stats::{Estimate, geometric_mean, median, paired_speedup},
 };
+use braid_report::ModelTimes;
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -151,7 +152,6 @@ impl<'a> Plan<'a> {
 }
 
 /// A seat whose result on a block is right, with what was counted then.
-#[derive(Clone, Copy)]
 struct Ready<'a> {
     profile: &'a Profile,
     threads: usize,
@@ -160,6 +160,7 @@ struct Ready<'a> {
     hints: Option<HintCosts>,
     oracle_equal: Option<bool>,
     differs_from_evm: Option<f64>,
+    model: Option<ModelTimes>,
 }
 
 impl Ready<'_> {
@@ -175,9 +176,7 @@ struct Block<'a> {
     /// The right result.
     done: ExecutedBlock,
     gas_used: u64,
-    limit: Option<(Dependencies, Vec<u64>)>,
-    /// What its locations are called.
-    names: Names,
+    limit: Option<(Dependencies, Weighed)>,
     /// Time of what comes besides execution, by number of threads.
     finish: BTreeMap<usize, Duration>,
 }
@@ -230,18 +229,18 @@ impl<'a> Bench<'a> {
             }
         };
         let gas_used = done.results.iter().map(|result| result.gas_used).sum();
-        let (limit, names) = match Weighed::new(case.input(), case.pre()) {
+        let limit = match Weighed::new(case.input(), case.pre()) {
             Ok(weighed) => {
                 self.schedules.analyse(&name, &weighed, ui);
                 let needs = Dependencies::new(&weighed.block, Nonces::default());
-                (Some((needs, weighed.weights)), weighed.names)
+                Some((needs, weighed))
             }
             Err(error) => {
                 ui.warn(format_args!("{name}: no limit: {error}"));
-                (None, Names::default())
+                None
             }
         };
-        let mut block = Block { name, case, done, gas_used, limit, names, finish: BTreeMap::new() };
+        let mut block = Block { name, case, done, gas_used, limit, finish: BTreeMap::new() };
         let groups = self.plan.groups.len();
         for group in 0..groups {
             let rounds = match rounds {
@@ -316,12 +315,17 @@ impl<'a> Bench<'a> {
             let measured = scope.spawn(|| memory::peak(run)).join();
             measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        let (name, names) = (&block.name, &block.names);
+        let (name, weighed) = (&block.name, block.limit.as_ref().map(|(_, weighed)| weighed));
         let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
-        schedules.record(&mut self.engines, (profile, threads), name, given, names, control, ui);
+        let recorded =
+            schedules.record(&mut self.engines, (profile, threads), name, given, weighed, control, ui);
+        let model = recorded.unwrap_or_else(|problem| {
+            self.fail(&block.name, &problem, ui);
+            None
+        });
         let hints = self.hint_costs(profile, threads, &stats, block.case);
         let differs_from_evm = self.engines.differs_from_evm((profile, threads), block.case);
-        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints, oracle_equal, differs_from_evm }))
+        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints, model, oracle_equal, differs_from_evm }))
     }
 
     /// What the hints of one execution off the clock cost, and how good they are.
@@ -333,10 +337,10 @@ impl<'a> Bench<'a> {
         case: &dyn Case,
     ) -> Option<HintCosts> {
         let engine = self.engines.get(profile, threads).ok()?;
-        let source = engine.hint_source()?;
+        let (source, _) = engine.hints_from()?;
         let accuracy = engine.accuracy(case.input(), case.pre())?;
         let (precision, recall) = (accuracy.precision(), accuracy.recall());
-        Some(HintCosts { source: source.name(), ns: stats.hint_ns, precision, recall })
+        Some(HintCosts { source, ns: stats.hint_ns, precision, recall })
     }
 
     /// Learns from all blocks, if one of the profiles runs from what was learned. No block is predicted from
@@ -472,7 +476,12 @@ impl<'a> Bench<'a> {
                 retries: one.stats.retries,
                 fallbacks: one.stats.fallbacks,
                 hints: one.hints,
-                limit: limit.map(|(needs, weights)| needs.limit(one.threads, weights)),
+                limit: limit.map(|(needs, weighed)| needs.limit(one.threads, &weighed.weights)),
+                on_workers: one
+                    .model
+                    .as_ref()
+                    .zip(limit)
+                    .map(|(model, (_, weighed))| virtual_times(model, weighed.weights.iter().sum())),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
                 oracle_equal: one.oracle_equal,
                 differs_from_evm: one.differs_from_evm,
@@ -498,6 +507,10 @@ impl<'a> Bench<'a> {
         } else if !document.rows.is_empty() {
             let summary = summarize(&document.rows);
             ui.result(&render::compare(&document.reference, &document.rows, &summary, ui.color_out));
+            let computed = render::virtual_times(&document.rows, ui.color_out);
+            if !computed.is_empty() {
+                ui.result(&computed);
+            }
             if args.costs {
                 ui.result(&render::costs(&document.reference, &document.rows, ui.color_out));
             }

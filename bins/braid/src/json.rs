@@ -169,6 +169,31 @@ pub(crate) struct CompareRow {
     /// Share of the transactions that end in another way under Ethereum's rules; null for profiles that execute
     /// Ethereum.
     pub(crate) differs_from_evm: Option<f64>,
+    /// Computed, not measured, from one schedule of this very row; null without `--trace`, or if it has no schedule.
+    #[serde(rename = "virtual")]
+    pub(crate) on_workers: Option<VirtualTimes>,
+}
+
+/// Times on workers that nobody has, by the profile's own model of conflicts.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct VirtualTimes {
+    /// What the transactions of the block take one by one, as serial runs off the clock weighed them.
+    pub(crate) serial_ns: u64,
+    /// All executions of the schedule, each once, and getting hints.
+    pub(crate) work_ns: u64,
+    /// The heaviest chain of what waits for one another under this model.
+    pub(crate) span_ns: u64,
+    pub(crate) on: Vec<VirtualTime>,
+}
+
+/// On so many workers.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct VirtualTime {
+    pub(crate) workers: usize,
+    pub(crate) ns: u64,
+    /// `serial_ns / ns`.
+    pub(crate) speedup: f64,
+    pub(crate) executions: u64,
 }
 
 /// Hints of one block: where they came from, what they cost, how good they were.

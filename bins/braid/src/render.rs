@@ -268,6 +268,39 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
     table.render()
 }
 
+/// What `compare --trace` adds: computed times, in a table of their own so that nobody takes them for measured ones.
+/// Empty if no row has any.
+pub(crate) fn virtual_times(rows: &[CompareRow], color: bool) -> String {
+    let heads = ["<block", "<profile", "threads", "work", "span", "on 8", "on 16", "on 32", "again on 8"];
+    let mut table = Table::new(&heads, color);
+    let mut any = false;
+    for row in rows {
+        let Some(times) = &row.on_workers else { continue };
+        any = true;
+        let on = |workers| times.on.iter().find(|one| one.workers == workers);
+        let speedup =
+            |workers| on(workers).map_or_else(|| "-".to_owned(), |one| format!("{:.2}x", one.speedup));
+        let first = on(1).map_or(0, |one| one.executions);
+        table.row(vec![
+            short(&row.input),
+            row.profile.clone(),
+            row.threads.to_string(),
+            time(times.work_ns),
+            time(times.span_ns),
+            speedup(8),
+            speedup(16),
+            speedup(32),
+            on(8).map_or_else(|| "-".to_owned(), |one| one.executions.saturating_sub(first).to_string()),
+        ]);
+    }
+    if !any {
+        return String::new();
+    }
+    let head = "VIRTUAL, NOT MEASURED: workers that nobody has, by each profile's own model of conflicts and the times \
+                of one schedule of that row, in multiples of one by one";
+    format!("\n{head}\n{}", table.render())
+}
+
 /// What `compare --costs` adds: one line for each block, profile and number of threads, then the most that
 /// each profile cost. The reference's lines show what two equal engines come to.
 pub(crate) fn costs(reference: &str, rows: &[CompareRow], color: bool) -> String {

@@ -53,7 +53,7 @@ pub(crate) fn report(args: &ReportArgs, session: &Session<'_>, ui: &mut Ui<'_>) 
             return Exit::Failure;
         }
     };
-    let traced = !record.traces.is_empty();
+    let (traced, mut exit) = (!record.traces.is_empty(), Exit::Ok);
     let text = if args.format == Format::Perfetto {
         if !traced {
             ui.error(format_args!("{}: there is no schedule in it: it was made without --trace", args.run));
@@ -62,6 +62,10 @@ pub(crate) fn report(args: &ReportArgs, session: &Session<'_>, ui: &mut Ui<'_>) 
         crate::to_json(&braid_report::perfetto(&record.traces))
     } else {
         let report = Report::new(record);
+        if report.is_impossible() {
+            ui.error(format_args!("{}: a time in it cannot be: the report says which", args.run));
+            exit = Exit::Failure;
+        }
         match args.format {
             Format::Html => braid_report::html(&report),
             Format::Md => braid_report::markdown(&report),
@@ -70,7 +74,7 @@ pub(crate) fn report(args: &ReportArgs, session: &Session<'_>, ui: &mut Ui<'_>) 
     };
     let Some(path) = &args.output else {
         ui.result(&text);
-        return Exit::Ok;
+        return exit;
     };
     if let Err(error) = replace(path, text.as_bytes()) {
         ui.error(format_args!("{}: {error}", path.display()));
@@ -84,7 +88,7 @@ pub(crate) fn report(args: &ReportArgs, session: &Session<'_>, ui: &mut Ui<'_>) 
     if !traced {
         ui.hint("--trace makes records with schedules");
     }
-    Exit::Ok
+    exit
 }
 
 /// Reads the record at a path, or the latest one. The error names the file.

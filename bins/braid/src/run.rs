@@ -165,8 +165,14 @@ impl Runner<'_> {
         };
         if verdict.status == Status::Ok {
             let name = source.name();
-            let names = self.schedules.analyse_block(&name, case.as_ref(), ui);
-            self.schedules.record(&mut self.engines, seat, &name, case.given(), &names, &self.control, ui);
+            let weighed = self.schedules.analyse_block(&name, case.as_ref(), ui);
+            let (given, control) = (case.given(), &self.control);
+            let recorded =
+                self.schedules.record(&mut self.engines, seat, &name, given, weighed.as_ref(), control, ui);
+            if let Err(problem) = recorded {
+                verdict.status = Status::Invalid;
+                verdict.error = Some(problem);
+            }
         }
         let result = RunResult {
             input: source.name(),

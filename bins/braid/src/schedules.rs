@@ -1,6 +1,11 @@
 //! Schedules and analyses that a record takes along, if they were asked for.
 
-use crate::{engines::Engines, progress::Ui, world::Case};
+use crate::{
+    engines::Engines,
+    json::{Problem, VirtualTime, VirtualTimes},
+    progress::Ui,
+    world::Case,
+};
 use braid_core::Control;
 use braid_evm::BlockInput;
 use braid_profiles::{
@@ -9,11 +14,14 @@ use braid_profiles::{
     limit::{Footprint, LimitError, Nonces, observe, weigh},
     schedule::{self, ScheduleError},
 };
-use braid_report::{Analysis, Trace};
+use braid_report::{Analysis, ModelTimes, Trace};
 use braid_work::PreState;
 
 /// Serial runs that weigh the transactions.
 const WEIGHING_PASSES: usize = 3;
+
+/// Executions that are recorded; the fastest is kept.
+const RECORDED_EACH: usize = 3;
 
 /// Most schedules of one record.
 const TRACES_MAX: usize = 128;
@@ -36,6 +44,8 @@ impl Weighed {
 /// What there is so far.
 pub(crate) struct Schedules {
     wanted: bool,
+    /// There was one schedule too many.
+    full: bool,
     analyses: Vec<Analysis>,
     traces: Vec<Trace>,
 }
@@ -43,7 +53,7 @@ pub(crate) struct Schedules {
 impl Schedules {
     /// None, and none to come unless they are `wanted`.
     pub(crate) fn new(wanted: bool) -> Self {
-        Schedules { wanted, analyses: Vec::new(), traces: Vec::new() }
+        Schedules { wanted, full: false, analyses: Vec::new(), traces: Vec::new() }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Analysis>, Vec<Trace>) {
@@ -52,7 +62,7 @@ impl Schedules {
 
     /// Works out what the dependencies of a block allow.
     pub(crate) fn analyse(&mut self, name: &str, weighed: &Weighed, ui: &mut Ui<'_>) {
-        if !self.wanted || self.traces.len() >= TRACES_MAX {
+        if !self.wanted || self.full {
             return;
         }
         let Weighed { block, names, weights } = weighed;
@@ -63,23 +73,24 @@ impl Schedules {
     }
 
     /// As [`analyse`](Self::analyse), of a block that nobody has weighed.
-    pub(crate) fn analyse_block(&mut self, name: &str, case: &dyn Case, ui: &mut Ui<'_>) -> Names {
+    pub(crate) fn analyse_block(&mut self, name: &str, case: &dyn Case, ui: &mut Ui<'_>) -> Option<Weighed> {
         if !self.wanted {
-            return Names::default();
+            return None;
         }
         match Weighed::new(case.input(), case.pre()) {
             Ok(weighed) => {
                 self.analyse(name, &weighed, ui);
-                weighed.names
+                Some(weighed)
             }
             Err(error) => {
                 ui.warn(format_args!("{name}: no analysis: {error}"));
-                Names::default()
+                None
             }
         }
     }
 
-    /// Executes the block once more and keeps its schedule.
+    /// Executes the block a few times more and keeps the fastest schedule, if there is room. What follows from it under the model of
+    /// the profile is told in any case; that it breaks its own model is a problem.
     #[expect(clippy::too_many_arguments, reason = "those of an execution, and where it is told of")]
     pub(crate) fn record(
         &mut self,
@@ -87,31 +98,71 @@ impl Schedules {
         (profile, threads): (&Profile, usize),
         name: &str,
         given: Given<'_>,
-        names: &Names,
+        weighed: Option<&Weighed>,
         control: &Control<'_>,
         ui: &mut Ui<'_>,
-    ) {
+    ) -> Result<Option<ModelTimes>, Problem> {
         if !self.wanted {
-            return;
+            return Ok(None);
         }
-        if self.traces.len() >= TRACES_MAX {
-            if self.traces.len() == TRACES_MAX {
-                ui.warn(format_args!("{name}: no schedule: a record has at most {TRACES_MAX}"));
-            }
-            return;
-        }
+        let unnamed = Names::default();
+        let names = weighed.map_or(&unnamed, |weighed| &weighed.names);
         let done = engines.get(profile, threads).map_err(ScheduleError::from).and_then(|engine| {
-            schedule::record(engine.as_mut(), (profile, threads), name, given, names, control)
+            let engine = engine.as_mut();
+            let mut trace: Option<Trace> = None;
+            for _ in 0..RECORDED_EACH {
+                let one = schedule::record(engine, (profile, threads), name, given, names, control)?;
+                let Some(one) = one else { break };
+                if trace.as_ref().is_none_or(|best| one.elapsed_ns < best.elapsed_ns) {
+                    trace = Some(one);
+                }
+            }
+            if let Some((trace, weighed)) = trace.as_mut().zip(weighed) {
+                schedule::model(engine, trace, given, &weighed.block)?;
+            }
+            Ok(trace)
         });
+        let seat = || format!("{} with {threads} threads", profile.name);
         match done {
-            Ok(trace) => self.traces.extend(trace),
+            Ok(None) => Ok(None),
+            Ok(Some(trace)) => {
+                let model = trace.model.clone();
+                if self.traces.len() < TRACES_MAX {
+                    self.traces.push(trace);
+                } else if !std::mem::replace(&mut self.full, true) {
+                    ui.warn(format_args!(
+                        "{name}: a record has at most {TRACES_MAX} schedules: the rest is left out"
+                    ));
+                }
+                Ok(model)
+            }
+            Err(ScheduleError::Impossible(error)) => {
+                let (item, message) = (Some(seat()), format!("a time that cannot be: {error}"));
+                Err(Problem { kind: "impossible_time".to_owned(), file: None, item, message })
+            }
             Err(error) => {
                 if matches!(error, ScheduleError::Engine(BenchError::Panicked(_))) {
                     engines.forget(profile, threads);
                 }
-                let seat = format!("{} with {threads} threads", profile.name);
-                ui.error(format_args!("{name}: no schedule of {seat}: {error}"));
+                ui.error(format_args!("{name}: no schedule of {}: {error}", seat()));
+                Ok(None)
             }
         }
+    }
+}
+
+/// What a row tells of a profile's own model. `serial_ns` is what the block takes one by one.
+pub(crate) fn virtual_times(model: &ModelTimes, serial_ns: u64) -> VirtualTimes {
+    let one = |on: &braid_report::model::OnWorkers| VirtualTime {
+        workers: on.workers,
+        ns: on.time_ns,
+        speedup: serial_ns as f64 / on.time_ns.max(1) as f64,
+        executions: on.executions,
+    };
+    VirtualTimes {
+        serial_ns,
+        work_ns: model.work_ns,
+        span_ns: model.span_ns,
+        on: model.on_workers.iter().map(one).collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! The commands against made-up inputs and engines: right ones, wrong ones, broken ones.
 
+mod impossible;
 mod vectors;
 
 use crate::{
@@ -9,9 +10,10 @@ use crate::{
     world::{Case, Checked, Inputs, Refusal, Source, World},
 };
 use alloy_primitives::{Address, B256, TxKind, U256};
-use braid_core::{Control, StoreError};
+use braid_core::{Control, Event, Probe, StoreError};
 use braid_evm::{AccountState, BlockInput, EvmKey, EvmValue, ExecutedBlock, Rites};
 use braid_profiles::{Engine, ExecError, Executed, Fidelity, LeanEngine, Profile, ProfileError};
+use braid_report::{Model, Recorder};
 use braid_work::PreState;
 use revm::{
     context::{BlockEnv, TxEnv},
@@ -42,6 +44,8 @@ enum Flaw {
     Own,
     /// Wrong by rules of its own, too.
     OwnWrong,
+    /// Tells of a schedule in which transactions overlap, though it says that they do not.
+    TooFast,
 }
 
 struct Fake {
@@ -103,6 +107,30 @@ impl Engine for Fake {
         self.oracle().map(|_| 0.25)
     }
 
+    fn execute_watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        if self.flaw != Flaw::TooFast {
+            return None;
+        }
+        let told = |event: fn(u32) -> Event<'static, EvmKey>| {
+            (0..3u16).for_each(|tx| recorder.event(tx, event(u32::from(tx))));
+        };
+        told(|tx| Event::Start { tx, incarnation: 0 });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        told(|tx| Event::Finish { tx, incarnation: 0 });
+        told(|tx| Event::Commit { tx });
+        Some(self.execute(input, pre, control))
+    }
+
+    fn model(&self) -> Option<Model> {
+        Some(Model::Serial)
+    }
+
     fn shuffle(&mut self, seed: u64) {
         self.schedule = Some(seed);
     }
@@ -136,6 +164,7 @@ static PROFILES: &[Profile] = &[
     profile!("panics", true, Panics),
     profile!("unstable", true, Unstable),
     profile!("racy", true, Racy),
+    profile!("too_fast", false, TooFast),
 ];
 
 static OWN_RULES: &[Profile] = &[profile!("own", true, Own), profile!("own_wrong", true, OwnWrong)];

@@ -86,6 +86,7 @@ fn a_comparison_is_reported_in_every_form() {
     let compare = ["compare", "serial", "braid", "bal", "--on", SWAPS, "-j", "2", "--runs", "2", "--trace"];
     let output = folder.braid(&compare);
     assert_eq!(code(&output), 0, "{output:?}");
+    assert!(out(&output).contains("VIRTUAL, NOT MEASURED"), "{}", out(&output));
     let output = folder.braid(&["report", "last", "-o", "report.html"]);
     assert_eq!((code(&output), out(&output)), (0, ""), "{output:?}");
     let page = fs::read_to_string(folder.0.join("report.html")).unwrap();
@@ -101,7 +102,16 @@ fn a_comparison_is_reported_in_every_form() {
     assert_eq!(document["blocks"][0]["traces"].as_array().unwrap().len(), 3);
     assert!(document["verdict"].as_str().unwrap().contains("as fast as lean"));
 
+    for trace in document["blocks"][0]["traces"].as_array().unwrap() {
+        let model = &trace["model"];
+        let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{model}"));
+        assert!(number(&model["floor_ns"]) <= number(&trace["elapsed_ns"]), "{model}");
+        let on = model["virtual"].as_array().unwrap();
+        assert_eq!(on.iter().map(|one| number(&one["workers"])).collect::<Vec<_>>(), [1, 2, 8, 16, 32]);
+        assert!(on.iter().all(|one| number(&one["time_ns"]) >= number(&model["span_ns"])), "{model}");
+    }
     let output = folder.braid(&["report", "last", "--format", "md"]);
+    assert!(out(&output).contains("Virtual, not measured: by each profile's own model"), "{}", out(&output));
     assert!(
         out(&output).starts_with("# Braid report\n")
             && out(&output).contains("Schedule of bal with 2 threads")

@@ -1,6 +1,7 @@
 //! `aptos`: Block-STM (arXiv 2203.06871), with the push invalidation of its successor in Aptos.
 
 use crate::{Fidelity, Profile, ours::over_pool};
+use braid_report::Model;
 use braid_sched::BlockStm;
 
 /// The registry entry.
@@ -18,5 +19,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "block_stm",
     parallel: true,
-    build: |threads| over_pool(threads, BlockStm::new, BlockStm::chaos),
+    build: |threads| over_pool(threads, BlockStm::new, BlockStm::chaos, Model::MultiVersion),
 };

@@ -1,6 +1,10 @@
 //! `artela`: groups by predicted conflicts, optimistic within limits (Artela's white paper).
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -25,6 +29,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Learned,
             Grain::Location,
+            Model::Hinted(Waits::Locks, First::InBlock),
         )
     },
 };

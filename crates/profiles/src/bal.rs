@@ -12,7 +12,7 @@ use braid_evm::{
     EvmShared, ExecOptions, Place, PrescribedBlock, compare_access_lists, execute_block_with, record_block,
     record_replay, replay_block,
 };
-use braid_report::Recorder;
+use braid_report::{Model, Recorder};
 use braid_sched::{Prescribed, Serial};
 use braid_work::PreState;
 use revm::primitives::hardfork::SpecId;
@@ -269,6 +269,10 @@ impl Engine for Bal {
         let output = self.watched(input, pre, recorder, control);
         let output = output.map_err(|failure| exec_error(failure, input.txs.len()));
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
+    }
+
+    fn model(&self) -> Option<Model> {
+        Some(Model::Values)
     }
 
     fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {

@@ -1,7 +1,11 @@
 //! `braid`: our best, whichever schedule that is for a block.
 
 use crate::{Fidelity, Profile, ours::over_pool};
+use braid_report::Model;
 use braid_sched::Adaptive;
+
+/// What [`Adaptive`] asks of a block that it shares.
+const MODEL: Model = Model::Adaptive { least_ns: 250_000, each_ns: 1_500, percent: 95 };
 
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {
@@ -15,5 +19,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "adaptive",
     parallel: true,
-    build: |threads| over_pool(threads, Adaptive::new, Adaptive::chaos),
+    build: |threads| over_pool(threads, Adaptive::new, Adaptive::chaos, MODEL),
 };

@@ -2,11 +2,11 @@
 
 use crate::HintSource;
 use alloy_primitives::Bytes;
-use braid_core::{Control, StoreError};
+use braid_core::{Control, Hint, StoreError};
 use braid_evm::{
     AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions, hints::Learned,
 };
-use braid_report::Recorder;
+use braid_report::{Model, Recorder, model::HintTime};
 use braid_sched::Accuracy;
 use braid_work::PreState;
 use std::sync::Arc;
@@ -228,6 +228,22 @@ pub trait Engine: Send {
 
     /// Where its hints come from; `None` if it runs without.
     fn hint_source(&self) -> Option<HintSource> {
+        None
+    }
+
+    /// Where its hints come from, by name, and who gets them while the block waits; `None` if it runs without.
+    fn hints_from(&self) -> Option<(&'static str, HintTime)> {
+        self.hint_source().map(|source| (source.name(), source.by()))
+    }
+
+    /// What its hints say about each scheduled transaction of a block, off the clock: what it runs that block from.
+    /// `None` if it runs without.
+    fn told(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<Vec<Hint<EvmKey>>> {
+        None
+    }
+
+    /// What its transactions wait for, for virtual times; `None` if it has no schedule to tell of.
+    fn model(&self) -> Option<Model> {
         None
     }
 

@@ -1,12 +1,15 @@
 //! Engines that run a block from hints: where the hints come from, and what they cost.
 
-use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
+use alloy_rlp::Decodable;
 use braid_core::{Control, Hint, Reader, State};
 use braid_evm::{
-    BlockInput, EvmKey, EvmShared, EvmValue,
+    BlockAccessList, BlockInput, EvmKey, EvmShared, EvmValue, ExecOptions,
     hints::{self, Learned},
+    record_block,
 };
-use braid_sched::{Accuracy, Pool, emulate, oracle};
+use braid_report::model::HintTime;
+use braid_sched::{Accuracy, Pool, Serial, emulate, oracle};
 use braid_work::PreState;
 use std::{sync::Arc, time::Instant};
 
@@ -36,6 +39,48 @@ impl HintSource {
             HintSource::Oracle => "oracle",
         }
     }
+
+    /// Who gets them while the block waits.
+    pub fn by(self) -> HintTime {
+        match self {
+            HintSource::Declared | HintSource::Endpoints | HintSource::Learned => HintTime::One,
+            HintSource::Emulated => HintTime::All,
+            HintSource::Oracle => HintTime::None,
+        }
+    }
+}
+
+/// All that hints can come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// One that others can ask for.
+    Of(HintSource),
+    /// The access list of the block (EIP-7928): what it says that each transaction changes. It is decoded inside
+    /// the timed region; a block that comes without one is recorded off the clock.
+    List,
+}
+
+impl From<HintSource> for Source {
+    fn from(source: HintSource) -> Self {
+        Source::Of(source)
+    }
+}
+
+impl Source {
+    pub(crate) fn known(self) -> Option<HintSource> {
+        match self {
+            Source::Of(source) => Some(source),
+            Source::List => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.known().map_or("bal", HintSource::name)
+    }
+
+    pub(crate) fn by(self) -> HintTime {
+        self.known().map_or(HintTime::One, HintSource::by)
+    }
 }
 
 /// In what hints are told.
@@ -49,11 +94,13 @@ pub(crate) enum Grain {
 
 /// What an engine that runs from hints has besides.
 pub(crate) struct Hinting {
-    pub(crate) source: HintSource,
+    pub(crate) source: Source,
     grain: Grain,
     pub(crate) learned: Arc<Learned>,
     /// What was got of a block off the clock.
     prepared: Option<(Arc<Vec<Hint<EvmKey>>>, BlockPlace)>,
+    /// The access list of a block.
+    list: Option<(Bytes, BlockPlace)>,
 }
 
 /// Where the transactions of a block are.
@@ -74,6 +121,13 @@ pub fn learn(learned: &mut Learned, shared: &EvmShared, input: &BlockInput, pre:
     learned.learn(input, hints::of_users(input, &truth), |address| code_hash(pre, address));
 }
 
+/// The access list of a block that came with none; `None` if the block does not run to its end.
+fn recorded(shared: &EvmShared, input: &BlockInput, pre: &PreState) -> Option<Bytes> {
+    let (options, control) = (ExecOptions::default(), Control::default());
+    let (_, made) = record_block(options, &Serial::new(), shared, input, pre, &(), &control).ok()?;
+    made.rlp(pre).ok()
+}
+
 /// The hash of an account's code before the block; `None` if it has none.
 fn code_hash(pre: &PreState, address: Address) -> Option<B256> {
     let value = pre.reader().ok()?.get(&EvmKey::Account(address)).ok()?;
@@ -84,8 +138,8 @@ fn code_hash(pre: &PreState, address: Address) -> Option<B256> {
 }
 
 impl Hinting {
-    pub(crate) fn new(source: HintSource, grain: Grain) -> Self {
-        Hinting { source, grain, learned: Arc::default(), prepared: None }
+    pub(crate) fn new(source: Source, grain: Grain) -> Self {
+        Hinting { source, grain, learned: Arc::default(), prepared: None, list: None }
     }
 
     fn find(
@@ -96,7 +150,8 @@ impl Hinting {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Vec<Hint<EvmKey>> {
-        let found = match self.source {
+        let Source::Of(source) = self.source else { return self.in_grain(input, self.listed(input)) };
+        let found = match source {
             HintSource::Declared => hints::about_users(input, |_, tx| hints::declared(tx)),
             HintSource::Endpoints => hints::about_users(input, |_, tx| hints::endpoints(tx)),
             HintSource::Emulated => hints::foresee(shared, input, pre, |block| emulate(pool, block, control)),
@@ -108,6 +163,13 @@ impl Hinting {
             HintSource::Oracle => hints::foresee(shared, input, pre, |block| oracle(block, control)),
         };
         self.in_grain(input, found)
+    }
+
+    /// What the list of a block says, if it came with one that can be read.
+    fn listed(&self, input: &BlockInput) -> Vec<Hint<EvmKey>> {
+        let list = self.list.as_ref().filter(|(_, of)| *of == place(input));
+        let list = list.and_then(|(bytes, _)| BlockAccessList::decode(&mut bytes.as_ref()).ok());
+        list.map(|list| hints::listed(&list, input)).unwrap_or_default()
     }
 
     fn in_grain(&self, input: &BlockInput, mut hints: Vec<Hint<EvmKey>>) -> Vec<Hint<EvmKey>> {
@@ -134,10 +196,21 @@ impl Hinting {
         (Arc::new(hints), u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Before a block is executed, off the clock: asks the oracle.
-    pub(crate) fn prepare(&mut self, pool: &Pool, shared: &EvmShared, input: &BlockInput, pre: &PreState) {
-        self.prepared = (self.source == HintSource::Oracle)
+    /// Before a block is executed, off the clock: asks the oracle, or keeps the access list.
+    pub(crate) fn prepare(
+        &mut self,
+        pool: &Pool,
+        shared: &EvmShared,
+        input: &BlockInput,
+        pre: &PreState,
+        access_list: Option<&Bytes>,
+    ) {
+        self.prepared = (self.source == Source::Of(HintSource::Oracle))
             .then(|| (Arc::new(self.find(pool, shared, input, pre, &Control::default())), place(input)));
+        if self.source == Source::List {
+            let list = access_list.cloned().or_else(|| recorded(shared, input, pre));
+            self.list = list.map(|bytes| (bytes, place(input)));
+        }
     }
 
     pub(crate) fn accuracy(

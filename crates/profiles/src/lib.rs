@@ -4,6 +4,7 @@
 mod aptos;
 mod artela;
 mod bal;
+mod bal_hints;
 pub mod bench;
 mod braid;
 mod delivering;

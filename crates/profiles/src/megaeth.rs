@@ -1,6 +1,10 @@
 //! `megaeth`: a graph of dependencies, executed along its critical path (megaeth-labs; the article's DAG).
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -26,6 +30,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Emulated,
             Grain::Location,
+            Model::Hinted(Waits::Versions, First::OnCriticalPath),
         )
     },
 };

@@ -1,6 +1,10 @@
 //! `megaeth-oracle`: the graph of `megaeth` from true sets.
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -21,6 +25,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Oracle,
             Grain::Location,
+            Model::Hinted(Waits::Versions, First::OnCriticalPath),
         )
     },
 };

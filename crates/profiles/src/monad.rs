@@ -2,6 +2,7 @@
 //! `block_state.cpp`).
 
 use crate::{Fidelity, Profile, ours::over_pool};
+use braid_report::Model;
 use braid_sched::Occ;
 
 /// The registry entry.
@@ -20,5 +21,5 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Model,
     scheduler: "occ",
     parallel: true,
-    build: |threads| over_pool(threads, Occ::new, Occ::chaos),
+    build: |threads| over_pool(threads, Occ::new, Occ::chaos, Model::InOrder),
 };

@@ -1,6 +1,10 @@
 //! `monad-article`: what the article says of Monad: dependency graphs built after ordering.
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -22,6 +26,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Emulated,
             Grain::Location,
+            Model::Hinted(Waits::Locks, First::InBlock),
         )
     },
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     Engine, ExecError, Executed, HintSource, ProfileError, Traced, WithRecord,
-    hinted::{Grain, Hinting},
+    hinted::{Grain, Hinting, Source},
 };
 use alloy_primitives::Bytes;
 use braid_core::{Cause, Control, Hint, Probe, Scheduler, StoreError};
@@ -10,7 +10,7 @@ use braid_evm::{
     AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions,
     ExecutedBlock, Place, TraceOptions, execute_block_with, hints::Learned, record_block,
 };
-use braid_report::Recorder;
+use braid_report::{Model, Recorder, model::HintTime};
 use braid_sched::{Accuracy, Pool};
 use braid_work::PreState;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub const THREADS_MAX: usize = 256;
 
 struct Ours<S> {
+    model: Model,
     /// Always there: taken only while it is perturbed, which goes by value.
     scheduler: Option<S>,
     perturb: fn(S, u64) -> S,
@@ -33,8 +34,13 @@ struct Ours<S> {
 pub(crate) const PARTS_EACH: usize = 2;
 
 /// The EVM under `scheduler`, whose schedules `perturb` can shuffle by a seed.
-pub(crate) fn over<S: Scheduler + 'static>(scheduler: S, perturb: fn(S, u64) -> S) -> Box<dyn Engine> {
+pub(crate) fn over<S: Scheduler + 'static>(
+    scheduler: S,
+    perturb: fn(S, u64) -> S,
+    model: Model,
+) -> Box<dyn Engine> {
     Box::new(Ours {
+        model,
         scheduler: Some(scheduler),
         perturb,
         shared: EvmShared::default(),
@@ -48,10 +54,11 @@ pub(crate) fn over_pool<S: Scheduler + 'static>(
     threads: usize,
     build: fn(Arc<Pool>) -> S,
     perturb: fn(S, u64) -> S,
+    model: Model,
 ) -> Result<Box<dyn Engine>, ProfileError> {
     let pool = pool(threads)?;
-    let scheduler = Some(build(pool.clone()));
-    Ok(Box::new(Ours { scheduler, perturb, shared: EvmShared::default(), pool: Some(pool), hinting: None }))
+    let (scheduler, shared) = (Some(build(pool.clone())), EvmShared::default());
+    Ok(Box::new(Ours { model, scheduler, perturb, shared, pool: Some(pool), hinting: None }))
 }
 
 /// As [`over_pool`], with hints from `source`.
@@ -59,12 +66,13 @@ pub(crate) fn hinted<S: Scheduler + 'static>(
     threads: usize,
     build: fn(Arc<Pool>) -> S,
     perturb: fn(S, u64) -> S,
-    source: HintSource,
+    source: impl Into<Source>,
     grain: Grain,
+    model: Model,
 ) -> Result<Box<dyn Engine>, ProfileError> {
     let pool = pool(threads)?;
-    let (scheduler, hinting) = (Some(build(pool.clone())), Some(Hinting::new(source, grain)));
-    Ok(Box::new(Ours { scheduler, perturb, shared: EvmShared::default(), pool: Some(pool), hinting }))
+    let (scheduler, hinting) = (Some(build(pool.clone())), Some(Hinting::new(source.into(), grain)));
+    Ok(Box::new(Ours { model, scheduler, perturb, shared: EvmShared::default(), pool: Some(pool), hinting }))
 }
 
 /// `threads`, if an engine can be asked for so many; one that has a single thread is asked, too.
@@ -147,10 +155,20 @@ impl<S: Scheduler> Engine for Ours<S> {
         }))
     }
 
-    fn prepare(&mut self, input: &BlockInput, pre: &PreState, _access_list: Option<&Bytes>) {
+    fn prepare(&mut self, input: &BlockInput, pre: &PreState, access_list: Option<&Bytes>) {
         if let Some((hinting, pool)) = self.hinting.as_mut().zip(self.pool.as_ref()) {
-            hinting.prepare(pool, &self.shared, input, pre);
+            hinting.prepare(pool, &self.shared, input, pre, access_list);
         }
+    }
+
+    fn model(&self) -> Option<Model> {
+        Some(self.model)
+    }
+
+    fn told(&mut self, input: &BlockInput, pre: &PreState) -> Option<Vec<Hint<EvmKey>>> {
+        let (hinting, pool) = self.hinting.as_ref().zip(self.pool.as_ref())?;
+        let (hints, _) = hinting.hints(pool, &self.shared, input, pre, &Control::default());
+        Some(Arc::unwrap_or_clone(hints))
     }
 
     fn teach(&mut self, learned: &Arc<Learned>) {
@@ -160,7 +178,11 @@ impl<S: Scheduler> Engine for Ours<S> {
     }
 
     fn hint_source(&self) -> Option<HintSource> {
-        self.hinting.as_ref().map(|hinting| hinting.source)
+        self.hinting.as_ref().and_then(|hinting| hinting.source.known())
+    }
+
+    fn hints_from(&self) -> Option<(&'static str, HintTime)> {
+        self.hinting.as_ref().map(|hinting| (hinting.source.name(), hinting.source.by()))
     }
 
     fn accuracy(&mut self, input: &BlockInput, pre: &PreState) -> Option<Accuracy> {

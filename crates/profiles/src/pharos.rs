@@ -1,6 +1,10 @@
 //! `pharos`: inferred access lists, the rest optimistic (Pharos' SALI).
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -24,6 +28,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Learned,
             Grain::Location,
+            Model::Hinted(Waits::Versions, First::OnCriticalPath),
         )
     },
 };

@@ -1,6 +1,7 @@
 //! `reddio`: batches whose members share no sender or target (reddio-com/reddio, `parallel/parallel_evm.go`).
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::Model;
 use braid_sched::Batch;
 
 /// The registry entry.
@@ -16,5 +17,8 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "batch",
     parallel: true,
-    build: |threads| hinted(threads, Batch::new, Batch::chaos, HintSource::Endpoints, Grain::Location),
+    build: |threads| {
+        let model = Model::Batches { most: 64 };
+        hinted(threads, Batch::new, Batch::chaos, HintSource::Endpoints, Grain::Location, model)
+    },
 };

@@ -1,8 +1,8 @@
 //! Every profile, once, in the order in which they are listed.
 
 use crate::{
-    Profile, ProfileError, aptos, artela, bal, braid, lean_engine, megaeth, megaeth_actors, megaeth_oracle,
-    monad, monad_article, pharos, reddio, sealevel, sealevel_oracle, sei, serial,
+    Profile, ProfileError, aptos, artela, bal, bal_hints, braid, lean_engine, megaeth, megaeth_actors,
+    megaeth_oracle, monad, monad_article, pharos, reddio, sealevel, sealevel_oracle, sei, serial,
 };
 
 /// All profiles whose result is Ethereum's.
@@ -21,6 +21,7 @@ pub static PROFILES: &[Profile] = &[
     sealevel::PROFILE,
     sealevel_oracle::PROFILE,
     bal::PROFILE,
+    bal_hints::PROFILE,
     braid::PROFILE,
 ];
 

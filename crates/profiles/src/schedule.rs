@@ -3,14 +3,14 @@
 use crate::{
     Engine, ExecError, Names, Profile,
     bench::{BenchError, Given},
-    limit::{Footprint, Link, Nonces, Place, edges},
+    limit::{Dependencies, Footprint, Link, Nonces, Place, edges},
     names::short,
 };
 use alloy_primitives::Address;
-use braid_core::Control;
-use braid_evm::first_position;
+use braid_core::{Control, Hint, Mode, Trust};
+use braid_evm::{EvmKey, first_position};
 use braid_report::{
-    Analysis, ConflictModel, Described, Graph, Key, Recorder, Trace,
+    Analysis, Conflicts, Described, Graph, Key, Model, Recorder, Trace,
     analysis::{Access, Facts},
     graph::{Edge, GraphError},
 };
@@ -60,7 +60,8 @@ pub fn record(
     let watched =
         watched.map_err(|_| BenchError::Panicked("engine panicked while it was watched".to_owned()))?;
     let Some((done, recorder)) = watched else { return Ok(None) };
-    done?;
+    // Off the clock.
+    let hint_ns = done?.into_block(pre).stats.hint_ns;
     let described = Described {
         input: name.to_owned(),
         profile: profile.name.to_owned(),
@@ -69,9 +70,64 @@ pub fn record(
         before: first_position(input),
         txs: input.txs.len() as u32,
     };
-    let trace = recorder.into_trace(described, |key| names.key(key));
-    trace.check_time(ConflictModel::of(profile.scheduler), None)?;
+    let trace = Trace { hint_ns, ..recorder.into_trace(described, |key| names.key(key)) };
+    trace.check_time(engine.model().unwrap_or(Model::of(profile.scheduler)), None)?;
     Ok(Some(trace))
+}
+
+/// Accesses of one transaction, and of one block, that schedulers take in of hints.
+const HINTED_EACH: usize = 4096;
+const HINTED_MOST: usize = 1 << 22;
+
+/// What the transactions of a block, as [`observe`](crate::limit::observe) saw them, have to do with one another, and
+/// what `engine` is told of that, in `count` positions. Nonces are predicted, as all engines do.
+fn conflicts(engine: &mut dyn Engine, given: Given<'_>, block: &[Footprint], count: usize) -> Conflicts {
+    let before = first_position(given.input);
+    let mut needs = vec![Vec::new(); count];
+    let drawn = Dependencies::new(block, Nonces::Predicted).on;
+    for (needs, on) in needs.iter_mut().skip(before as usize).zip(drawn) {
+        *needs = on.iter().map(|on| on + before).collect();
+    }
+    let told = engine.told(given.input, given.pre).unwrap_or_default();
+    Conflicts { before, needs, hints: numbered(&told, count) }
+}
+
+/// Hints with numbers for locations, as far as schedulers take them in.
+fn numbered(told: &[Hint<EvmKey>], count: usize) -> Vec<Vec<(u32, Mode)>> {
+    let (mut numbers, mut room) = (BTreeMap::<EvmKey, u32>::new(), HINTED_MOST);
+    let mut hints = Vec::with_capacity(count);
+    for hint in told.iter().take(count) {
+        let mut uses = BTreeMap::<u32, Mode>::new();
+        let most = if hint.trust == Trust::None { 0 } else { HINTED_EACH.min(room) };
+        for (key, mode) in hint.access.iter().take(most) {
+            room -= 1;
+            let next = numbers.len() as u32;
+            let number = *numbers.entry(*key).or_insert(next);
+            uses.entry(number).and_modify(|has| *has = has.with(*mode)).or_insert(*mode);
+        }
+        hints.push(uses.into_iter().collect());
+    }
+    hints.resize(count, Vec::new());
+    hints
+}
+
+/// Puts into `trace`, which `engine` left of this very block, what follows from it under the engine's own model: work,
+/// span, and times on workers that nobody has. Not if it has no model, or the trace has gaps. `block` is what
+/// [`observe`](crate::limit::observe) saw.
+///
+/// # Errors
+/// [`ScheduleError::Impossible`] if the schedule is faster than its own model allows.
+pub fn model(
+    engine: &mut dyn Engine,
+    trace: &mut Trace,
+    given: Given<'_>,
+    block: &[Footprint],
+) -> Result<(), ScheduleError> {
+    let Some(model) = engine.model() else { return Ok(()) };
+    let by = engine.hints_from().map(|(_, by)| by).unwrap_or_default();
+    let conflicts = conflicts(engine, given, block, trace.commits.len());
+    trace.model = model.times(trace, &conflicts, by)?;
+    Ok(())
 }
 
 /// What the dependencies of a block allow: its transactions as [`observe`](crate::limit::observe) saw them, weighed

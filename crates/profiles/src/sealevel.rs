@@ -1,6 +1,10 @@
 //! `sealevel`: account locks over the EVM, in queues (anza-xyz/agave, unified scheduler).
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -24,6 +28,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Emulated,
             Grain::Account,
+            Model::Hinted(Waits::Locks, First::InBlock),
         )
     },
 };

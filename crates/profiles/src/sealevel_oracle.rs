@@ -1,6 +1,10 @@
 //! `sealevel-oracle`: the account locks of `sealevel`, declared truly.
 
 use crate::{Fidelity, HintSource, Profile, hinted::Grain, ours::hinted};
+use braid_report::{
+    Model,
+    model::{First, Waits},
+};
 use braid_sched::{Graph, Policy};
 
 /// The registry entry.
@@ -22,6 +26,7 @@ pub(crate) const PROFILE: Profile = Profile {
             Graph::chaos,
             HintSource::Oracle,
             Grain::Account,
+            Model::Hinted(Waits::Locks, First::InBlock),
         )
     },
 };

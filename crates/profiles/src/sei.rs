@@ -1,6 +1,7 @@
 //! `sei`: optimistic rounds with barriers (sei-protocol/sei-cosmos, `tasks/scheduler.go`).
 
 use crate::{Fidelity, Profile, ours::over_pool};
+use braid_report::Model;
 use braid_sched::OccRounds;
 
 /// The registry entry.
@@ -15,5 +16,7 @@ pub(crate) const PROFILE: Profile = Profile {
     fidelity: Fidelity::Faithful,
     scheduler: "occ_rounds",
     parallel: true,
-    build: |threads| over_pool(threads, OccRounds::new, OccRounds::chaos),
+    build: |threads| {
+        over_pool(threads, OccRounds::new, OccRounds::chaos, Model::Rounds { most: 10, part: 4096 })
+    },
 };

@@ -4,6 +4,7 @@ use crate::{
     Fidelity, Profile,
     ours::{in_range, over},
 };
+use braid_report::Model;
 use braid_sched::Serial;
 
 /// The registry entry.
@@ -19,6 +20,6 @@ pub(crate) const PROFILE: Profile = Profile {
     parallel: false,
     build: |threads| {
         in_range(threads)?;
-        Ok(over(Serial::new(), |serial, _| serial))
+        Ok(over(Serial::new(), |serial, _| serial, Model::Serial))
     },
 };

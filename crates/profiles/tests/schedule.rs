@@ -10,7 +10,7 @@ use braid_profiles::{
     bench::Given,
     limit::{Dependencies, Nonces, observe, weigh},
     profile,
-    schedule::{analyse, record},
+    schedule::{analyse, model, record},
 };
 use braid_report::{Analysis, Trace, trace::Fate};
 use braid_work::{Case, Workload};
@@ -84,6 +84,37 @@ fn complete(trace: &Trace, who: &str) {
     }
     for key in &trace.keys {
         assert!(key.text.starts_with("0x") || key.text.starts_with("code 0x"), "{who}: {key:?}");
+    }
+}
+
+/// No schedule breaks its own model, however it was shuffled, and virtual times are those of the model's own promises.
+#[test]
+fn every_schedule_keeps_to_its_own_model() {
+    for text in [SWAPS, "erc20?txs=60&holders=8", "mainnet?txs=60", "orderbook?txs=60&markets=2"] {
+        let case = case(text);
+        let (given, (block, names)) = (given(&case), observe(&case.input, case.state().unwrap()).unwrap());
+        for profile in PROFILES {
+            for threads in if profile.parallel { &[1, 2, 4][..] } else { &[1] } {
+                let mut engine = engine(profile.name, *threads);
+                for seed in schedule_seeds(3) {
+                    engine.shuffle(seed);
+                    let seat = (profile, *threads);
+                    let who = format!("{text}: {} with {threads} threads; BRAID_SEED={seed}", profile.name);
+                    let trace =
+                        record(engine.as_mut(), seat, text, given, &names, &Control::default()).unwrap();
+                    let Some(mut trace) = trace else { continue };
+                    model(engine.as_mut(), &mut trace, given, &block)
+                        .unwrap_or_else(|error| panic!("{who}: {error}"));
+                    let times = trace.model.as_ref().unwrap_or_else(|| panic!("{who}: no model"));
+                    assert!(
+                        times.floor_ns <= trace.elapsed_ns && times.span_ns <= times.work_ns * 2,
+                        "{who}"
+                    );
+                    assert!(times.on_workers.iter().all(|one| one.executions >= 60), "{who}: {times:?}");
+                    trace.check_model().unwrap_or_else(|error| panic!("{who}: {error}"));
+                }
+            }
+        }
     }
 }
 

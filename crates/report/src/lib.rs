@@ -7,9 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
-mod bounds;
 mod explain;
 pub mod graph;
+pub mod model;
 mod perfetto;
 pub mod record;
 mod recorder;
@@ -19,9 +19,9 @@ pub mod trace;
 mod view;
 
 pub use analysis::Analysis;
-pub use bounds::ConflictModel;
 pub use explain::{Aborted, EXPLANATION_VERSION, ExplainError, Explanation, Needed, Waited, explain};
 pub use graph::Graph;
+pub use model::{Conflicts, Model, ModelTimes};
 pub use perfetto::perfetto;
 pub use record::{RecordError, RunRecord};
 pub use recorder::{EVENTS_PER_WORKER, Recorder};

@@ -1,6 +1,9 @@
 //! A schedule as it was: which worker executed what and when, who waited for whom, what was thrown away.
 
-use crate::recorder::{Stamped, What};
+use crate::{
+    model::ModelTimes,
+    recorder::{Stamped, What},
+};
 use braid_core::TxIndex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -151,6 +154,12 @@ pub struct Trace {
     pub txs: u32,
     /// From the beginning to the end of the block, telling of events included.
     pub elapsed_ns: u64,
+    /// Of that, getting hints, before anything was executed.
+    #[serde(default)]
+    pub hint_ns: u64,
+    /// What the profile's own model makes of it, if that was asked for. Virtual, but for its floor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelTimes>,
     /// Events dropped because a worker had more than its limit. If any, the rest has gaps.
     pub lost: u64,
     /// The locations that [`Wait`]s and [`Abort`]s name by their index here.
@@ -276,6 +285,36 @@ impl Trace {
             totals.wasted_ns = totals.wasted_ns.saturating_add(time);
         }
         totals
+    }
+
+    /// For each execution the time that it took itself: without the waits inside of it, and without what its worker
+    /// executed meanwhile.
+    pub fn own_times(&self) -> Vec<u64> {
+        let mut apart: Vec<Vec<(u64, u64)>> = vec![Vec::new(); self.tasks.len()];
+        for wait in &self.waits {
+            if let Some(apart) = wait.task.and_then(|task| apart.get_mut(task as usize)) {
+                apart.push((wait.at_ns, wait.until_ns));
+            }
+        }
+        // By their start, so what is open when another begins has begun before.
+        let mut open = BTreeMap::<u16, Vec<usize>>::new();
+        for (at, task) in self.tasks.iter().enumerate() {
+            let open = open.entry(task.worker).or_default();
+            open.retain(|other| self.tasks[*other].end_ns > task.start_ns);
+            open.iter().for_each(|other| apart[*other].push((task.start_ns, task.end_ns)));
+            open.push(at);
+        }
+        let own = |(task, mut apart): (&Task, Vec<(u64, u64)>)| {
+            apart.sort_unstable();
+            let (mut own, mut until) = (task.end_ns.saturating_sub(task.start_ns), task.start_ns);
+            for (from, to) in apart {
+                let (from, to) = (from.max(until), to.min(task.end_ns));
+                own = own.saturating_sub(to.saturating_sub(from));
+                until = until.max(to);
+            }
+            own
+        };
+        self.tasks.iter().zip(apart).map(own).collect()
     }
 
     /// What each location cost, dearest first.
@@ -572,6 +611,24 @@ mod tests {
         assert_eq!(lanes, [(0, 0, 25), (1, 1, 20), (2, 0, 27)]);
         assert_eq!(trace.waits[0].until_ns, 25);
         assert_eq!(trace.totals().busy_ns, 15 + 1);
+    }
+
+    #[test]
+    fn what_a_worker_does_meanwhile_is_no_part_of_an_execution() {
+        let trace = traced(&[
+            (10, 0, What::Start { tx: 1, incarnation: 0 }),
+            (12, 0, What::Wait { tx: 1, key: 7, on: 0 }),
+            (13, 0, What::Start { tx: 2, incarnation: 0 }),
+            (20, 0, What::Finish { tx: 2, incarnation: 0 }),
+            (22, 1, What::Start { tx: 3, incarnation: 0 }),
+            (25, 0, What::Finish { tx: 1, incarnation: 0 }),
+            (40, 1, What::Finish { tx: 3, incarnation: 0 }),
+        ]);
+        // It waits from 12 to the end, so its own time is 2; the other two are whole.
+        assert_eq!(trace.own_times(), [2, 7, 18]);
+        let mut known = trace.clone();
+        known.waits.clear();
+        assert_eq!(known.own_times(), [15 - 7, 7, 18]);
     }
 
     #[test]

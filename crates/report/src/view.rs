@@ -2,7 +2,7 @@
 
 use crate::{
     Analysis, RunRecord, Trace,
-    bounds::ConflictModel,
+    model::Model,
     record::{Machine, Row, RunRow},
     text::{count, percent, thousands, time},
     trace::{KeyCost, Totals},
@@ -100,6 +100,11 @@ pub struct TraceView {
 }
 
 impl Report {
+    /// Whether a time in it is impossible, which its notes then tell.
+    pub fn is_impossible(&self) -> bool {
+        self.schedules().any(|schedule| schedule.impossible.is_some())
+    }
+
     /// Everything that a record tells.
     pub fn new(record: RunRecord) -> Self {
         let RunRecord {
@@ -120,7 +125,8 @@ impl Report {
             let at = place(&mut blocks, &trace.input);
             let (totals, mut costs) = (trace.totals(), trace.costs());
             costs.truncate(COSTS_MAX);
-            let checked = trace.check_time(ConflictModel::of(&trace.scheduler), None);
+            let checked =
+                trace.check_time(Model::of(&trace.scheduler), None).and_then(|()| trace.check_model());
             let impossible = checked.err().map(|error| error.to_string());
             blocks[at].traces.push(TraceView { trace, totals, costs, impossible });
         }

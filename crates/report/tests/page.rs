@@ -4,7 +4,9 @@ use braid_report::{
     Analysis, Graph, Key, Report, RunRecord, Trace,
     analysis::{Access, Facts},
     graph::Edge,
-    html, markdown, perfetto,
+    html, markdown,
+    model::{ModelTimes, OnWorkers},
+    perfetto,
     record::{Document, Hints, Row, RunRow},
     trace::{Abort, Commit, Fate, TRACE_VERSION, Task, Wait},
 };
@@ -48,6 +50,16 @@ fn record() -> RunRecord {
         threads: 2,
         txs: 3,
         elapsed_ns: 2_000,
+        model: Some(ModelTimes {
+            work_ns: 2_300,
+            span_ns: 1_300,
+            floor_ns: 1_445,
+            on_workers: vec![
+                OnWorkers { workers: 1, time_ns: 2_300, busy_ns: 2_300, executions: 3 },
+                OnWorkers { workers: 8, time_ns: 1_300, busy_ns: 3_000, executions: 5 },
+            ],
+            ..ModelTimes::default()
+        }),
         keys: keys.clone(),
         tasks: vec![
             task(0, 0, 0, 0, 900, Fate::Committed),
@@ -179,17 +191,29 @@ fn what_is_virtual_says_so_and_what_is_impossible_is_told() {
     let mut fast = record();
     fast.traces[0].elapsed_ns = 700;
     let report = Report::new(fast);
-    let told =
-        "Impossible: braid on 2 threads: 700 ns are below the 900 ns that its longest execution takes.";
+    let told = "Impossible: braid on 2 threads: 700 ns are below the 1445 ns that a worker's share of its executions \
+                takes.";
+    assert!(report.is_impossible() && report.notes.iter().any(|note| note == told), "{:?}", report.notes);
+    assert!(!Report::new(record()).is_impossible());
+    // Its own model is held against as well.
+    let mut fast = record();
+    fast.traces[0].model.as_mut().unwrap().on_workers[1].time_ns = 1_299;
+    let report = Report::new(fast);
+    let told = "Impossible: braid on 8 virtual workers: 1299 ns are below the 1300 ns that the span of its own model takes.";
     assert!(report.notes.iter().any(|note| note == told), "{:?}", report.notes);
 }
 
 #[test]
 fn markdown_has_every_table_and_no_markup_from_outside() {
     let text = markdown(&Report::new(record()));
-    for line in
-        ["# Braid report", "## Measured", "### Schedule of braid with 2 threads", "Virtual, not measured"]
-    {
+    for line in [
+        "# Braid report",
+        "## Measured",
+        "### Schedule of braid with 2 threads",
+        "Virtual, not measured: on workers",
+        "Virtual, not measured: by each profile's own model",
+        "| braid | 2 | - | 2.30 µs | 1.30 µs | - | 1.65 times | - | - | 2 |",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     assert!(!text.contains(EVIL) && !text.contains("| `x`"));
@@ -203,7 +227,7 @@ fn markdown_has_every_table_and_no_markup_from_outside() {
             assert_eq!(columns(head), columns(rule), "{head}");
         }
     }
-    assert_eq!(tables, 4);
+    assert_eq!(tables, 5);
 }
 
 /// The record as `braid` writes it, with parts of the numbers in it changed: read with an error, or drawn in every form.

@@ -1,7 +1,7 @@
 //! Schedules of real schedulers on toy blocks: what is recorded agrees with what they count, and with itself.
 
 use braid_core::{Block, Control, Scheduler, Stats};
-use braid_report::{ConflictModel, Described, Key, Recorder, Trace, trace::Fate};
+use braid_report::{Described, Key, Model, Recorder, Trace, trace::Fate};
 use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
 use braid_testkit::{Op, RecordingSink, Toy, ToyState, ToyTx};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn traced<S: Scheduler>(scheduler: &S, threads: usize, limit: usize) -> (Trace, 
 fn holds(trace: &Trace, stats: Stats, seed: u64) {
     let name = format!("{} with {} threads, seed {seed}", trace.profile, trace.threads);
     trace.check().unwrap_or_else(|error| panic!("{name}: {error}"));
-    let model = ConflictModel::of(&trace.scheduler);
+    let model = Model::of(&trace.scheduler);
     trace.check_time(model, None).unwrap_or_else(|error| panic!("{name}: {error}"));
     let totals = trace.totals();
     assert_eq!(totals.executions, stats.executions, "{name}");
@@ -96,5 +96,5 @@ fn a_recorder_that_is_full_says_so_and_disturbs_nothing() {
     assert!(trace.lost > 0 && trace.tasks.len() <= 20);
     assert!(stats.executions >= 60);
     trace.check().unwrap();
-    assert_eq!(trace.check_time(ConflictModel::Serial, None), Ok(()));
+    assert_eq!(trace.check_time(Model::Serial, None), Ok(()));
 }

@@ -6,19 +6,22 @@
 //!    blocks behind, of which it hashes what a block changed.
 //! 3. The first stage is several threads, which recover senders of several blocks at a time but hand on in
 //!    order. With queues full, it holds a few blocks more.
-//! 4. A failure passes through the queues like a block, so all blocks before it are finished and none after
+//! 4. An engine that runs from what calls touched in other blocks is taught each block that it has executed, before
+//!    it executes the next: a serial run of it, which is part of the time of the second stage.
+//! 5. A failure passes through the queues like a block, so all blocks before it are finished and none after
 //!    it is told of. The stage that met it ends, and those before it end because nobody takes what they make;
 //!    an engine that is in the midst of a later block is cancelled.
 
 use crate::judge;
 use alloy_primitives::{B256, Keccak256};
 use braid_core::Control;
-use braid_evm::{ExecutedBlock, Status};
-use braid_profiles::{Engine, bench::execute_once};
+use braid_evm::{EvmShared, ExecutedBlock, Status, hints::Learned};
+use braid_profiles::{Engine, HintSource, bench::execute_once};
 use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState};
 use std::{
     ops::ControlFlow,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -100,9 +103,38 @@ struct Execution<'a> {
     seed: Option<u64>,
     /// Whether the engine keeps what it learns from block to block.
     learning: bool,
+    /// What the engine is taught of calls, if it can make use of that.
+    lessons: Option<Lessons>,
 }
 
-impl Execution<'_> {
+/// What calls touched in the blocks so far.
+#[derive(Default)]
+struct Lessons {
+    learned: Arc<Learned>,
+    shared: EvmShared,
+}
+
+impl Lessons {
+    /// None for an engine that runs from anything else, or that is to forget.
+    fn of(engine: &dyn Engine, learning: bool) -> Option<Self> {
+        (learning && engine.hint_source() == Some(HintSource::Learned)).then(Lessons::default)
+    }
+
+    /// A block that was executed teaches those after it.
+    fn teach(&mut self, engine: &mut dyn Engine, block: &ChainBlock, pre: &PreState) {
+        // The engine gives back what it has, so that nothing is copied.
+        engine.teach(&Arc::default());
+        braid_profiles::learn(Arc::make_mut(&mut self.learned), &self.shared, &block.input, pre);
+        engine.teach(&self.learned);
+    }
+}
+
+impl<'a> Execution<'a> {
+    fn new(engine: &'a mut dyn Engine, pre: PreState, seed: Option<u64>, learning: bool) -> Self {
+        let lessons = Lessons::of(engine, learning);
+        Execution { engine, pre, seed, learning, lessons }
+    }
+
     fn next(&mut self, block: &ChainBlock, control: &Control<'_>) -> Passing<ExecutedBlock> {
         let number = block.number();
         if let Some(seed) = self.seed {
@@ -117,6 +149,9 @@ impl Execution<'_> {
             Failure { item: problem.item, interrupted, ..Failure::of(number, &problem.kind, problem.message) }
         });
         let (done, _) = done?;
+        if let Some(lessons) = &mut self.lessons {
+            lessons.teach(self.engine, block, &self.pre);
+        }
         self.pre.apply(&done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
         Ok(done)
     }
@@ -226,7 +261,7 @@ pub(crate) fn stream(
     let stop = AtomicBool::new(false);
     let pre = PreState::clone(&chain.pre);
     let mut hashing = Hashing { after: HashedState::new(&pre), prints };
-    let mut execution = Execution { engine, pre, seed: Some(seed), learning };
+    let mut execution = Execution::new(engine, pre, Some(seed), learning);
     let mut run = Run::default();
     let start = Instant::now();
     let (recovered, to_execute) = sync_channel(DEPTH);
@@ -345,7 +380,7 @@ fn hash(
 pub(crate) fn one_by_one(chain: &Chain, engine: &mut dyn Engine, control: &Control<'_>) -> Run {
     let pre = PreState::clone(&chain.pre);
     let mut hashing = Hashing { after: HashedState::new(&pre), prints: true };
-    let mut execution = Execution { engine, pre, seed: None, learning: true };
+    let mut execution = Execution::new(engine, pre, None, true);
     let mut run = Run::default();
     let start = Instant::now();
     for block in chain.blocks() {

@@ -5,8 +5,8 @@ use super::{
     pipeline::{Manner, Run, one_by_one, stream},
 };
 use braid_core::Control;
-use braid_evm::BlockInput;
-use braid_profiles::{Engine, ExecError, Executed, LeanEngine, bench::execute_once, profile};
+use braid_evm::{BlockInput, EvmKey, hints::Learned};
+use braid_profiles::{Engine, ExecError, Executed, HintSource, LeanEngine, bench::execute_once, profile};
 use braid_testkit::{Rng, data};
 use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState, chain};
 use std::{
@@ -14,7 +14,10 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -33,7 +36,7 @@ fn serial(chain: &Chain) -> Run {
 fn agree(chain: &Chain) -> Run {
     let expected = serial(chain);
     for (name, threads) in
-        [("lean", 1), ("serial", 1), ("aptos", 1), ("aptos", 2), ("aptos", 4), ("monad", 2)]
+        [("lean", 1), ("serial", 1), ("aptos", 1), ("aptos", 2), ("aptos", 4), ("monad", 2), ("pharos", 2)]
     {
         let mut engine = (profile(name).unwrap().build)(threads).unwrap();
         let run = streamed(chain, engine.as_mut());
@@ -61,6 +64,42 @@ fn workloads_are_split_and_stream() {
     let whole = serial(&chain("transfers?txs=60&accounts=3&blocks=1").unwrap());
     let parts = serial(&chain("transfers?txs=60&accounts=3&blocks=6").unwrap());
     assert_eq!((whole.gas_used, parts.gas_used), (60 * 21_000, 60 * 21_000));
+}
+
+/// Blocks that were executed teach those after them, and nothing teaches the first.
+#[test]
+fn a_chain_teaches_what_runs_from_learned_hints() {
+    struct Pupil(Box<dyn Engine>, Vec<usize>);
+    impl Engine for Pupil {
+        fn execute(
+            &mut self,
+            input: &BlockInput,
+            pre: &PreState,
+            control: &Control<'_>,
+        ) -> Result<Box<dyn Executed>, ExecError> {
+            // What its hints say of the targets' storage, which nothing but lessons can tell.
+            let told = self.0.told(input, pre).unwrap();
+            let slots = told.iter().flat_map(|hint| &hint.access);
+            self.1.push(slots.filter(|(key, _)| matches!(key, EvmKey::Slot { .. })).count());
+            self.0.execute(input, pre, control)
+        }
+        fn teach(&mut self, learned: &Arc<Learned>) {
+            self.0.teach(learned);
+        }
+        fn hint_source(&self) -> Option<HintSource> {
+            self.0.hint_source()
+        }
+    }
+    let chain = chain("erc20?txs=60&holders=30&blocks=6").unwrap();
+    let pupil = || Pupil((profile("pharos").unwrap().build)(2).unwrap(), Vec::new());
+    let mut learning = pupil();
+    let run = streamed(&chain, &mut learning);
+    assert_eq!((run.blocks, run.failed), (6, None));
+    assert_eq!(learning.1[0], 0, "the first block is foreseen by nobody");
+    assert!(learning.1[1..].iter().all(|slots| *slots > 0), "{:?}", learning.1);
+    let mut forgetting = pupil();
+    stream(&chain, &mut forgetting, Manner { learning: false, ..MANNER }, &GO_ON, |_| ());
+    assert_eq!(forgetting.1, [0; 6]);
 }
 
 /// `lean`, until a block at which it does something else.

@@ -10,6 +10,7 @@ import { details } from "./details";
 import { button, el, section, select } from "./dom";
 import { count, label, moment, percent, seat, time } from "./format";
 import { gantt, lastOf, type Gantt } from "./gantt";
+import { modelled, models } from "./models";
 import { table } from "./table";
 import { startTheme } from "./theme";
 import type { Block, Mean, Report, Row, Task, Trace } from "./types";
@@ -82,14 +83,15 @@ function showBlocks(report: Report): void {
   if (blocks.length > 1) section("block", "Block by block", "What follows is about one block.").append(chooser);
   const analyzed = blocks.some((block) => block.analysis);
   const recorded = blocks.some((block) => block.traces.length);
-  const limits = analyzed
+  const limits = analyzed || blocks.some(modelled)
     ? section(
         "virtual",
         "What the block allows (virtual)",
         "Schedules of the block's dependencies on workers that cost nothing, from the times of a serial run. Not measured: a bound to hold measurements against.",
       )
     : undefined;
-  const drawCurve = limits && curve(limits);
+  const drawCurve = limits && analyzed ? curve(limits) : undefined;
+  const showModels = limits && blocks.some(modelled) ? models(limits) : undefined;
 
   const schedule = recorded ? section("schedule", "Schedule", "") : undefined;
   const facts = el("p", { class: "about" });
@@ -160,6 +162,7 @@ function showBlocks(report: Report): void {
   function showBlock(index: number): void {
     block = blocks[index];
     if (!block) return;
+    showModels?.(block);
     if (block.analysis) drawCurve?.(block.analysis, report.rows.filter((row) => row.input === block?.input));
     traces.replaceChildren();
     // First the one with most to see.

@@ -60,6 +60,17 @@ export interface Trace {
   };
   costs: { key: number; aborts: number; waits: number; cost_ns: number }[];
   impossible: string | null;
+  model?: ModelTimes;
+}
+
+/** What a profile's own model makes of its schedule: computed, not measured. */
+export interface ModelTimes {
+  hint_ns: number;
+  work_ns: number;
+  span_ns: number;
+  floor_ns: number;
+  floor: string;
+  virtual: { workers: number; time_ns: number; busy_ns: number; executions: number }[];
 }
 
 export interface Virtual {

@@ -100,6 +100,11 @@ test("the verdict, the notes and a table behind every chart are there as text", 
     const rows = await tab.$$eval(`${place} tbody`, (bodies) => bodies.map((body) => body.childElementCount));
     assert.ok(rows.every((count) => count > 0 && count <= 20), `${place}: ${rows}`);
   }
+  // Computed times say so, and are not among the measured ones.
+  const virtual = await tab.$eval("#virtual", (place) => place.textContent);
+  assert.match(virtual, /own model of conflicts \(virtual\)/);
+  assert.match(virtual, /braid, 4 threads/);
+  assert.match(virtual, /Not measured/);
   // Names come from outside: they are text.
   assert.equal(await tab.$$eval("td b, li b, canvas b", (bold) => bold.length), 0);
   assert.ok((await tab.$eval("#conflicts", (place) => place.textContent)).includes("<b>not markup</b>"));
@@ -208,6 +213,7 @@ test("what there is little of makes no empty charts", { skip }, async () => {
     { ...full, blocks: [] },
     { ...full, blocks: [{ ...full.blocks[0], analysis: null }] },
     { ...full, blocks: [{ ...full.blocks[0], traces: [] }] },
+    { ...full, blocks: [{ ...full.blocks[0], analysis: null, traces: full.blocks[0].traces.map((one) => ({ ...one, model: undefined })) }] },
     { ...full, rows: [], means: [], blocks: [] },
   ];
   for (const [index, part] of parts.entries()) {

@@ -118,6 +118,15 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
       waited_ns: made.waits.reduce((sum, wait) => sum + wait.until_ns - wait.at_ns, 0),
     },
     costs, impossible: null,
+    model: {
+      hint_ns: 0, work_ns: work, span_ns: made.span.time, floor_ns: made.span.time, floor: "made up",
+      virtual: [1, 2, 8, 16, 32].map((workers) => ({
+        workers,
+        time_ns: Math.round(Math.max(work / workers, made.span.time)),
+        busy_ns: work,
+        executions: txs + workers - 1,
+      })),
+    },
   };
   const hot = KEYS.map((_, key) => ({
     key, with: key === 0 ? [2] : [], edges: made.edges.filter((edge) => edge[2] === key).length, critical: key < 2,

@@ -125,6 +125,14 @@ impl Order for Critical {
         self.release(tx);
     }
 
+    fn more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn waits_for_commits(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
     fn next(&mut self, _worker: u16, _waited: &mut Vec<Waited>) -> Option<TxIndex> {
         self.ready.pop().map(|(_, Reverse(tx))| tx)
     }

@@ -158,6 +158,10 @@ impl Order for Fifo<'_> {
         }
     }
 
+    fn more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     fn next(&mut self, _worker: u16, _waited: &mut Vec<Waited>) -> Option<TxIndex> {
         self.ready.pop().map(|Reverse(tx)| tx)
     }

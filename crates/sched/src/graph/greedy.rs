@@ -127,6 +127,10 @@ impl Order for Greedy<'_> {
         self.open.insert(tx);
     }
 
+    fn more(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {
         if self.queues[usize::from(worker)].is_empty() {
             self.draw(worker);

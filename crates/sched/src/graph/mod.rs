@@ -23,7 +23,10 @@
 //!    starts. Who depends on it has started after the monitor was told of its end, so it finds it raised
 //!    (Relaxed: the monitor's lock orders it). Of one that does not depend on it, it does not matter.
 //! 5. A transaction that begins at the cursor is executed finally, as everywhere.
-//! 6. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
+//! 6. Who takes a transaction at the desk and leaves others there that may start, has somebody else look. Without that,
+//!    and unless commits let transactions start, those who have nothing to do leave the desk alone: a chain runs on
+//!    one worker as fast as it would alone.
+//! 7. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
 //!    executing, or begins when its worker has committed what it can, so some worker can always go on. A worker
 //!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that
 //!    finds everything started leaves, and the last ring commits what is left.
@@ -114,6 +117,8 @@ struct Run<'a, 'p, M: Vm, S, K, P> {
     news: CachePadded<AtomicU32>,
     /// The transactions up to the last that was not executed exactly (rule 4).
     inexact: CachePadded<AtomicU32>,
+    /// Whether a commit may let transactions start (rule 6).
+    awaited: bool,
 }
 
 impl Scheduler for Graph {
@@ -139,6 +144,7 @@ impl Scheduler for Graph {
         plan.fill(block);
         let outcome = in_arena(&self.arenas, threads, |arena, changed| {
             let order = self.policy.order(&plan.feet, threads);
+            let awaited = order.waits_for_commits();
             let (ledger, crowd) = (Ledger::new(sink, changed), Crowd::new(threads, self.chaos));
             let run = Run {
                 merge: Merge::new(block, ledger, probe, control, arena, crowd, self.chaos),
@@ -147,6 +153,7 @@ impl Scheduler for Graph {
                 desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
                 news: CachePadded::new(AtomicU32::new(0)),
                 inexact: CachePadded::new(AtomicU32::new(0)),
+                awaited,
             };
             spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
             run.merge.end()
@@ -179,7 +186,7 @@ where
                     me.hand.chaos.point();
                     let Some(following) = self.step(&mut me, tx) else { break };
                     me.hand.chaos.point();
-                    if merge.merge(&mut me, &|tx, locs| self.withdraw(tx, locs)) {
+                    if merge.merge(&mut me, &|tx, locs| self.withdraw(tx, locs)) && self.awaited {
                         merge.crowd.wake_one();
                     }
                     next = following;
@@ -222,7 +229,8 @@ where
     /// Changes when something may have come that can be started.
     fn news(&self) -> (u32, TxIndex) {
         // Relaxed, twice: who looks again and again sees a change in the end, and then asks the desk.
-        (self.news.load(Ordering::Relaxed), self.merge.cursor.load(Ordering::Relaxed))
+        let cursor = if self.awaited { self.merge.cursor.load(Ordering::Relaxed) } else { 0 };
+        (self.news.load(Ordering::Relaxed), cursor)
     }
 
     /// Rule 1: what to start next.
@@ -247,10 +255,14 @@ where
         }
         let next = order.next(me.hand.id, waited);
         *started += TxIndex::from(next.is_some());
-        if *started == count {
+        let more = next.is_some() && order.more();
+        if more || *started == count {
             self.tidings();
         }
         self.tell(me, waited);
+        if more {
+            self.merge.crowd.wake_one();
+        }
         next.map_or(Next::Nothing, Next::Start)
     }
 
@@ -276,14 +288,8 @@ where
         let mut desk = self.desk.lock();
         let Desk { order, waited, .. } = &mut *desk;
         order.done(tx, me.hand.id, waited);
-        let freed = waited.len();
         self.tell(me, waited);
-        let next = self.next_at(me, &mut desk);
-        drop(desk);
-        self.tidings();
-        // One goes on here.
-        (1..freed).for_each(|_| self.merge.crowd.wake_one());
-        Some(next)
+        Some(self.next_at(me, &mut desk))
     }
 
     /// Rules 4 and 5. False if the block was given up.

@@ -49,6 +49,14 @@ pub(super) trait Order: Send {
 
     /// All before `cursor` are final.
     fn committed(&mut self, _cursor: TxIndex, _waited: &mut Vec<Waited>) {}
+
+    /// Whether something may be there for another worker to start.
+    fn more(&self) -> bool;
+
+    /// Whether transactions wait for commits, not only for executions.
+    fn waits_for_commits(&self) -> bool {
+        false
+    }
 }
 
 impl Policy {

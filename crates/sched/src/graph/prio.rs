@@ -172,6 +172,10 @@ impl Order for PrioGraph<'_> {
         }
     }
 
+    fn more(&self) -> bool {
+        !self.top.is_empty()
+    }
+
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {
         if self.queues[usize::from(worker)].is_empty() {
             let room = (self.open / (2 * self.threads)).clamp(1, BATCH);

@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Explain(crate::explain::ExplainArgs),
     /// Draw a run or a comparison: as a page, as tables, for ui.perfetto.dev.
     Report(crate::report::ReportArgs),
+    /// Import a chain into a data folder, or go on with it.
+    Sync(crate::sync::SyncArgs),
+    /// Look at a data folder, check it, prove from it, take back or let go of versions.
+    Db(crate::db::DbArgs),
     /// Carry a state over one block, as `evm t8n` does.
     T8n(crate::t8n::T8nArgs),
 }
@@ -213,7 +217,7 @@ pub(crate) struct WorkloadsArgs {
     pub(crate) json: bool,
 }
 
-fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(0..=i64::from(MAX_THREADS))
 }
 

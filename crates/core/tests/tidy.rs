@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-evm", &["braid-core"]),
     ("braid-rules", &["braid-core", "braid-evm"]),
     ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
+    ("braid-db", &["braid-core", "braid-store", "braid-evm", "braid-rules", "braid-work"]),
     (
         "braid-profiles",
         &[
@@ -96,6 +97,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "braid-evm",
             "braid-rules",
             "braid-work",
+            "braid-db",
             "braid-profiles",
             "braid-vectors",
             "braid-t8n",

@@ -137,7 +137,18 @@ impl ExecError {
 /// to another thread: a service executes on one and answers on another.
 pub trait Executed: Send {
     /// The common form, for comparison, reduced to what really changed from `pre`. Not timed.
+    ///
+    /// # Panics
+    /// If `pre` cannot be read, which a state in memory always can.
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
+
+    /// As [`Self::into_block`], for a state that is not in memory.
+    ///
+    /// # Errors
+    /// If `pre` cannot be read.
+    fn try_into_block(self: Box<Self>, pre: &PreState) -> Result<ExecutedBlock, StoreError> {
+        Ok(self.into_block(pre))
+    }
 }
 
 /// A block executed with traces: one for each transaction, of one JSON object a line (EIP-3155).

@@ -85,10 +85,14 @@ pub(crate) struct Ran(pub(crate) BlockOutput);
 
 impl Executed for Ran {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
-        match self.0.into_block(pre) {
+        match self.try_into_block(pre) {
             Ok(block) => block,
             Err(error) => unreachable!("state in memory cannot fail: {error}"),
         }
+    }
+
+    fn try_into_block(self: Box<Self>, pre: &PreState) -> Result<ExecutedBlock, StoreError> {
+        self.0.into_block(pre)
     }
 }
 

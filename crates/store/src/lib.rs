@@ -6,4 +6,4 @@ pub mod io;
 mod memory;
 pub mod trie;
 
-pub use memory::MemStore;
+pub use memory::{Below, MemReader, MemStore};

@@ -102,6 +102,13 @@ pub(crate) struct RunArgs {
     /// With `--stream`: engines forget before each block what they learned from those before it.
     #[arg(long, requires = "stream")]
     pub(crate) forget: bool,
+    /// Execute on the state of this data folder, on the version of the block before, instead of the input's own.
+    #[arg(long, value_name = "DIR", conflicts_with = "stream")]
+    pub(crate) store: Option<PathBuf>,
+    /// With `--store`: make what a block did, if it is right, the folder's next version. A folder that is not there
+    /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
+    #[arg(long, requires = "store")]
+    pub(crate) commit: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

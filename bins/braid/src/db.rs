@@ -248,7 +248,8 @@ fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> R
         storage_hash: proved.storage_root(),
         storage_proof: proved.slots.iter().map(slot).collect(),
     };
-    serde_json::to_value(&form).map_err(|error| DbError::Archive { doing: "writing", reason: error.to_string() })
+    serde_json::to_value(&form)
+        .map_err(|error| DbError::Archive { doing: "writing", reason: error.to_string() })
 }
 
 /// Holds a proof against the root, as who receives it would.

@@ -16,6 +16,7 @@ mod judge;
 // The global allocator, which cannot be had without.
 #[allow(unsafe_code)]
 mod memory;
+mod on_store;
 mod profiles;
 mod progress;
 mod record;

@@ -7,6 +7,7 @@ use crate::{
     engines::Engines,
     json::{Problem, RunDocument, RunResult, SCHEMA, Status},
     judge::{Verdict, interrupted, judge},
+    on_store::OnStore,
     progress::Ui,
     record::Record,
     render,
@@ -47,7 +48,17 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         engines: Engines::default(),
         control: session.control(),
         schedules: Schedules::new(args.trace),
+        store: None,
     };
+    if let Some(path) = &args.store {
+        match OnStore::open(path, args.commit, threads) {
+            Ok(store) => runner.store = Some(store),
+            Err(problem) => {
+                ui.error(problem.message);
+                return Exit::Failure;
+            }
+        }
+    }
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
@@ -110,6 +121,7 @@ struct Runner<'a> {
     engines: Engines,
     control: Control<'a>,
     schedules: Schedules,
+    store: Option<OnStore<'a>>,
 }
 
 impl Runner<'_> {
@@ -120,7 +132,11 @@ impl Runner<'_> {
         if self.control.interrupted::<()>().is_some() {
             return None;
         }
-        let case = match source.load() {
+        let case = source.load().and_then(|case| match &mut self.store {
+            Some(store) => store.place(case),
+            None => Ok(case),
+        });
+        let case = match case {
             Ok(case) => case,
             Err(problem) => return Some((self.unreadable(source.name(), problem), false)),
         };
@@ -158,6 +174,11 @@ impl Runner<'_> {
             }
             _ => None,
         };
+        if let (Status::Ok, Some(store), Some((block, _))) = (verdict.status, &mut self.store, block)
+            && let Err(problem) = store.commit(input, block)
+        {
+            (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+        }
         if verdict.status == Status::Ok {
             let name = source.name();
             let names = self.schedules.analyse_block(&name, case.as_ref(), ui);

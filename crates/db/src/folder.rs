@@ -123,7 +123,11 @@ impl DataFolder {
             header,
         };
         let difficulty = block.header.difficulty;
-        let entry = Entry { block: &block, total_difficulty: difficulty, receipts: alloy_rlp::encode(Vec::<u8>::new()) };
+        let entry = Entry {
+            block: &block,
+            total_difficulty: difficulty,
+            receipts: alloy_rlp::encode(Vec::<u8>::new()),
+        };
         self.import(0, &genesis.pre, &[entry], Some(block.header.state_root))
     }
 
@@ -304,7 +308,11 @@ impl DataFolder {
     ///
     /// # Errors
     /// As [`DiskStore::prune`]; what the archive says.
-    pub fn prune(&mut self, keep: Option<usize>, bodies_before: Option<u64>) -> Result<(usize, u64), DbError> {
+    pub fn prune(
+        &mut self,
+        keep: Option<usize>,
+        bodies_before: Option<u64>,
+    ) -> Result<(usize, u64), DbError> {
         let versions = keep.map_or(Ok(0), |keep| self.store.prune(keep))?;
         let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before))?;
         Ok((versions, bodies))

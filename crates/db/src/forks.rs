@@ -187,7 +187,8 @@ impl Forks {
     /// Prepares a fork whose parent is prepared, or is the base.
     fn prepare_again(&mut self, folder: &DataFolder, id: ForkId) -> Result<(), DbError> {
         let fork = self.get(id)?;
-        let (store, batch, number) = (folder.store(), layers::batch(&fork.finished.done), fork.finished.number);
+        let (store, batch, number) =
+            (folder.store(), layers::batch(&fork.finished.done), fork.finished.number);
         let on = fork.parent.and_then(|parent| self.forks.get(&parent)?.prepared.as_ref());
         let prepared = match on {
             Some(on) => store.prepare_on(on, number, &batch)?,
@@ -242,8 +243,12 @@ impl Forks {
                 self.forks.values_mut().for_each(|fork| fork.prepared = None);
             }
         }
-        let others: Vec<ForkId> =
-            self.forks.iter().filter(|(other, fork)| fork.parent.is_none() && **other != id).map(|(id, _)| *id).collect();
+        let others: Vec<ForkId> = self
+            .forks
+            .iter()
+            .filter(|(other, fork)| fork.parent.is_none() && **other != id)
+            .map(|(id, _)| *id)
+            .collect();
         for other in others {
             self.drop_fork(other)?;
         }

@@ -36,10 +36,7 @@ impl Layer {
     ///
     /// # Errors
     /// [`StoreError`] if `before` cannot be read, or a code is none that can be deployed.
-    pub fn new(
-        done: &ExecutedBlock,
-        before: &mut dyn Reader<EvmKey, EvmValue>,
-    ) -> Result<Layer, StoreError> {
+    pub fn new(done: &ExecutedBlock, before: &mut dyn Reader<EvmKey, EvmValue>) -> Result<Layer, StoreError> {
         let mut layer = Layer::default();
         for (hash, code) in &done.codes {
             layer.codes.insert(*hash, analyse(hash, code.clone())?);

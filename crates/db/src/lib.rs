@@ -5,6 +5,7 @@
 //! blocks did that are not committed. `docs/STORE.md` says what is in a folder and what a crash leaves of it.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod archive;
 mod error;
 mod folder;
@@ -12,6 +13,7 @@ mod forks;
 mod layers;
 mod reader;
 
+pub use ahead::{AheadStats, Told, root_ahead};
 pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};

@@ -4,7 +4,7 @@ use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, StoreError};
 use braid_evm::{
-    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions, hints::Learned,
+    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, Feed, TraceOptions, hints::Learned,
 };
 use braid_report::Recorder;
 use braid_sched::Accuracy;
@@ -172,6 +172,21 @@ pub trait Engine: Send {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError>;
+
+    /// As [`Self::execute`], with the writes of transactions told to `feed` as they become final. An engine that
+    /// has no such order tells nothing.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    fn execute_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        _feed: &mut Feed<'_>,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        self.execute(input, pre, control)
+    }
 
     /// As [`Self::execute`], with a trace of every transaction, in block order; `None` if this engine
     /// cannot trace. A traced block has the results of an untraced one, but not its cost.

@@ -8,7 +8,7 @@ use alloy_primitives::Bytes;
 use braid_core::{Cause, Control, Hint, Probe, Scheduler, StoreError};
 use braid_evm::{
     AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions,
-    ExecutedBlock, Place, TraceOptions, execute_block_with, hints::Learned, record_block,
+    ExecutedBlock, Feed, Place, TraceOptions, execute_block_fed, hints::Learned, record_block,
 };
 use braid_report::Recorder;
 use braid_sched::{Accuracy, Pool};
@@ -112,6 +112,7 @@ impl<S: Scheduler> Ours<S> {
 
     fn run(
         &self,
+        feed: Option<&mut Feed<'_>>,
         trace: Option<TraceOptions>,
         input: &BlockInput,
         pre: &PreState,
@@ -120,7 +121,13 @@ impl<S: Scheduler> Ours<S> {
     ) -> Result<BlockOutput, ExecError> {
         let (hints, hint_ns) = self.hints(input, pre, control);
         let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
-        let done = execute_block_with(options, self.scheduler(), &self.shared, input, pre, probe, control);
+        let (scheduler, shared) = (self.scheduler(), &self.shared);
+        // Not `feed` as it is: it may live longer than the hints, and then only by itself.
+        let feed: Option<&mut Feed<'_>> = match feed {
+            Some(feed) => Some(feed),
+            None => None,
+        };
+        let done = execute_block_fed(options, feed, scheduler, shared, input, pre, probe, control);
         let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
         output.stats.hint_ns = hint_ns;
         Ok(output)
@@ -134,7 +141,17 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(None, input, pre, &(), control)?)))
+        Ok(Box::new(Ran(self.run(None, None, input, pre, &(), control)?)))
+    }
+
+    fn execute_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        feed: &mut Feed<'_>,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        Ok(Box::new(Ran(self.run(Some(feed), None, input, pre, &(), control)?)))
     }
 
     fn execute_traced(
@@ -144,7 +161,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         options: TraceOptions,
         control: &Control<'_>,
     ) -> Option<Result<Traced, ExecError>> {
-        let output = self.run(Some(options), input, pre, &(), control);
+        let output = self.run(None, Some(options), input, pre, &(), control);
         Some(output.map(|mut output| {
             let traces = std::mem::take(&mut output.traces);
             (Box::new(Ran(output)) as Box<dyn Executed>, traces)
@@ -206,7 +223,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run(None, input, pre, recorder, control);
+        let output = self.run(None, None, input, pre, recorder, control);
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 

@@ -201,7 +201,8 @@ impl Run<'_, '_> {
                 break;
             }
             if first != before + 1 {
-                let message = format!("{}: begins with block {first}; the folder ends with {before}", source.name);
+                let message =
+                    format!("{}: begins with block {first}; the folder ends with {before}", source.name);
                 let file = Some(source.name.clone());
                 return Err(Problem { kind: "gap".to_owned(), file, item: None, message });
             }
@@ -212,7 +213,8 @@ impl Run<'_, '_> {
             let ui = &mut *self.ui;
             let recoverers =
                 std::thread::available_parallelism().map_or(1, usize::from).min(braid_work::MAX_RECOVERERS);
-            let progress = &mut |number: u64| ui.count((number - latest) as usize, || format!("block {number}"));
+            let progress =
+                &mut |number: u64| ui.count((number - latest) as usize, || format!("block {number}"));
             let part = import(folder, &chain, engine, recoverers, self.session.cancel, progress);
             self.imported.add(part);
             if let Some(failure) = &self.imported.failed {

@@ -162,11 +162,11 @@ pub(crate) fn import(
 }
 
 fn recover(chain: &Chain, threads: usize, recovered: &SyncSender<Passing<ChainBlock>>) -> Duration {
-    chain.for_each_block(threads, &mut |block| {
-        match recovered.send(block.map_err(|error| Failure::of_chain(&error))) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+    chain.for_each_block(threads, &mut |block| match recovered
+        .send(block.map_err(|error| Failure::of_chain(&error)))
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
     })
 }
 

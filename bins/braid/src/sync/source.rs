@@ -71,7 +71,8 @@ fn of_chain(case: Case) -> Option<(String, ChainCase)> {
 /// The blocks from the genesis block to the one that the test ends with.
 fn import(file: &Path, name: &str, case: ChainCase) -> Result<Import, Problem> {
     let pre = case.pre.pre_state(file).map_err(|error| problem(&error))?;
-    let genesis = Genesis { chain: braid_rules::ChainSpec::clone(&case.chain), header: case.genesis.clone(), pre };
+    let genesis =
+        Genesis { chain: braid_rules::ChainSpec::clone(&case.chain), header: case.genesis.clone(), pre };
     let mut known: BTreeMap<B256, (B256, Bytes)> = BTreeMap::new();
     for block in &case.blocks {
         if let Ok(decoded) = Block::decode(&block.rlp) {

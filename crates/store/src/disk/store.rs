@@ -408,9 +408,7 @@ impl DiskStore {
                 reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root())
             }
         };
-        let lineage = on.map_or(Vec::new(), |(on, _)| {
-            on.lineage.iter().copied().chain([on.id]).collect()
-        });
+        let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
         let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
         let (id, laid) = (layered::identity(), OnceLock::new());
         Ok(Prepared { id, lineage, root_base, version, hash, node, work, moves, slots, above, laid })

@@ -33,8 +33,8 @@ fn invalid(path: &Path, item: impl Into<String>, reason: impl Into<String>) -> W
 /// Number of the first block of a file, and how many it has, as its index says.
 pub(super) fn range(path: &Path) -> Result<(u64, u64), WorkError> {
     let io = |error: std::io::Error| invalid(path, "index", error.to_string());
-    let mut file = File::open(path)
-        .map_err(|error| WorkError::Io { file: path.into(), reason: error.to_string() })?;
+    let mut file =
+        File::open(path).map_err(|error| WorkError::Io { file: path.into(), reason: error.to_string() })?;
     let mut number = |from: SeekFrom| -> Result<u64, WorkError> {
         let mut bytes = [0; 8];
         file.seek(from).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;

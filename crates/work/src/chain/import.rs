@@ -79,10 +79,7 @@ impl Import {
     }
 
     /// Blocks from number `from` on, part by part: number of the part's first block, and its blocks.
-    pub fn parts_from(
-        &self,
-        from: u64,
-    ) -> impl Iterator<Item = Result<(u64, Vec<Bytes>), WorkError>> + '_ {
+    pub fn parts_from(&self, from: u64) -> impl Iterator<Item = Result<(u64, Vec<Bytes>), WorkError>> + '_ {
         let parts = self.parts.iter().filter(move |part| part.first + part.count > from);
         parts.map(move |part| {
             let (first, mut blocks) = match &part.blocks {

@@ -8,14 +8,24 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+/// Who sees to it that a read that is not true any more is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Whoever writes there pushes.
+    Pushed,
+    /// Nobody pushes: it is checked at the commit.
+    Watched,
+    /// It is checked at the commit if a quiet location was disturbed (`quiet.rs`).
+    Quiet,
+}
+
 /// One read.
 #[derive(Debug)]
 pub(crate) struct ReadRecord<V: Value> {
     pub(crate) loc: Loc,
     /// The cell's stamp at the read.
     pub(crate) stamp: u32,
-    /// Nobody pushes: this read is to be checked at the commit.
-    pub(crate) watched: bool,
+    pub(crate) told: Told,
     pub(crate) seen: V::Seen,
 }
 
@@ -49,8 +59,12 @@ pub(crate) struct Log<K, V: Value> {
     pub(crate) reads: Vec<ReadRecord<V>>,
     pub(crate) scans: Vec<ScanRecord<K, V>>,
     pub(crate) assumed: Vec<(K, Loc, V::Seen)>,
-    /// Reads that nobody pushes to.
+    /// Reads of watched locations.
     pub(crate) watched: u32,
+    /// Reads from the worker's table of quiet locations.
+    pub(crate) quiet: u32,
+    /// Disturbances of quiet locations when it began.
+    pub(crate) disturbances: u32,
     /// Where the writes go, in their order; under `block_stm` only the full ones.
     pub(crate) locs: Vec<Loc>,
     /// Under `block_stm`, which of the writes are additions, ascending.
@@ -63,6 +77,7 @@ impl<K, V: Value> Log<K, V> {
         self.scans.clear();
         self.assumed.clear();
         self.watched = 0;
+        self.quiet = 0;
         self.locs.clear();
         self.adds.clear();
     }
@@ -81,6 +96,8 @@ impl<K, V: Value> Default for Buffers<K, V> {
             scans: Vec::new(),
             assumed: Vec::new(),
             watched: 0,
+            quiet: 0,
+            disturbances: 0,
             locs: Vec::new(),
             adds: Vec::new(),
         };

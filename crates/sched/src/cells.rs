@@ -80,6 +80,17 @@ pub(crate) enum Resolved<V> {
     Estimate(TxIndex),
 }
 
+/// Whether anybody has written to a location (`quiet.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calm {
+    /// Nobody; so often it was read.
+    Read(u8),
+    /// Nobody, and workers may remember its value.
+    Quiet,
+    /// Somebody.
+    Written,
+}
+
 /// One location.
 #[derive(Debug)]
 pub(crate) struct Cell<K, V: Value> {
@@ -92,6 +103,7 @@ pub(crate) struct Cell<K, V: Value> {
     watched: bool,
     /// Grows with executions that were thrown away for what they read here, shrinks with waits in vain.
     contention: i8,
+    calm: Calm,
     versions: Vec<Version<V>>,
     readers: SmallVec<[Registered; 4]>,
 }
@@ -106,6 +118,7 @@ impl<K: Key, V: Value> Cell<K, V> {
             stamp: 0,
             watched: false,
             contention: 0,
+            calm: Calm::Read(0),
             versions: Vec::new(),
             readers: SmallVec::new(),
         }
@@ -117,6 +130,7 @@ impl<K: Key, V: Value> Cell<K, V> {
         self.stamp = 0;
         self.watched = false;
         self.contention = 0;
+        self.calm = Calm::Read(0);
         self.versions.clear();
         self.readers.clear();
     }
@@ -153,6 +167,21 @@ impl<K: Key, V: Value> Cell<K, V> {
     /// What `tx` would read, by name: the execution that wrote it, or the last commit.
     pub(crate) fn source(&self, tx: TxIndex) -> (TxIndex, u32) {
         self.below(tx).map_or((TxIndex::MAX, self.stamp), |version| (version.tx, version.incarnation))
+    }
+
+    /// Counts a read; whether the location is quiet, as it has been read `enough` times before and never written.
+    pub(crate) fn quiets(&mut self, enough: u8) -> bool {
+        match &mut self.calm {
+            Calm::Read(times) if *times < enough => *times += 1,
+            Calm::Read(_) => self.calm = Calm::Quiet,
+            Calm::Quiet | Calm::Written => {}
+        }
+        self.calm == Calm::Quiet
+    }
+
+    /// Notes that it is written to; whether that ends its being quiet.
+    pub(crate) fn disturb(&mut self) -> bool {
+        std::mem::replace(&mut self.calm, Calm::Written) == Calm::Quiet
     }
 
     /// Whether readers check at their own commit.
@@ -410,9 +439,18 @@ impl<K: Key, V: Value> Cells<K, V> {
         }
     }
 
+    /// The hash by which `key` is interned.
+    pub(crate) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     /// The cell of `key`, interned if need be (rule 1).
     pub(crate) fn open(&self, key: &K) -> Open<'_, K, V> {
-        let hash = self.hasher.hash_one(key);
+        self.open_hashed(self.hash(key), key)
+    }
+
+    /// As [`open`](Self::open), with the [`hash`](Self::hash) of `key`.
+    pub(crate) fn open_hashed(&self, hash: u64, key: &K) -> Open<'_, K, V> {
         let mut probe = self.index.probe(hash);
         let mut fresh: Option<Open<'_, K, V>> = None;
         loop {

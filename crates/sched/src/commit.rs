@@ -9,13 +9,15 @@ use crate::{
     chaos::Chaos,
     crowd::{Crowd, Pace},
     mutants::{self, Mutant},
+    pool::Pool,
+    quiet::Quiet,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 use braid_core::{
-    BlockError, Cause, Changes, Halt, Key, Read, ReadId, Reader, Sink, Stats, TxIndex, Value, View, Vm, Write,
+    BlockError, Cause, Halt, Key, Outcome, Read, ReadId, Reader, Sink, Stats, TxIndex, Value, View, Vm, Write,
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -138,6 +140,8 @@ pub(crate) struct Worker<M: Vm, R> {
     pub(crate) scratch: M::Worker,
     /// Transactions in whose slots executions of this worker lie, by time.
     pub(crate) lent: VecDeque<TxIndex>,
+    /// Quiet locations, under `block_stm`.
+    pub(crate) quiet: Quiet<M::Key, M::Value>,
     /// Executions whose memory can be used again.
     spare: Vec<Box<Attempt<M>>>,
 }
@@ -148,7 +152,13 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
 
     pub(crate) fn new(id: u16, vm: &M, reader: R, chaos: Chaos, shift: Rc<Shift>) -> Self {
         let hand = Hand { id, reader, chaos, shift };
-        Worker { hand, scratch: vm.worker(), lent: VecDeque::new(), spare: Vec::new() }
+        Worker {
+            hand,
+            scratch: vm.worker(),
+            lent: VecDeque::new(),
+            quiet: Quiet::default(),
+            spare: Vec::new(),
+        }
     }
 
     /// Has executed once more.
@@ -352,9 +362,33 @@ impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
     }
 }
 
-/// Takes the values of the changed locations out of an arena, for the outcome.
-pub(crate) fn changes_of<M: Vm>(arena: &mut Arena<M::Key, M::Value>, changed: Changed<M::Key>) -> Changes<M> {
-    arena.finish(changed)
+/// How a block ended for its schedule.
+pub(crate) type Ended<M> = (Result<End<M>, BlockError<<M as Vm>::Error>>, Stats);
+
+/// Runs a block on the tables of an idle arena: `go` says how it ended.
+pub(crate) fn in_arena<M: Vm>(
+    arenas: &Arenas,
+    threads: u16,
+    go: impl FnOnce(&Arena<M::Key, M::Value>, Changed<M::Key>) -> Ended<M>,
+) -> Result<Outcome<M>, BlockError<M::Error>> {
+    let mut arena = Arena::take(arenas, threads, M::RANGES);
+    let changed = arena.lend_changed();
+    let (ended, stats) = go(&arena, changed);
+    let (changed, result) = match ended {
+        Ok((changed, spawned)) => (changed, Ok(spawned)),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let changes = arena.finish(changed);
+    arenas.put(arena);
+    Ok(Outcome { changes, spawned: result?, stats })
+}
+
+/// Has as many threads of `pool` work as `count` transactions can use.
+pub(crate) fn spread(pool: &Pool, count: usize, work: &(dyn Fn(u16) + Sync)) {
+    if count > 0 {
+        let width = u16::try_from(count).unwrap_or(u16::MAX);
+        pool.run_on(width, work).unwrap_or_else(|panic| panic.resume());
+    }
 }
 
 /// Stops the other workers if this one unwinds: what they wait for would never come.

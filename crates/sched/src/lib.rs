@@ -25,6 +25,7 @@ mod graph;
 mod index;
 #[allow(unsafe_code)]
 mod lanes;
+mod merge;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]
@@ -35,6 +36,7 @@ mod phases;
 #[allow(unsafe_code)]
 mod pool;
 mod prescribed;
+mod quiet;
 mod rounds;
 mod serial;
 mod sync;

@@ -24,6 +24,8 @@ pub enum Mutant {
     Watch,
     /// `block_stm` does not tell readers that a location has come to be added to.
     Recheck,
+    /// `block_stm` believes reads of locations that were quiet.
+    Quiet,
     /// Writes that an execution no longer makes are left in place.
     Retract,
     /// `graph` believes every execution under a binding hint.

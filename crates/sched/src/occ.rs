@@ -2,37 +2,31 @@
 //! saw something else (the schedule of Monad, github.com/category-labs/monad).
 //!
 //! 1. A worker takes the next index and executes it on the committed values as they stand at each read.
-//!    They may come from different prefixes: rule 4 finds out.
-//! 2. It leaves the execution in the transaction's slot, then rings the baton.
-//! 3. The holder of the baton merges: as long as the slot at the cursor is filled, in order.
-//! 4. To merge is to ask the sink, to check every read and assumption by value against the committed
-//!    prefix, to fold the writes, and to deliver. While the baton is held nobody else changes committed
-//!    values, so a location whose stamp is the one that was read has the value that was read.
-//! 5. If a check fails, the transaction runs again right there. Every earlier one is committed and
-//!    nothing can be committed meanwhile, so this execution is final: at most two per transaction.
-//! 6. A failure (invalid, store, panic) is believed of a final execution only.
-//! 7. Nobody waits for a transaction: a worker without work leaves, and the last ring merges what is left
+//!    They may come from different prefixes: the merge finds out.
+//! 2. It leaves the execution in the transaction's slot, and what follows is `merge.rs`: in order, checked by value
+//!    against the committed prefix, executed again right there if a check fails.
+//! 3. Nobody waits for a transaction: a worker without work leaves, and the last ring merges what is left
 //!    (see [`Baton`](crate::sync::Baton)). How many work, and how far ahead, is for the crowd to say
 //!    (`crowd.rs`).
 
 use crate::{
     arena::Arenas,
-    attempt::{Attempt, ReadRecord, ScanRecord, Verdict, execute},
+    attempt::{Attempt, ReadRecord, ScanRecord, Told, Verdict, execute},
     brake::Brake,
     cells::Cells,
     chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of, committed, scan},
+    commit::{Ledger, StopOnPanic, Worker, committed, in_arena, scan, spread},
     crowd::Crowd,
-    mutants::{self, Mutant},
+    merge::Merge,
     pool::Pool,
     sync::{
-        Backoff, Baton, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Backoff,
+        atomic::{AtomicU32, Ordering},
     },
 };
 use braid_core::{
-    Block, BlockError, Cause, Control, Event, Halt, Key, Outcome, Probe, Read, ReadId, Reader, Scheduler,
-    Sink, State, Stats, TxIndex, Value, View, Vm,
+    Block, BlockError, Control, Event, Halt, Key, Outcome, Probe, Read, ReadId, Reader, Scheduler, Sink,
+    State, TxIndex, Value, View, Vm,
 };
 use crossbeam_utils::CachePadded;
 use std::{ops::Range, sync::Arc};
@@ -59,25 +53,9 @@ impl Occ {
     }
 }
 
-type Slot<M> = CachePadded<Mutex<Option<Box<Attempt<M>>>>>;
-
 struct Run<'a, M: Vm, S, K, P> {
-    block: &'a Block<'a, M, S>,
-    probe: &'a P,
-    control: &'a Control<'a>,
-    arena: &'a Arena<M::Key, M::Value>,
-    slots: Vec<Slot<M>>,
+    merge: Merge<'a, M, S, K, P>,
     next: CachePadded<AtomicU32>,
-    /// The ledger's cursor, for those who do not hold the baton.
-    cursor: CachePadded<AtomicU32>,
-    baton: CachePadded<Baton>,
-    ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
-    /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
-    stop: CachePadded<AtomicBool>,
-    interrupted: Mutex<Option<Cause<M::Error>>>,
-    stats: Mutex<Stats>,
-    crowd: Crowd,
-    chaos: Option<u64>,
 }
 
 impl Scheduler for Occ {
@@ -98,38 +76,14 @@ impl Scheduler for Occ {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
-        let mut arena = Arena::take(&self.arenas, self.pool.threads(), M::RANGES);
-        let changed = arena.lend_changed();
-        let run = Run {
-            block,
-            probe,
-            control,
-            arena: &arena,
-            slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(None))).collect(),
-            next: CachePadded::new(AtomicU32::new(0)),
-            cursor: CachePadded::new(AtomicU32::new(0)),
-            baton: CachePadded::new(Baton::new()),
-            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
-            stop: CachePadded::new(AtomicBool::new(false)),
-            interrupted: Mutex::new(None),
-            stats: Mutex::new(Stats::default()),
-            crowd: Crowd::new(self.pool.threads(), self.chaos),
-            chaos: self.chaos,
-        };
-        if count > 0 {
-            let width = u16::try_from(count).unwrap_or(u16::MAX);
-            self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
-        }
-        let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
-        let (changed, result) = match ended {
-            Ok((changed, spawned)) => (changed, Ok(spawned)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let changes = changes_of::<M>(&mut arena, changed);
-        self.arenas.put(arena);
-        Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+        let threads = self.pool.threads();
+        in_arena(&self.arenas, threads, |arena, changed| {
+            let (ledger, crowd) = (Ledger::new(sink, changed), Crowd::new(threads, self.chaos));
+            let merge = Merge::new(block, ledger, probe, control, arena, crowd, self.chaos);
+            let run = Run { merge, next: CachePadded::new(AtomicU32::new(0)) };
+            spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
+            run.merge.end()
+        })
     }
 }
 
@@ -141,194 +95,83 @@ where
     P: Probe<M::Key>,
 {
     fn work(&self, id: u16) {
-        let _guard = StopOnPanic(&self.stop);
-        let reader = match self.block.state.reader() {
-            Ok(reader) => reader,
-            // The others can do without this worker, but somebody has to say why nobody runs.
-            Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
-            Err(_) => return,
-        };
-        let mut me =
-            Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), Shift::new(id, &self.crowd));
+        let merge = &self.merge;
+        let _guard = StopOnPanic(&merge.stop);
+        let Some(mut me) = merge.worker(id) else { return };
+        let stopped = || merge.brake().stopped();
         let (mut ahead, mut seen) = (Backoff::default(), TxIndex::MAX);
-        while !self.brake().stopped() {
-            self.crowd.rest(id, || self.brake().stopped());
+        while !stopped() {
+            merge.crowd.rest(id, stopped);
             // Relaxed: an index is only a name; what it names was there before the block.
             let next = self.next.load(Ordering::Relaxed);
             // Acquire: what is committed has been released.
-            if !self.crowd.may_draw(next, || self.cursor.load(Ordering::Acquire)) {
-                self.control
-                    .interrupted::<M::Error>()
-                    .into_iter()
-                    .for_each(|cause| self.interrupt(Some(cause)));
+            if !merge.crowd.may_draw(next, || merge.cursor.load(Ordering::Acquire)) {
+                let interrupted = merge.control.interrupted::<M::Error>();
+                interrupted.into_iter().for_each(|cause| merge.interrupt(Some(cause)));
                 // Relaxed: a hint.
-                let cursor = self.cursor.load(Ordering::Relaxed);
-                self.crowd.held_back(id, &mut ahead, &mut seen, cursor, || self.brake().stopped());
+                let cursor = merge.cursor.load(Ordering::Relaxed);
+                merge.crowd.held_back(id, &mut ahead, &mut seen, cursor, stopped);
                 continue;
             }
             ahead.reset();
             // Relaxed: as above.
             let tx = self.next.fetch_add(1, Ordering::Relaxed);
-            if tx as usize >= self.slots.len() {
+            if tx >= merge.count() {
                 break;
             }
             me.hand.chaos.point();
             if !self.speculate(&mut me, tx) {
+                merge.interrupt(None);
                 break;
             }
             me.hand.chaos.point();
-            self.merge(&mut me);
-            me.look(&self.crowd);
+            // Nothing is published before it is merged.
+            merge.merge(&mut me, &|_, _| {});
+            me.look(&merge.crowd);
         }
-        self.crowd.dismiss();
-        me.hand.shift.end(&self.stats);
-        me.finish(&self.arena.buffers);
-    }
-
-    fn brake(&self) -> Brake<'_> {
-        Brake::new(self.control, &self.stop)
-    }
-
-    /// Stops the block, for `cause` or what the control says.
-    fn interrupt(&self, cause: Option<Cause<M::Error>>) {
-        if let Some(cause) = cause.or_else(|| self.control.interrupted()) {
-            self.interrupted.lock().get_or_insert(cause);
-        }
-        // Relaxed: it carries no data.
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn event(&self, worker: u16, event: Event<'_, M::Key>) {
-        if P::ON {
-            self.probe.event(worker, event);
-        }
+        merge.leave(me);
     }
 
     /// Rules 1 and 2. False if the block was given up.
-    fn speculate(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex) -> bool {
-        let mut attempt = me.take(&self.arena.buffers);
-        self.event(me.hand.id, Event::Start { tx, incarnation: 0 });
+    fn speculate(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> bool {
+        let merge = &self.merge;
+        let (vm, cells, body) = (merge.block.vm, &merge.arena.cells, &merge.block.txs[tx as usize]);
+        let mut attempt = me.take(&merge.arena.buffers);
+        merge.event(me.hand.id, Event::Start { tx, incarnation: 0 });
         // Acquire: whatever was folded before the cursor moved here is seen (the cells' locks see to
         // that as well).
-        let is_final = self.cursor.load(Ordering::Acquire) == tx;
-        if is_final {
-            if !me.execute_final(
-                self.block.vm,
-                &self.block.txs[tx as usize],
-                &self.arena.cells,
-                self.brake(),
-                &mut attempt,
-            ) {
-                self.interrupt(None);
-                return false;
-            }
+        let is_final = merge.cursor.load(Ordering::Acquire) == tx;
+        let done = if is_final {
+            me.execute_final(vm, body, cells, merge.brake(), &mut attempt)
         } else {
             attempt.clear(false);
             me.hand.count(|stats| stats.executions += 1);
             let Attempt { log, effects, failure, .. } = &mut *attempt;
             let mut view = OccView {
-                cells: &self.arena.cells,
+                cells,
                 reader: &mut me.hand.reader,
-                brake: self.brake(),
+                brake: merge.brake(),
                 chaos: &mut me.hand.chaos,
                 reads: &mut log.reads,
                 scans: &mut log.scans,
                 assumed: &mut log.assumed,
                 halted: None,
             };
-            let tx = &self.block.txs[tx as usize];
             let halted = |view: &mut OccView<'_, _, _, _>| view.halted.take();
-            match execute(self.block.vm, &mut me.scratch, tx, &mut view, halted, effects) {
-                Verdict::Done => {
-                    // Interning here keeps hashing out of the merge.
-                    log.locs.extend(effects.writes.iter().map(|(key, _)| self.arena.cells.open(key).loc));
-                }
+            match execute(vm, &mut me.scratch, body, &mut view, halted, effects) {
+                // Interning here keeps hashing out of the merge.
+                Verdict::Done => log.locs.extend(effects.writes.iter().map(|(key, _)| cells.open(key).loc)),
                 Verdict::Failed(cause) => *failure = Some(cause),
                 Verdict::Blocked(_) => unreachable!("a committed prefix has no writes to wait for"),
-                Verdict::Interrupted => {
-                    self.interrupt(None);
-                    return false;
-                }
+                Verdict::Interrupted => return false,
             }
+            true
+        };
+        if done {
+            merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
+            merge.rest(tx, attempt);
         }
-        self.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
-        self.crowd.hold(attempt.log.reads.len());
-        *self.slots[tx as usize].lock() = Some(attempt);
-        true
-    }
-
-    /// Rules 3 and 7.
-    fn merge(&self, me: &mut Worker<M, S::Reader<'_>>) {
-        if !self.baton.ring() {
-            return;
-        }
-        let mut seen = 1;
-        loop {
-            let mut ledger = self.ledger.lock();
-            while !self.brake().stopped() {
-                let Some(slot) = self.slots.get(ledger.cursor as usize) else { break };
-                let Some(attempt) = slot.lock().take() else { break };
-                self.crowd.release(attempt.log.reads.len());
-                match self.settle(me, &mut ledger, attempt) {
-                    Ok(true) => {
-                        // Release: pairs with the Acquire in `speculate`.
-                        self.cursor.store(ledger.cursor, Ordering::Release);
-                    }
-                    Ok(false) => self.interrupt(None),
-                    Err(cause) => {
-                        ledger.fail(cause);
-                        self.interrupt(None);
-                    }
-                }
-            }
-            drop(ledger);
-            me.hand.chaos.point();
-            match self.baton.leave(seen) {
-                Ok(()) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// Rules 4 to 6 for the transaction at the cursor. False if the block was given up.
-    fn settle(
-        &self,
-        me: &mut Worker<M, S::Reader<'_>>,
-        ledger: &mut Ledger<'a, M, K>,
-        mut attempt: Box<Attempt<M>>,
-    ) -> Result<bool, Cause<M::Error>> {
-        let tx = ledger.cursor;
-        if self.brake().interrupted::<M::Error>().is_some() {
-            return Ok(false);
-        }
-        ledger.admit()?;
-        if !attempt.is_final && !self.valid(me, tx, &attempt) {
-            me.hand.count(|stats| stats.retries += 1);
-            self.event(me.hand.id, Event::Start { tx, incarnation: 1 });
-            me.look(&self.crowd);
-            let (vm, txs) = (self.block.vm, self.block.txs);
-            if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
-                return Ok(false);
-            }
-            self.event(me.hand.id, Event::Finish { tx, incarnation: 1 });
-        }
-        me.fold(ledger, &self.arena.cells, &mut attempt)?;
-        self.event(me.hand.id, Event::Commit { tx });
-        ledger.deliver(&mut attempt);
-        me.put(attempt, &self.arena.buffers);
-        Ok(true)
-    }
-
-    /// Whether a speculative execution stands (rules 4 and 6). Tells the probe if not.
-    fn valid(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
-        if mutants::on(Mutant::Validation) {
-            return attempt.failure.is_none();
-        }
-        if let Err((key, by)) = me.holds(&self.arena.cells, tx, attempt) {
-            self.event(me.hand.id, Event::Abort { tx, key: &key, by });
-            return false;
-        }
-        attempt.failure.is_none()
+        done
     }
 }
 
@@ -357,7 +200,7 @@ impl<K: Key, V: Value, R: Reader<K, V>> OccView<'_, K, V, R> {
         let value = cell.committed().flatten().cloned();
         let (loc, stamp) = (cell.loc, cell.stamp());
         drop(cell);
-        self.reads.push(ReadRecord { loc, stamp, watched: true, seen: V::exactly(value.as_ref()) });
+        self.reads.push(ReadRecord { loc, stamp, told: Told::Watched, seen: V::exactly(value.as_ref()) });
         Ok(value)
     }
 }

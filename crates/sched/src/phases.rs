@@ -14,7 +14,7 @@ use crate::{
     attempt::{Attempt, Verdict, execute},
     brake::Brake,
     chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
+    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, in_arena, spread},
     crowd::Crowd,
     graph::view::VersionView,
     pool::Pool,
@@ -106,41 +106,29 @@ where
     K: Sink<M>,
     P: Probe<M::Key>,
 {
-    let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
     let threads = means.pool.threads();
-    let mut arena = Arena::take(means.arenas, threads, M::RANGES);
-    let changed = arena.lend_changed();
-    let seat = || Seat { attempt: None, executions: 0, wrong: false };
-    let floor = Floor {
-        block,
-        arena: &arena,
-        seats: block.txs.iter().map(|_| CachePadded::new(Mutex::new(seat()))).collect(),
-        crowd: Crowd::new(threads, means.chaos),
-        probe,
-        control,
-        cursor: AtomicU32::new(0),
-        phase: CachePadded::new(Mutex::new(Phase::default())),
-        stop: CachePadded::new(AtomicBool::new(false)),
-        interrupted: Mutex::new(None),
-        stats: Mutex::new(Stats::default()),
-        threads,
-        chaos: means.chaos,
-    };
-    let ledger = Mutex::new(Ledger::new(sink, changed));
-    if count > 0 {
-        let width = u16::try_from(count).unwrap_or(u16::MAX);
-        let work = |worker| floor.work(how, worker, &ledger);
-        means.pool.run_on(width, &work).unwrap_or_else(|panic| panic.resume());
-    }
-    let Floor { interrupted, stats, .. } = floor;
-    let ended = ledger.into_inner().end(block.txs.len(), interrupted.into_inner());
-    let (changed, result) = match ended {
-        Ok((changed, spawned)) => (changed, Ok(spawned)),
-        Err(error) => (Vec::new(), Err(error)),
-    };
-    let changes = changes_of::<M>(&mut arena, changed);
-    means.arenas.put(arena);
-    Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+    in_arena(means.arenas, threads, |arena, changed| {
+        let seat = || Seat { attempt: None, executions: 0, wrong: false };
+        let floor = Floor {
+            block,
+            arena,
+            seats: block.txs.iter().map(|_| CachePadded::new(Mutex::new(seat()))).collect(),
+            crowd: Crowd::new(threads, means.chaos),
+            probe,
+            control,
+            cursor: AtomicU32::new(0),
+            phase: CachePadded::new(Mutex::new(Phase::default())),
+            stop: CachePadded::new(AtomicBool::new(false)),
+            interrupted: Mutex::new(None),
+            stats: Mutex::new(Stats::default()),
+            threads,
+            chaos: means.chaos,
+        };
+        let ledger = Mutex::new(Ledger::new(sink, changed));
+        spread(means.pool, block.txs.len(), &|worker| floor.work(how, worker, &ledger));
+        let Floor { interrupted, stats, .. } = floor;
+        (ledger.into_inner().end(block.txs.len(), interrupted.into_inner()), stats.into_inner())
+    })
 }
 
 impl<M, S, P> Floor<'_, M, S, P>

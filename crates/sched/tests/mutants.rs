@@ -188,6 +188,11 @@ fn block_stm_needs_readers_told_of_a_first_addition() {
 }
 
 #[test]
+fn block_stm_needs_quiet_reads_checked() {
+    assert!(!survives(Some(Mutant::Quiet), &[Family::Programs, Family::Chain], ROUNDS, block_stm));
+}
+
+#[test]
 fn block_stm_needs_wake_ups() {
     assert!(!survives(Some(Mutant::Wake), &[Family::Programs, Family::Chain], ROUNDS, block_stm));
 }

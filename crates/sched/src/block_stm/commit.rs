@@ -2,7 +2,7 @@
 
 use super::{Run, Status};
 use crate::{
-    attempt::{Attempt, ReadRecord},
+    attempt::{Attempt, ReadRecord, Told},
     commit::{Ledger, Worker, open_for_commit},
     mutants::{self, Mutant},
     sync::atomic::Ordering,
@@ -110,8 +110,16 @@ where
     fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
         me.hand.count(|stats| stats.validations += 1);
         // Seldom any: the reads lie in the cache of the core that executed.
-        let reads = if attempt.recheck || attempt.log.watched > 0 { &attempt.log.reads[..] } else { &[] };
-        for read in reads.iter().filter(|read| read.watched || attempt.recheck) {
+        let log = &attempt.log;
+        let disturbed =
+            log.quiet > 0 && self.disturbances.count() != log.disturbances && !mutants::on(Mutant::Quiet);
+        let reads = if attempt.recheck || disturbed || log.watched > 0 { &log.reads[..] } else { &[] };
+        let checked = |read: &&ReadRecord<M::Value>| match read.told {
+            Told::Pushed => attempt.recheck,
+            Told::Watched => true,
+            Told::Quiet => attempt.recheck || disturbed,
+        };
+        for read in reads.iter().filter(checked) {
             if !self.unmoved(me, tx, read) {
                 me.hand.count(|stats| stats.retries += 1);
                 let mut cell = self.arena.cells.at(read.loc);
@@ -207,6 +215,9 @@ where
             let (key, write) = entry;
             let mut cell = open_for_commit(cells, cells.open(key), write, &mut me.hand.reader)?;
             let loc = cell.loc;
+            if cell.disturb() {
+                self.disturbances.add();
+            }
             if cell.commit(tx, write) {
                 ledger.changed.push((*key, loc));
             }

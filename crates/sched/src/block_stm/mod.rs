@@ -17,7 +17,7 @@
 //!
 //! Reads.
 //! 6. A read of `tx` resolves the location below `tx` and registers in the same critical section, unless
-//!    the location is watched (rule 13).
+//!    the location is watched (rule 13), or quiet and remembered by the worker: `quiet.rs` has the rules of that.
 //! 7. If a version on the way is an estimate of `k`, the execution waits for `k`: it becomes `Blocked`, or
 //!    is parked in its lane (`lanes.rs`), still `Executing`; then it looks at `k`'s slot: if `k`'s writes are
 //!    published it reads again, else it joins the waiters under `k`'s lock. Who settles or commits `k` takes
@@ -51,7 +51,7 @@
 //! 12. The baton passes the duty to commit. A worker rings it after it has settled a few transactions,
 //!    at once if one of them was final (rule 15), and before it idles. So whatever is settled is followed
 //!    by a ring. The holder commits as long as the transaction at the cursor is `Executed` or `Ready`.
-//! 13. Then every earlier transaction is committed, so by rule 10 all its reads are true. Assumptions
+//! 13. Then every earlier transaction is committed, so by rule 10 all its registered reads are true. Assumptions
 //!    are checked now and only now. Its versions are moved into the committed values, which changes no
 //!    value that anyone resolves. Its additions are folded into them. The first addition to a location
 //!    makes it watched and, in the same critical section, collects all registered readers above; they
@@ -83,10 +83,11 @@ use crate::{
     attempt::Attempt,
     brake::Brake,
     cells::Loc,
-    commit::{Arena, Ledger, changes_of},
+    commit::{Arena, Ledger, in_arena, spread},
     crowd::Crowd,
     lanes::{Desk, LANES, Stacks},
     pool::Pool,
+    quiet::{Disturbances, ENOUGH},
     sync::{
         Baton, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -258,6 +259,9 @@ struct Run<'a, M: Vm, S, K, P> {
     interrupted: Mutex<Option<Cause<M::Error>>>,
     stats: Mutex<Stats>,
     waits: Waits,
+    disturbances: CachePadded<Disturbances>,
+    /// Reads after which a location that nobody has written is quiet.
+    enough: u8,
     crowd: Crowd,
     chaos: Option<u64>,
 }
@@ -280,47 +284,41 @@ impl Scheduler for BlockStm {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
-        let mut arena = Arena::take(&self.arenas, self.pool.threads(), M::RANGES);
-        let changed = arena.lend_changed();
-        let run = Run {
-            block,
-            probe,
-            control,
-            arena: &arena,
-            slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
-            next: CachePadded::new(AtomicU32::new(0)),
-            cursor: CachePadded::new(AtomicU32::new(0)),
-            ready: CachePadded::new(AtomicU32::new(0)),
-            heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
-            ranges: CachePadded::new(Mutex::new(Vec::new())),
-            baton: CachePadded::new(Baton::new()),
-            ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
-            stop: CachePadded::new(AtomicBool::new(false)),
-            running: (0..self.pool.threads())
-                .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
-                .collect(),
-            desks: (0..self.pool.threads()).map(|_| CachePadded::new(Desk::new())).collect(),
-            stacks: &self.stacks,
-            interrupted: Mutex::new(None),
-            stats: Mutex::new(Stats::default()),
-            waits: self.waits,
-            crowd: Crowd::new(self.pool.threads(), self.chaos),
-            chaos: self.chaos,
-        };
-        if count > 0 {
-            let width = u16::try_from(count).unwrap_or(u16::MAX);
-            self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
-        }
-        let Run { ledger, interrupted, stats, .. } = run;
-        let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
-        let (changed, result) = match ended {
-            Ok((changed, spawned)) => (changed, Ok(spawned)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let changes = changes_of::<M>(&mut arena, changed);
-        self.arenas.put(arena);
-        Ok(Outcome { changes, spawned: result?, stats: stats.into_inner() })
+        let threads = self.pool.threads();
+        in_arena(&self.arenas, threads, |arena, changed| {
+            let run = Run {
+                block,
+                probe,
+                control,
+                arena,
+                slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
+                next: CachePadded::new(AtomicU32::new(0)),
+                cursor: CachePadded::new(AtomicU32::new(0)),
+                ready: CachePadded::new(AtomicU32::new(0)),
+                heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
+                ranges: CachePadded::new(Mutex::new(Vec::new())),
+                baton: CachePadded::new(Baton::new()),
+                ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+                stop: CachePadded::new(AtomicBool::new(false)),
+                running: (0..threads)
+                    .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
+                    .collect(),
+                desks: (0..threads).map(|_| CachePadded::new(Desk::new())).collect(),
+                stacks: &self.stacks,
+                interrupted: Mutex::new(None),
+                stats: Mutex::new(Stats::default()),
+                waits: self.waits,
+                disturbances: CachePadded::default(),
+                // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
+                enough: self.chaos.map_or(ENOUGH, |seed| (seed % 3) as u8),
+                crowd: Crowd::new(threads, self.chaos),
+                chaos: self.chaos,
+            };
+            spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
+            let Run { ledger, interrupted, stats, .. } = run;
+            let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
+            (ended, stats.into_inner())
+        })
     }
 }
 

@@ -39,6 +39,9 @@ where
             };
             let mut cell = self.arena.cells.open(key);
             let loc = cell.loc;
+            if cell.disturb() {
+                self.disturbances.add();
+            }
             let changed = cell.publish(tx, incarnation, value);
             attempt.log.locs.push(loc);
             if changed {

@@ -228,6 +228,9 @@ where
         attempt: &mut Attempt<M>,
     ) -> Verdict<M::Error> {
         attempt.clear(false);
+        let disturbances = self.disturbances.count();
+        attempt.log.disturbances = disturbances;
+        me.quiet.begin(disturbances);
         me.hand.count(|stats| stats.executions += 1);
         let patience = me.hand.shift.patience();
         let Attempt { log, effects, .. } = attempt;
@@ -237,6 +240,7 @@ where
             brake: self.brake(),
             tx,
             log,
+            quiet: &mut me.quiet,
             alarm: &self.slots[tx as usize].alarm,
             checked: 0,
             halted: None,

@@ -9,10 +9,9 @@
 //!    it publishes what was written: puts and deletions as versions, and an addition too if the hint named
 //!    its location as one that is written, as the value that it makes of the nearest lower one. Then it fills
 //!    the transaction's slot, tells the policy, which may let others start, takes its next one, and rings the baton.
-//! 3. The holder of the baton commits, as long as the slot at the cursor is filled, in order: it asks the sink,
-//!    checks what was recorded by value against the committed prefix, folds, delivers. What fails the check
-//!    runs again right there, finally, and its versions that it does not write any more are withdrawn. So
-//!    there are at most two executions of each, and hints are never more than advice; but for rule 4.
+//! 3. The holder of the baton commits (`merge.rs`): in order, checked by value against the committed prefix. What
+//!    fails the check runs again right there, finally, and its versions that it does not write any more are
+//!    withdrawn. So there are at most two executions of each, and hints are never more than advice; but for rule 4.
 //! 4. An execution is *exact* if its hint binds (the machine enforces it, [`braid_core::Bound`]), all hints of
 //!    earlier transactions that are not final bind, and none of them was executed in another way. Then all
 //!    that it may read has been written when it starts, by executions that are exact themselves: the
@@ -26,7 +25,8 @@
 //! 5. A transaction that begins at the cursor is executed finally, as everywhere.
 //! 6. Nobody waits for a transaction inside of one. The first that is not executed waits for nobody who is not
 //!    executing, or begins when its worker has committed what it can, so some worker can always go on. A worker
-//!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that finds everything started leaves, and the last ring commits what is left.
+//!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that
+//!    finds everything started leaves, and the last ring commits what is left.
 
 mod critical;
 mod fifo;
@@ -45,21 +45,20 @@ pub use order::Policy;
 use crate::{
     arena::Arenas,
     attempt::{Attempt, Verdict, execute},
-    brake::Brake,
-    cells::Resolved,
-    chaos::Chaos,
-    commit::{Arena, Ledger, Shift, StopOnPanic, Worker, changes_of},
+    cells::{Loc, Resolved},
+    commit::{Ledger, StopOnPanic, Worker, in_arena, spread},
     crowd::Crowd,
+    merge::Merge,
     mutants::{self, Mutant},
     pool::Pool,
     sync::{
-        Backoff, Baton, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Backoff, Mutex,
+        atomic::{AtomicU32, Ordering},
     },
 };
 use braid_core::{
-    Block, BlockError, Cause, Control, Event, Outcome, Probe, Reader, Scheduler, Sink, State, Stats, TxIndex,
-    Value, Vm, Write,
+    Block, BlockError, Control, Event, Outcome, Probe, Reader, Scheduler, Sink, State, TxIndex, Value, Vm,
+    Write,
 };
 use crossbeam_utils::CachePadded;
 use order::{Order, Waited};
@@ -90,8 +89,6 @@ impl Graph {
     }
 }
 
-type Slot<M> = CachePadded<Mutex<Option<Box<Attempt<M>>>>>;
-
 /// The monitor of rule 1.
 struct Desk<'a> {
     order: Box<dyn Order + 'a>,
@@ -109,27 +106,14 @@ enum Next {
 }
 
 struct Run<'a, 'p, M: Vm, S, K, P> {
-    block: &'a Block<'a, M, S>,
-    probe: &'a P,
-    control: &'a Control<'a>,
-    arena: &'a Arena<M::Key, M::Value>,
+    merge: Merge<'a, M, S, K, P>,
     plan: &'p Plan<M::Key>,
     policy: Policy,
-    slots: Vec<Slot<M>>,
     desk: CachePadded<Mutex<Desk<'p>>>,
     /// Raised when something may have come that can be started, for those who have nothing to do.
     news: CachePadded<AtomicU32>,
-    /// The ledger's cursor, for those who do not hold the baton.
-    cursor: CachePadded<AtomicU32>,
-    baton: CachePadded<Baton>,
-    ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
-    stop: CachePadded<AtomicBool>,
     /// The transactions up to the last that was not executed exactly (rule 4).
     inexact: CachePadded<AtomicU32>,
-    interrupted: Mutex<Option<Cause<M::Error>>>,
-    stats: Mutex<Stats>,
-    crowd: Crowd,
-    chaos: Option<u64>,
 }
 
 impl Scheduler for Graph {
@@ -150,53 +134,26 @@ impl Scheduler for Graph {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        let count = u32::try_from(block.txs.len()).expect("a block has at most u32::MAX - 1 transactions");
         let threads = self.pool.threads();
-        let mut arena = Arena::take(&self.arenas, threads, M::RANGES);
-        let changed = arena.lend_changed();
         let mut plan = self.arenas.take(Plan::new);
         plan.fill(block);
-        let (ended, stats) = {
+        let outcome = in_arena(&self.arenas, threads, |arena, changed| {
             let order = self.policy.order(&plan.feet, threads);
+            let (ledger, crowd) = (Ledger::new(sink, changed), Crowd::new(threads, self.chaos));
             let run = Run {
-                block,
-                probe,
-                control,
-                arena: &arena,
+                merge: Merge::new(block, ledger, probe, control, arena, crowd, self.chaos),
                 plan: &plan,
                 policy: self.policy,
-                slots: block.txs.iter().map(|_| CachePadded::new(Mutex::new(None))).collect(),
                 desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
                 news: CachePadded::new(AtomicU32::new(0)),
-                cursor: CachePadded::new(AtomicU32::new(0)),
-                baton: CachePadded::new(Baton::new()),
-                ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
-                stop: CachePadded::new(AtomicBool::new(false)),
                 inexact: CachePadded::new(AtomicU32::new(0)),
-                interrupted: Mutex::new(None),
-                stats: Mutex::new(Stats::default()),
-                crowd: Crowd::new(threads, self.chaos),
-                chaos: self.chaos,
             };
-            if count > 0 {
-                let width = u16::try_from(count).unwrap_or(u16::MAX);
-                self.pool.run_on(width, &|worker| run.work(worker)).unwrap_or_else(|panic| panic.resume());
-            }
-            let Run { ledger, interrupted, stats, .. } = run;
-            (
-                ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner()),
-                stats.into_inner(),
-            )
-        };
-        let (changed, result) = match ended {
-            Ok((changed, spawned)) => (changed, Ok(spawned)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let changes = changes_of::<M>(&mut arena, changed);
-        self.arenas.put(arena);
+            spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
+            run.merge.end()
+        });
         plan.clear();
         self.arenas.put(plan);
-        Ok(Outcome { changes, spawned: result?, stats })
+        outcome
     }
 }
 
@@ -208,26 +165,23 @@ where
     P: Probe<M::Key>,
 {
     fn work(&self, id: u16) {
-        let _guard = StopOnPanic(&self.stop);
-        let reader = match self.block.state.reader() {
-            Ok(reader) => reader,
-            // The others can do without this worker, but somebody has to say why nobody runs.
-            Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
-            Err(_) => return,
-        };
-        let mut me =
-            Worker::new(id, self.block.vm, reader, Chaos::new(self.chaos, id), Shift::new(id, &self.crowd));
+        let merge = &self.merge;
+        let _guard = StopOnPanic(&merge.stop);
+        let Some(mut me) = merge.worker(id) else { return };
+        let stopped = || merge.brake().stopped();
         let mut idle = Backoff::default();
         let mut news = self.news();
         let mut next = self.next(&me);
-        while !self.brake().stopped() {
+        while !stopped() {
             match next {
                 Next::Start(tx) => {
                     idle.reset();
                     me.hand.chaos.point();
                     let Some(following) = self.step(&mut me, tx) else { break };
                     me.hand.chaos.point();
-                    self.merge(&mut me);
+                    if merge.merge(&mut me, &|tx, locs| self.withdraw(tx, locs)) {
+                        merge.crowd.wake_one();
+                    }
                     next = following;
                     if let Next::Nothing = next {
                         news = self.news();
@@ -235,10 +189,10 @@ where
                     }
                 }
                 Next::Nothing => {
-                    if let Some(cause) = self.control.interrupted() {
-                        self.interrupt(Some(cause));
+                    if let Some(cause) = merge.control.interrupted() {
+                        merge.interrupt(Some(cause));
                     }
-                    self.crowd.idle(id, &mut idle, || self.brake().stopped());
+                    merge.crowd.idle(id, &mut idle, stopped);
                     if self.news() != news {
                         news = self.news();
                         next = self.next(&me);
@@ -247,60 +201,46 @@ where
                 Next::Over => break,
             }
         }
-        self.crowd.dismiss();
-        me.hand.shift.end(&self.stats);
-        me.finish(&self.arena.buffers);
+        merge.leave(me);
     }
 
-    fn brake(&self) -> Brake<'_> {
-        Brake::new(self.control, &self.stop)
-    }
-
-    /// Stops the block, for `cause` or what the control says.
-    fn interrupt(&self, cause: Option<Cause<M::Error>>) {
-        if let Some(cause) = cause.or_else(|| self.control.interrupted()) {
-            self.interrupted.lock().get_or_insert(cause);
-        }
-        // Relaxed: it carries no data.
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn event(&self, worker: u16, event: Event<'_, M::Key>) {
-        if P::ON {
-            self.probe.event(worker, event);
+    /// Takes away what an execution of `tx` had published that was not true (rule 3).
+    fn withdraw(&self, tx: TxIndex, published: &[Loc]) {
+        for loc in published.iter().filter(|_| !mutants::on(Mutant::Retract)) {
+            self.merge.arena.cells.at(*loc).retract(tx, 1);
         }
     }
 
     /// Tells who had to wait; under the lock of the desk, so that it is told before they start.
-    fn tell(&self, me: &Worker<M, S::Reader<'_>>, waited: &mut Vec<Waited>) {
+    fn tell(&self, me: &Worker<M, S::Reader<'a>>, waited: &mut Vec<Waited>) {
         me.hand.count(|stats| stats.waits += waited.len() as u64);
         for Waited { tx, lock, on } in waited.drain(..) {
-            self.event(me.hand.id, Event::Wait { tx, key: &self.plan.keys[lock as usize], on });
+            self.merge.event(me.hand.id, Event::Wait { tx, key: &self.plan.keys[lock as usize], on });
         }
     }
 
     /// Changes when something may have come that can be started.
     fn news(&self) -> (u32, TxIndex) {
         // Relaxed, twice: who looks again and again sees a change in the end, and then asks the desk.
-        (self.news.load(Ordering::Relaxed), self.cursor.load(Ordering::Relaxed))
+        (self.news.load(Ordering::Relaxed), self.merge.cursor.load(Ordering::Relaxed))
     }
 
     /// Rule 1: what to start next.
-    fn next(&self, me: &Worker<M, S::Reader<'_>>) -> Next {
+    fn next(&self, me: &Worker<M, S::Reader<'a>>) -> Next {
         self.next_at(me, &mut self.desk.lock())
     }
 
     /// As [`next`](Self::next), at the desk.
-    fn next_at(&self, me: &Worker<M, S::Reader<'_>>, desk: &mut Desk<'_>) -> Next {
+    fn next_at(&self, me: &Worker<M, S::Reader<'a>>, desk: &mut Desk<'_>) -> Next {
         // Acquire: what is committed has been released.
-        let cursor = self.cursor.load(Ordering::Acquire);
-        let count = self.slots.len() as TxIndex;
+        let cursor = self.merge.cursor.load(Ordering::Acquire);
+        let count = self.merge.count();
         let Desk { order, fed, started, waited } = desk;
         if *started == count {
             return Next::Over;
         }
         order.committed(cursor, waited);
-        let ahead = if self.crowd.heavy() { 1 } else { self.policy.window() };
+        let ahead = if self.merge.crowd.heavy() { 1 } else { self.policy.window() };
         while *fed < count.min(cursor.saturating_add(ahead)) {
             order.feed(*fed);
             *fed += 1;
@@ -322,17 +262,16 @@ where
 
     /// Rule 2: from the start of a transaction to the news of its end, and what this worker starts next: a chain
     /// stays where it is. `None` if the block was given up.
-    fn step(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex) -> Option<Next> {
-        let mut attempt = me.take(&self.arena.buffers);
-        self.event(me.hand.id, Event::Start { tx, incarnation: 0 });
+    fn step(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> Option<Next> {
+        let mut attempt = me.take(&self.merge.arena.buffers);
+        self.merge.event(me.hand.id, Event::Start { tx, incarnation: 0 });
         if !self.execute(me, tx, &mut attempt) {
-            self.interrupt(None);
+            self.merge.interrupt(None);
             return None;
         }
         self.publish(me, tx, &mut attempt);
-        self.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
-        self.crowd.hold(attempt.log.reads.len());
-        *self.slots[tx as usize].lock() = Some(attempt);
+        self.merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
+        self.merge.rest(tx, attempt);
         me.hand.chaos.point();
         let mut desk = self.desk.lock();
         let Desk { order, waited, .. } = &mut *desk;
@@ -343,17 +282,18 @@ where
         drop(desk);
         self.tidings();
         // One goes on here.
-        (1..freed).for_each(|_| self.crowd.wake_one());
+        (1..freed).for_each(|_| self.merge.crowd.wake_one());
         Some(next)
     }
 
     /// Rules 4 and 5. False if the block was given up.
-    fn execute(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &mut Attempt<M>) -> bool {
-        let (vm, cells, body) = (self.block.vm, &self.arena.cells, &self.block.txs[tx as usize]);
+    fn execute(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex, attempt: &mut Attempt<M>) -> bool {
+        let (vm, cells, body) =
+            (self.merge.block.vm, &self.merge.arena.cells, &self.merge.block.txs[tx as usize]);
         // Acquire: whatever was folded before the cursor moved here is seen.
-        let cursor = self.cursor.load(Ordering::Acquire);
+        let cursor = self.merge.cursor.load(Ordering::Acquire);
         if cursor == tx {
-            return me.execute_final(vm, body, cells, self.brake(), attempt);
+            return me.execute_final(vm, body, cells, self.merge.brake(), attempt);
         }
         // Relaxed, twice: rule 4.
         let inexact = self.inexact.load(Ordering::Relaxed).max(self.plan.loose[tx as usize]);
@@ -369,7 +309,7 @@ where
             tx,
             cells,
             reader: &mut me.hand.reader,
-            brake: self.brake(),
+            brake: self.merge.brake(),
             chaos: &mut me.hand.chaos,
             log,
             exact,
@@ -388,11 +328,11 @@ where
     }
 
     /// Rule 2: makes readable what was written.
-    fn publish(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &mut Attempt<M>) {
+    fn publish(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex, attempt: &mut Attempt<M>) {
         if attempt.failure.is_some() {
             return;
         }
-        let cells = &self.arena.cells;
+        let cells = &self.merge.arena.cells;
         for (key, write) in &attempt.effects.writes {
             let mut cell = cells.open(key);
             attempt.log.locs.push(cell.loc);
@@ -417,85 +357,5 @@ where
             };
             cell.publish(tx, 0, value);
         }
-    }
-
-    /// Rules 3 and 6.
-    fn merge(&self, me: &mut Worker<M, S::Reader<'_>>) {
-        if !self.baton.ring() {
-            return;
-        }
-        let mut seen = 1;
-        loop {
-            let mut ledger = self.ledger.lock();
-            while !self.brake().stopped() {
-                let Some(slot) = self.slots.get(ledger.cursor as usize) else { break };
-                let Some(attempt) = slot.lock().take() else { break };
-                self.crowd.release(attempt.log.reads.len());
-                match self.settle(me, &mut ledger, attempt) {
-                    Ok(true) => {
-                        // Release: pairs with the Acquire in `execute` and in `next`.
-                        self.cursor.store(ledger.cursor, Ordering::Release);
-                    }
-                    Ok(false) => self.interrupt(None),
-                    Err(cause) => {
-                        ledger.fail(cause);
-                        self.interrupt(None);
-                    }
-                }
-            }
-            drop(ledger);
-            me.hand.chaos.point();
-            match self.baton.leave(seen) {
-                Ok(()) => return self.crowd.wake_one(),
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// Rule 3 for the transaction at the cursor. False if the block was given up.
-    fn settle(
-        &self,
-        me: &mut Worker<M, S::Reader<'_>>,
-        ledger: &mut Ledger<'a, M, K>,
-        mut attempt: Box<Attempt<M>>,
-    ) -> Result<bool, Cause<M::Error>> {
-        let tx = ledger.cursor;
-        if self.brake().interrupted::<M::Error>().is_some() {
-            return Ok(false);
-        }
-        ledger.admit()?;
-        let cells = &self.arena.cells;
-        if !attempt.is_final && !self.valid(me, tx, &attempt) {
-            me.hand.count(|stats| stats.retries += 1);
-            self.event(me.hand.id, Event::Start { tx, incarnation: 1 });
-            let published = std::mem::take(&mut attempt.log.locs);
-            let (vm, txs) = (self.block.vm, self.block.txs);
-            if !me.execute_final(vm, &txs[tx as usize], cells, self.brake(), &mut attempt) {
-                return Ok(false);
-            }
-            self.event(me.hand.id, Event::Finish { tx, incarnation: 1 });
-            if !mutants::on(Mutant::Retract) {
-                for loc in published {
-                    cells.at(loc).retract(tx, 1);
-                }
-            }
-        }
-        me.fold(ledger, &self.arena.cells, &mut attempt)?;
-        self.event(me.hand.id, Event::Commit { tx });
-        ledger.deliver(&mut attempt);
-        me.put(attempt, &self.arena.buffers);
-        Ok(true)
-    }
-
-    /// Whether a recorded execution stands. Tells the probe if not.
-    fn valid(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
-        if mutants::on(Mutant::Validation) {
-            return attempt.failure.is_none();
-        }
-        if let Err((key, by)) = me.holds(&self.arena.cells, tx, attempt) {
-            self.event(me.hand.id, Event::Abort { tx, key: &key, by });
-            return false;
-        }
-        attempt.failure.is_none()
     }
 }

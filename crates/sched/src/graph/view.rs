@@ -1,7 +1,7 @@
 //! What an execution sees that runs between versions.
 
 use crate::{
-    attempt::{Log, ReadRecord, ScanRecord},
+    attempt::{Log, ReadRecord, ScanRecord, Told},
     brake::Brake,
     cells::{Cells, Open, Resolved},
     chaos::Chaos,
@@ -54,7 +54,7 @@ impl<'a, K: Key, V: Value, R: Reader<K, V>> VersionView<'a, K, V, R> {
             let (loc, stamp) = (cell.loc, cell.stamp_for(self.tx));
             drop(cell);
             let seen = V::exactly(value.as_ref());
-            self.log.reads.push(ReadRecord { loc, stamp, watched: true, seen });
+            self.log.reads.push(ReadRecord { loc, stamp, told: Told::Watched, seen });
         }
         Ok(value)
     }

@@ -85,7 +85,7 @@ fn opened<T>(path: &Path, result: Result<T, DatabaseError>) -> Result<T, DbError
     result.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => DbError::ArchiveBusy { path: path.into() },
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-            DbError::Missing { what: "file", number: 0 }
+            DbError::Archive { doing: "opening it", reason: format!("{}: no such file", path.display()) }
         }
         error => failed("opening it")(error),
     })

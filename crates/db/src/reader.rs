@@ -1,6 +1,6 @@
 //! A data folder, read beside the one who writes.
 
-use crate::{ArchiveStat, DbError, LayeredState, archive::Archive};
+use crate::{ArchiveStat, DataFolder, DbError, LayeredState, archive::Archive};
 use alloy_consensus::Header;
 use alloy_primitives::B256;
 use braid_store::disk::{DiskOptions, DiskReader, View};
@@ -29,8 +29,13 @@ impl DataReader {
             return Err(DbError::NoFolder { path: path.into() });
         }
         let disk = DiskReader::open(path, options)?;
-        let archive = Archive::read_only(path).map(Arc::new);
-        Ok(DataReader { disk, archive, path: path.into() })
+        let mut archive = Archive::read_only(path);
+        if matches!(archive, Err(DbError::Archive { .. })) {
+            // One that was left open by a process that died is put in order by who opens it to write.
+            drop(DataFolder::open(path, options));
+            archive = Archive::read_only(path);
+        }
+        Ok(DataReader { disk, archive: archive.map(Arc::new), path: path.into() })
     }
 
     /// Retained versions and their roots at this moment, ascending.

@@ -41,7 +41,7 @@ fn writes(rng: &mut Rng, diff: &BTreeMap<Address, AccountDiff>) -> Vec<(EvmKey, 
 #[test]
 fn roots_are_those_of_headers_whatever_is_told_ahead() {
     let Some(data) = data() else { return };
-    let (mut blocks, mut again) = (0, 0);
+    let (mut blocks, mut again, mut ahead) = (0, 0, 0);
     for source in braid_work::load(&data.join("ethereum/mainnet")).unwrap() {
         let case = source.load().unwrap();
         let (Some(witness), Some(root)) =
@@ -70,9 +70,12 @@ fn roots_are_those_of_headers_whatever_is_told_ahead() {
             let ((), found, stats) = done.unwrap();
             assert_eq!(found, Ok(root), "{} with seed {seed}: {stats:?}", case.name);
             again += u32::from(stats.again);
+            ahead += u32::from(stats.locations > 0 && !stats.again);
+            assert!(seed > 0 || !stats.again, "{}: {stats:?}", case.name);
         }
         blocks += 1;
     }
-    println!("{blocks} blocks, {again} roots of which were found again");
+    println!("{blocks} blocks, {again} roots were found again, {ahead} with what was done ahead");
+    assert!(ahead > 0, "nothing was done ahead");
     assert!(blocks >= 8, "only {blocks} blocks with a witness");
 }

@@ -122,7 +122,7 @@ impl<S: Scheduler> Ours<S> {
         let (hints, hint_ns) = self.hints(input, pre, control);
         let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
         let (scheduler, shared) = (self.scheduler(), &self.shared);
-        // Not `feed` as it is: it may live longer than the hints, and then only by itself.
+        // Put together anew so that it may live as short as the hints do.
         let feed: Option<&mut Feed<'_>> = match feed {
             Some(feed) => Some(feed),
             None => None,

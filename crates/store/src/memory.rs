@@ -160,3 +160,56 @@ impl<K: Key, V: Value> Reader<K, V> for &MemStore<K, V> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use braid_testkit::Num;
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl Below<u32, Num> for Fixed {
+        fn reader(&self) -> Result<Box<dyn Reader<u32, Num> + '_>, StoreError> {
+            Ok(Box::new(Fixed))
+        }
+    }
+
+    impl Reader<u32, Num> for Fixed {
+        fn get(&mut self, key: &u32) -> Result<Option<Num>, StoreError> {
+            match key {
+                0..5 => Ok(Some(Num(i64::from(*key)))),
+                5 => Err(StoreError::Failed("five".into())),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_above_comes_first_and_the_rest_from_below() {
+        let mut store = MemStore::over(Arc::new(Fixed));
+        store.set(2, Some(Num(20)));
+        store.set(7, Some(Num(70)));
+        let all = |reader: &mut dyn Reader<u32, Num>| {
+            (0..8).map(|key| reader.get(&key).map(|value| value.map(|num| num.0))).collect::<Vec<_>>()
+        };
+        let five = Err(StoreError::Failed("five".into()));
+        let expected = vec![
+            Ok(Some(0)),
+            Ok(Some(1)),
+            Ok(Some(20)),
+            Ok(Some(3)),
+            Ok(Some(4)),
+            five,
+            Ok(None),
+            Ok(Some(70)),
+        ];
+        assert_eq!(all(&mut State::reader(&store).unwrap()), expected);
+        assert_eq!(all(&mut &store), expected);
+        assert_eq!((store.len(), store.get(&3), store.get(&2)), (2, None, Some(&Num(20))));
+        assert_eq!(State::reader(&store).unwrap().scan(0..9), Err(StoreError::NoRanges));
+        // Without one below, ranges can be listed.
+        let plain: MemStore<u32, Num> = [(1, Num(1))].into_iter().collect();
+        assert_eq!(State::reader(&plain).unwrap().scan(0..9), Ok(vec![(1, Num(1))]));
+    }
+}

@@ -154,7 +154,7 @@ pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui
     }
     let Some(problem) = &document.error else { return Exit::Ok };
     ui.error(&problem.message);
-    if document.latest.is_some() {
+    if interrupted {
         ui.hint("the same command goes on where this one ended");
     }
     if interrupted { Exit::Interrupted } else { Exit::Failure }

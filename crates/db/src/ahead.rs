@@ -281,6 +281,7 @@ fn run<'a>(
     ended: &AtomicBool,
 ) -> (Ahead<'a>, usize, Duration) {
     // Only where nobody else wants to run. If the system refuses, execution is slowed down, and no more.
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
     let (mut locations, mut busy) = (0, Duration::ZERO);
     // Relaxed: the flag carries no data; a late look only delays the stop.

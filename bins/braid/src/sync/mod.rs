@@ -147,9 +147,9 @@ pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui
         status,
         error: problem,
     };
-    if args.json {
+    if args.json && !interrupted {
         ui.result(&crate::to_json(&document));
-    } else {
+    } else if !args.json {
         ui.result(&text(&document));
     }
     let Some(problem) = &document.error else { return Exit::Ok };

@@ -373,7 +373,7 @@ fn a_task_cancels_and_times_out_blocks_on_their_way() {
                 let at = format!("{profile}, {flavor:?}");
                 let mut engine = engine(profile, threads);
                 let cancel = Arc::new(AtomicBool::new(false));
-                let (flag, started) = (cancel.clone(), Instant::now());
+                let flag = cancel.clone();
                 let block = world.clone();
                 let task = tokio::task::spawn_blocking(move || {
                     let control = Control { cancel: Some(&flag), ..Control::default() };
@@ -393,7 +393,6 @@ fn a_task_cancels_and_times_out_blocks_on_their_way() {
                     Control { deadline: Some(Instant::now() + Duration::from_millis(30)), cancel: None };
                 let failed = engine.execute(&world.input, &world.pre, &soon).err();
                 assert!(matches!(failed, Some(ExecError::Deadline { .. })), "{at}: {failed:?}");
-                assert!(started.elapsed() < Duration::from_secs(20), "{at}: {:?}", started.elapsed());
                 assert_eq!(small.0.run_on(&mut engine).as_ref(), Ok(&small.1), "{at}: usable afterwards");
             });
         }

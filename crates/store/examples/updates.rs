@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! cargo run --release -p braid-store --example updates -- [--blocks N] [--accounts N] [--slots N]
-//!     [--workers N] [--folder PATH] [--cache-mib N] [--no-compaction]
+//!     [--workers N] [--folder PATH] [--cache-mib N] [--flat N] [--no-compaction] [--keep]
 //! ```
-//! Says wall and processor time for each block (user and system, of all threads), and what the store takes.
+//! Says wall and processor time for each block (user and system, of all threads), and what the store takes. With
+//! `--keep` the store stays in its folder; where there is one already it is opened, not loaded: so a large one can be
+//! loaded once, and then updated with less memory (`scripts/store.sh`).
 
 use alloy_primitives::{Address, U256, keccak256};
 use alloy_trie::TrieAccount;
@@ -30,7 +32,7 @@ impl Arguments {
         let (mut found, mut arguments) = (BTreeMap::new(), std::env::args().skip(1));
         while let Some(name) = arguments.next() {
             let value = match name.as_str() {
-                "--no-compaction" => String::from("1"),
+                "--no-compaction" | "--keep" => String::from("1"),
                 _ => arguments.next().ok_or_else(|| format!("{name} needs a value"))?,
             };
             found.insert(name, value);
@@ -142,22 +144,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = DiskOptions {
         workers: arguments.get("--workers", standard.workers)?,
         page_cache_bytes: arguments.get("--cache-mib", standard.page_cache_bytes >> 20)? << 20,
+        flat_entries: arguments.get("--flat", standard.flat_entries)?,
         compact: !arguments.0.contains_key("--no-compaction"),
         ..standard
     };
     let given: Option<PathBuf> = arguments.0.get("--folder").map(PathBuf::from);
     let folder =
         given.unwrap_or_else(|| std::env::temp_dir().join(format!("updates-{}", std::process::id())));
-    let mut store = DiskStore::create(&folder, options)?;
+    let (mut store, first) = if folder.join("state").exists() {
+        let store = DiskStore::open(&folder, options)?;
+        let (version, root) = store.latest().ok_or("no version")?;
+        println!("opened version {version}: {root}");
+        (store, version + 1)
+    } else {
+        let mut store = DiskStore::create(&folder, options)?;
+        let started = Instant::now();
+        let loaded = store.apply(0, &genesis(&mut Random(1), accounts, slots))?;
+        println!("loaded {accounts} accounts and {slots} slots in {:?}: {}", started.elapsed(), loaded.root);
+        (store, 1)
+    };
 
-    let mut random = Random(1);
-    let started = Instant::now();
-    let loaded = store.apply(0, &genesis(&mut random, accounts, slots))?;
-    println!("loaded {accounts} accounts and {slots} slots in {:?}: {}", started.elapsed(), loaded.root);
-
+    let mut random = Random(1 + first);
     let (mut walls, mut works, mut prepares) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bytes, mut moved) = (0, 0);
-    for version in 1..=blocks {
+    for version in first..first + blocks {
         let batch = block(&mut random, accounts, slots);
         let (started, before) = (Instant::now(), processor_millis());
         let prepared = store.prepare(version, &batch)?;
@@ -179,13 +189,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             at(1.0)
         );
     };
-    told("wall ms a block     ", &mut walls);
-    told("  of it, up to root ", &mut prepares);
-    told("processor ms a block", &mut works);
-    println!("{} bytes written a block, {} bytes moved a block", bytes / blocks, moved / blocks);
+    if blocks > 0 {
+        told("wall ms a block     ", &mut walls);
+        told("  of it, up to root ", &mut prepares);
+        told("processor ms a block", &mut works);
+    }
+    println!(
+        "{} bytes written a block, {} bytes moved a block",
+        bytes / blocks.max(1),
+        moved / blocks.max(1)
+    );
     println!("root {}; {:?}", store.latest().map(|(_, root)| root).unwrap_or_default(), store.stat()?);
     drop(store);
     cold_reads(&folder, options, (accounts, slots), &mut random)?;
-    fs::remove_dir_all(folder)?;
+    if !arguments.0.contains_key("--keep") {
+        fs::remove_dir_all(folder)?;
+    }
     Ok(())
 }

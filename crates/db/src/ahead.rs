@@ -33,7 +33,7 @@ use std::{
 };
 
 /// Writes that are handed on together.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 /// Locations between two looks at whether execution has ended.
 const STEP: usize = 16;
 

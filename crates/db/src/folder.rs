@@ -62,7 +62,7 @@ impl DataFolder {
     /// Opens the folder at `path`; makes one if there is none.
     ///
     /// # Errors
-    /// [`DbError`]; [`DiskError::Locked`] if somebody writes there.
+    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there.
     pub fn open_or_create(path: &Path, options: DiskOptions) -> Result<Self, DbError> {
         match path.join("state").exists() {
             true => Self::open(path, options),
@@ -77,7 +77,7 @@ impl DataFolder {
     /// Opens the folder at `path`.
     ///
     /// # Errors
-    /// [`DbError`]; [`DiskError::Locked`] if somebody writes there.
+    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there.
     pub fn open(path: &Path, options: DiskOptions) -> Result<Self, DbError> {
         if !path.join("state").exists() {
             return Err(DbError::NoFolder { path: path.into() });
@@ -220,7 +220,7 @@ impl DataFolder {
     /// A version, as what engines execute on stands on.
     ///
     /// # Errors
-    /// [`DiskError::NoVersion`].
+    /// [`NoVersion`](braid_store::disk::DiskError::NoVersion).
     pub fn state(&self, version: u64) -> Result<LayeredState, DbError> {
         Ok(LayeredState::new(self.store.view(version)?, Some(self.archive.clone())))
     }

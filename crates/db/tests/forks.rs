@@ -72,7 +72,7 @@ impl World {
             slots.extend(diff.storage.clone());
             slots.retain(|_, value| !value.is_zero());
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             done.codes.insert(keccak256(b"code"), b"code".into());
         }
         Finished { number, block: None, done }

@@ -122,11 +122,8 @@ impl<S: Scheduler> Ours<S> {
         let (hints, hint_ns) = self.hints(input, pre, control);
         let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
         let (scheduler, shared) = (self.scheduler(), &self.shared);
-        // Put together anew so that it may live as short as the hints do.
-        let feed: Option<&mut Feed<'_>> = match feed {
-            Some(feed) => Some(feed),
-            None => None,
-        };
+        // So that it may live as short as the hints do.
+        let feed = feed.map(|feed| feed as &mut Feed<'_>);
         let done = execute_block_fed(options, feed, scheduler, shared, input, pre, probe, control);
         let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
         output.stats.hint_ns = hint_ns;

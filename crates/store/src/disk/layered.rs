@@ -84,6 +84,9 @@ impl Drop for Above {
     }
 }
 
+/// The layout of a version, and its pages for those who build on it.
+pub(super) type Layout = (Arc<Laid>, Arc<Above>);
+
 /// Where records of a version go.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -140,7 +143,7 @@ impl DiskStore {
     }
 
     /// The layout of what is prepared, and its pages for those who build on it.
-    fn lay_out(&self, on: &Prepared) -> (Arc<Laid>, Arc<Above>) {
+    fn lay_out(&self, on: &Prepared) -> Layout {
         let geometry = self.shared.pages.geometry;
         let room = match &on.above {
             Some(above) => Room { open: above.open, next_segment: above.next_segment },

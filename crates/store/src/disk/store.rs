@@ -22,7 +22,7 @@ use super::{
     hash::nibble,
     journal::Journal,
     kinds::{AccountChange, Accounts},
-    layered::{self, Above, Laid, Room},
+    layered::{self, Above, Laid, Layout, Room},
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
@@ -66,7 +66,7 @@ pub struct Prepared {
     /// Pages of what it is on.
     pub(super) above: Option<Arc<Above>>,
     /// Its layout, once somebody builds on it.
-    pub(super) laid: OnceLock<(Arc<Laid>, Arc<Above>)>,
+    pub(super) laid: OnceLock<Layout>,
 }
 
 impl Prepared {
@@ -367,7 +367,7 @@ impl DiskStore {
         &self,
         version: u64,
         batch: &Batch,
-        on: Option<(&Prepared, &(Arc<Laid>, Arc<Above>))>,
+        on: Option<(&Prepared, &Layout)>,
     ) -> Result<Prepared, DiskError> {
         let shared = self.pool.is_some();
         let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect(), on);
@@ -382,7 +382,7 @@ impl DiskStore {
         version: u64,
         mut changes: Vec<AccountChange>,
         slots: Vec<(Address, U256, U256)>,
-        on: Option<(&Prepared, &(Arc<Laid>, Arc<Above>))>,
+        on: Option<(&Prepared, &Layout)>,
     ) -> Result<Prepared, DiskError> {
         let latest = self.ledger.latest();
         if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {

@@ -91,7 +91,7 @@ impl Place {
             Node::Empty => return,
             _ => {}
         }
-        drop(self.reference());
+        self.known.get_or_init(|| encode(&self.node));
     }
 }
 

@@ -18,6 +18,8 @@ const HEADER: u16 = 0x03;
 const BODY: u16 = 0x04;
 const RECEIPTS: u16 = 0x05;
 const TOTAL: u16 = 0x06;
+const ACCUMULATOR: u16 = 0x07;
+const INDEX: u16 = 0x3266;
 
 /// Bytes of type, length and zero.
 const HEAD: usize = 8;
@@ -64,7 +66,15 @@ pub(super) fn read(path: &Path) -> Result<(u64, Vec<Bytes>), WorkError> {
         entries.take(&item("total difficulty"), TOTAL)?;
         blocks.push(join(&header, &body).map_err(|reason| invalid(path, item("body"), reason))?);
     }
-    Ok((first, blocks))
+    if entries.rest.starts_with(&ACCUMULATOR.to_le_bytes()) {
+        entries.take("accumulator", ACCUMULATOR)?;
+    }
+    // What was taken for the index is one only if it stands where one has to.
+    let index = entries.take("index", INDEX)?;
+    match index.len() == 16 + 8 * blocks.len() && entries.rest.is_empty() {
+        true => Ok((first, blocks)),
+        false => Err(invalid(path, "index", "it is not of these blocks")),
+    }
 }
 
 struct Entries<'a> {
@@ -142,7 +152,7 @@ mod tests {
         }
         let offsets = vec![0; 8 * count as usize];
         let index = [&first.to_le_bytes()[..], &offsets, &count.to_le_bytes()].concat();
-        bytes.extend(entry(0x3266, &index));
+        bytes.extend(entry(INDEX, &index));
         bytes
     }
 

@@ -7,7 +7,7 @@ use crate::{
     engines::{Engines, Seat, build},
     finish,
     json::{CompareDocument, CompareRow, HintCosts, Problem, SCHEMA, Status},
-    judge::{interrupted, judge, problem},
+    judge::{interrupted, judge, judge_own, problem},
     memory,
     progress::Ui,
     record::{Record, Samples},
@@ -21,7 +21,7 @@ use braid_evm::{EvmShared, ExecutedBlock, hints::Learned};
 use braid_profiles::{
     Engine, HintSource, Names, Profile,
     bench::{BenchError, Given, Measurement, Rounds, Series, measure_given},
-    find,
+    find, find_any,
     limit::{Dependencies, Nonces},
     stats::{Estimate, geometric_mean, median, paired_speedup},
 };
@@ -42,7 +42,7 @@ const BIG_BLOCK_GAS: u64 = 4_000_000;
 
 /// Carries the command out.
 pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
-    let plan = match Plan::new(args, world.profiles) {
+    let plan = match Plan::new(args, world) {
         Ok(plan) => plan,
         Err(error) => {
             ui.error(error);
@@ -115,12 +115,13 @@ struct Group<'a> {
 impl<'a> Plan<'a> {
     /// Every profile with every number of threads; one that has no use for threads only once, with
     /// one. A reference that uses threads is compared only at equal numbers, so each has a group.
-    fn new(args: &CompareArgs, profiles: &'a [Profile]) -> Result<Self, braid_profiles::ProfileError> {
+    fn new(args: &CompareArgs, world: &World<'a>) -> Result<Self, braid_profiles::ProfileError> {
+        let profiles = world.profiles;
         let reference = find(profiles, &args.reference)?;
         let oracle = find(profiles, ORACLE)?;
         let mut chosen: Vec<&Profile> = Vec::new();
         for name in &args.profile {
-            let profile = find(profiles, name)?;
+            let profile = find_any(profiles, world.own_rules, name)?;
             if chosen.iter().all(|there| there.name != profile.name) {
                 chosen.push(profile);
             }
@@ -157,6 +158,8 @@ struct Ready<'a> {
     stats: Stats,
     peak_bytes: u64,
     hints: Option<HintCosts>,
+    oracle_equal: Option<bool>,
+    differs_from_evm: Option<f64>,
 }
 
 impl Ready<'_> {
@@ -275,7 +278,15 @@ impl<'a> Bench<'a> {
         ui: &mut Ui<'_>,
     ) -> Result<Option<Ready<'a>>, Interrupted> {
         let done = self.execute(profile, threads, block.case)?;
-        let verdict = judge(block.case, &done, Some(oracle), profile.parallel);
+        let own = self.engines.own_oracle(profile, threads, block.case.given(), &self.control);
+        if own.as_ref().is_some_and(|own| own.as_ref().is_err_and(interrupted)) {
+            return Err(Interrupted);
+        }
+        let verdict = match &own {
+            Some(own) => judge_own(block.case, &done, own),
+            None => judge(block.case, &done, Some(oracle), profile.parallel),
+        };
+        let oracle_equal = verdict.oracle_equal;
         if let (true, Some(problem)) = (verdict.alone, &verdict.error) {
             let seed = self.seed.wrapping_add(index as u64);
             Divergence::new(&block.name, profile.name, threads, seed, problem).report(ui);
@@ -309,7 +320,8 @@ impl<'a> Bench<'a> {
         let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
         schedules.record(&mut self.engines, (profile, threads), name, given, names, control, ui);
         let hints = self.hint_costs(profile, threads, &stats, block.case);
-        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints }))
+        let differs_from_evm = self.engines.differs_from_evm((profile, threads), block.case);
+        Ok(Some(Ready { profile, threads, stats, peak_bytes, hints, oracle_equal, differs_from_evm }))
     }
 
     /// What the hints of one execution off the clock cost, and how good they are.
@@ -437,7 +449,8 @@ impl<'a> Bench<'a> {
             let (case, done) = (block.case, &block.done);
             let finish =
                 *block.finish.entry(one.threads).or_insert_with(|| finish::time(case, done, one.threads));
-            let limit = block.limit.as_ref();
+            // The dependencies are Ethereum's.
+            let limit = block.limit.as_ref().filter(|_| one.oracle_equal.is_none());
             self.rows.push(CompareRow {
                 input: block.name.clone(),
                 block: u64::try_from(case.input().env.number).unwrap_or(u64::MAX),
@@ -461,6 +474,8 @@ impl<'a> Bench<'a> {
                 hints: one.hints,
                 limit: limit.map(|(needs, weights)| needs.limit(one.threads, weights)),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
+                oracle_equal: one.oracle_equal,
+                differs_from_evm: one.differs_from_evm,
             });
             self.samples.push(Samples {
                 input: block.name.clone(),

@@ -1,5 +1,6 @@
 //! One engine per profile and number of threads, built when first asked for.
 
+use crate::world::Case;
 use braid_core::Control;
 use braid_evm::{ExecutedBlock, hints::Learned};
 use braid_profiles::{
@@ -59,6 +60,28 @@ impl Engines {
             self.forget(profile, threads);
         }
         done
+    }
+
+    /// What an engine's result has to equal if that is not Ethereum's: a block executed once by its own oracle.
+    pub(crate) fn own_oracle(
+        &mut self,
+        profile: &Profile,
+        threads: usize,
+        given: Given<'_>,
+        control: &Control<'_>,
+    ) -> Option<Ran> {
+        let mut oracle = self.get(profile, threads).ok()?.oracle()?;
+        Some(execute_given(oracle.as_mut(), given, control))
+    }
+
+    /// The share of a block's transactions that end in another way than under Ethereum's rules, if the engine has
+    /// its own.
+    pub(crate) fn differs_from_evm(
+        &mut self,
+        (profile, threads): (&Profile, usize),
+        case: &dyn Case,
+    ) -> Option<f64> {
+        self.get(profile, threads).ok()?.differs_from_evm(case.input(), case.pre())
     }
 
     /// Drops an engine that must not be used any more.

@@ -49,7 +49,12 @@ pub(crate) struct RunResult {
     pub(crate) access_list_bytes: Option<usize>,
     pub(crate) status: Status,
     pub(crate) error: Option<Problem>,
-    /// By name; null where the input does not allow the check.
+    /// Whether the result is that of the engine's own oracle; null for profiles that are held against Ethereum.
+    pub(crate) oracle_equal: Option<bool>,
+    /// Share of the transactions that end in another way under Ethereum's rules; null for profiles that execute
+    /// Ethereum.
+    pub(crate) differs_from_evm: Option<f64>,
+    /// By name; null where the input does not allow the check, and for profiles with rules of their own.
     pub(crate) checks: BTreeMap<&'static str, Option<bool>>,
 }
 
@@ -159,6 +164,11 @@ pub(crate) struct CompareRow {
     pub(crate) limit: Option<f64>,
     /// `median_ns` and what follows and precedes execution: see `braid compare --help`.
     pub(crate) end_to_end_ns: u64,
+    /// Whether the result is that of the engine's own oracle; null for profiles that are held against Ethereum.
+    pub(crate) oracle_equal: Option<bool>,
+    /// Share of the transactions that end in another way under Ethereum's rules; null for profiles that execute
+    /// Ethereum.
+    pub(crate) differs_from_evm: Option<f64>,
 }
 
 /// Hints of one block: where they came from, what they cost, how good they were.

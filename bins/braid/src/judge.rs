@@ -23,12 +23,20 @@ pub(crate) struct Verdict {
     /// Whether a parallel engine alone was wrong: the oracle satisfies what the input records, and the
     /// engine differs from it.
     pub(crate) alone: bool,
+    /// Whether the result is that of the engine's own oracle, if it has one.
+    pub(crate) oracle_equal: Option<bool>,
 }
 
 impl Verdict {
     /// A result that nobody asked to check.
     pub(crate) fn unchecked(done: &Ran) -> Self {
-        let verdict = Verdict { status: Status::Ok, error: None, checks: BTreeMap::new(), alone: false };
+        let verdict = Verdict {
+            status: Status::Ok,
+            error: None,
+            checks: BTreeMap::new(),
+            alone: false,
+            oracle_equal: None,
+        };
         match done {
             Ok(_) => verdict,
             Err(error) => Verdict { status: status(error), error: Some(problem(error)), ..verdict },
@@ -62,6 +70,20 @@ pub(crate) fn judge(case: &dyn Case, done: &Ran, oracle: Option<&Ran>, parallel:
     verdict.alone = parallel && oracle_holds;
     verdict.status = Status::Diverged;
     verdict.error = Some(difference);
+    verdict
+}
+
+/// Judges the result of an engine with rules of its own by that of its own oracle. What the input records was
+/// made by other rules, so nothing is checked against it.
+pub(crate) fn judge_own(case: &dyn Case, done: &Ran, oracle: &Ran) -> Verdict {
+    let mut verdict = Verdict::unchecked(done);
+    let checked = done.as_ref().map(|(block, _)| case.verify(block)).unwrap_or_default();
+    verdict.checks = checked.iter().map(|check| (check.name, None)).collect();
+    let difference = difference(case, done, oracle);
+    verdict.oracle_equal = Some(difference.is_none());
+    if difference.is_some() {
+        (verdict.status, verdict.error, verdict.alone) = (Status::Diverged, difference, true);
+    }
     verdict
 }
 

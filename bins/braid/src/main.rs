@@ -200,7 +200,11 @@ fn main() -> ExitCode {
         ui.error("an argument is not valid UTF-8");
         return Exit::Usage.code().into();
     };
-    let world = World { profiles: braid_profiles::PROFILES, inputs: &inputs::Library };
+    let world = World {
+        profiles: braid_profiles::PROFILES,
+        own_rules: braid_profiles::OWN_RULES,
+        inputs: &inputs::Library,
+    };
     let done = catch_unwind(AssertUnwindSafe(|| {
         command(&arguments, &world, &cancel, record::cache_folder(), &mut ui)
     }));

@@ -8,18 +8,19 @@ use crate::{
     render,
     world::World,
 };
-use braid_profiles::{Fidelity, Profile, find};
+use braid_profiles::{Fidelity, Profile, find_any};
 
 /// Carries the command out.
 pub(crate) fn list(args: &ProfilesArgs, world: &World<'_>, ui: &mut Ui<'_>) -> Exit {
-    let chosen: Vec<&Profile> = match args.name.as_deref().map(|name| find(world.profiles, name)) {
-        None => world.profiles.iter().collect(),
-        Some(Ok(one)) => vec![one],
-        Some(Err(error)) => {
-            ui.error(error);
-            return Exit::Usage;
-        }
-    };
+    let chosen: Vec<&Profile> =
+        match args.name.as_deref().map(|name| find_any(world.profiles, world.own_rules, name)) {
+            None => world.profiles.iter().chain(world.own_rules).collect(),
+            Some(Ok(one)) => vec![one],
+            Some(Err(error)) => {
+                ui.error(error);
+                return Exit::Usage;
+            }
+        };
     let profiles: Vec<ProfileEntry> = chosen.into_iter().map(entry).collect();
     if args.json {
         ui.result(&crate::to_json(&ProfilesDocument { schema: SCHEMA, command: "profiles", profiles }));

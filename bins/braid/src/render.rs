@@ -226,13 +226,15 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
         "executions",
         "retries",
         "fallbacks",
-        "<hints",
     ];
     let hinted = rows.iter().any(|row| row.hints.is_some());
-    let heads = &heads[..heads.len() - usize::from(!hinted)];
+    let own = rows.iter().any(|row| row.oracle_equal.is_some());
+    let more = [("<hints", hinted), ("<own oracle", own), ("not as Ethereum", own)];
+    let more = more.into_iter().filter(|(_, shown)| *shown).map(|(head, _)| head);
+    let heads: Vec<&str> = heads.into_iter().chain(more).collect();
     let percent =
         |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |it| format!("{:.0}%", it * 100.0));
-    let mut table = Table::new(heads, color);
+    let mut table = Table::new(&heads, color);
     for row in rows {
         let mut cells = vec![
             row.profile.clone(),
@@ -255,6 +257,11 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
                 let (precision, recall) = (percent(hints.precision), percent(hints.recall));
                 format!("{} in {}, precise {precision}, complete {recall}", hints.source, time(hints.ns))
             }));
+        }
+        if own {
+            let equal = row.oracle_equal.map_or("", |equal| if equal { "equal" } else { "different" });
+            let differs = row.differs_from_evm.map_or_else(String::new, |share| percent(Some(share)));
+            cells.extend([equal.to_owned(), differs]);
         }
         table.row(cells);
     }

@@ -6,7 +6,7 @@ use crate::{
     diverge::{Divergence, quote},
     engines::Engines,
     json::{Problem, RunDocument, RunResult, SCHEMA, Status},
-    judge::{Verdict, interrupted, judge},
+    judge::{Verdict, interrupted, judge, judge_own},
     on_store::OnStore,
     progress::Ui,
     record::Record,
@@ -17,12 +17,13 @@ use crate::{
     world::{Case, Source, World},
 };
 use braid_core::Control;
-use braid_profiles::{Profile, find};
+use braid_profiles::{Profile, find, find_any};
 use std::collections::BTreeMap;
 
 /// Carries the command out.
 pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
-    let (profile, oracle) = match (find(world.profiles, &args.profile), find(world.profiles, ORACLE)) {
+    let profile = find_any(world.profiles, world.own_rules, &args.profile);
+    let (profile, oracle) = match (profile, find(world.profiles, ORACLE)) {
         (Ok(profile), Ok(oracle)) => (profile, oracle),
         (Err(error), _) | (_, Err(error)) => {
             ui.error(error);
@@ -34,6 +35,10 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
     let threads = if profile.parallel { resolve_threads(args.threads) } else { 1 };
     let seed = args.seed.unwrap_or_else(crate::random_seed);
     if args.stream {
+        if find(world.profiles, profile.name).is_err() {
+            ui.error(format_args!("{} has rules of its own: it cannot follow a chain", profile.name));
+            return Exit::Usage;
+        }
         return stream::run(args, &stream::Setting { profile, oracle, threads, seed }, session, ui);
     }
     let items = match select(world.inputs, &args.input, ui) {
@@ -193,6 +198,8 @@ impl Runner<'_> {
             access_list_bytes: list.map(|(_, bytes)| bytes),
             status: verdict.status,
             error: verdict.error.map(|problem| problem.within(source.file())),
+            oracle_equal: verdict.oracle_equal,
+            differs_from_evm: self.engines.differs_from_evm(seat, case.as_ref()),
             checks: verdict.checks,
         };
         Some((result, verdict.alone))
@@ -205,11 +212,17 @@ impl Runner<'_> {
             return Some(Verdict::unchecked(done));
         }
         let parallel = self.profile.parallel;
-        if self.args.check == Check::Root {
+        let own = self.engines.get(self.profile, self.threads).is_ok_and(|engine| engine.oracle().is_some());
+        if !own && self.args.check == Check::Root {
             let verdict = judge(case, done, None, parallel);
             if verdict.status == Status::Ok {
                 return Some(verdict);
             }
+        }
+        let own = self.engines.own_oracle(self.profile, self.threads, case.given(), &self.control);
+        if let Some(own) = own {
+            let interrupted = own.as_ref().is_err_and(interrupted);
+            return (!interrupted).then(|| judge_own(case, done, &own));
         }
         if self.profile.name == self.oracle.name {
             return Some(judge(case, done, None, parallel));
@@ -237,6 +250,8 @@ impl Runner<'_> {
             access_list_bytes: None,
             status: Status::Unreadable,
             error: Some(problem),
+            oracle_equal: None,
+            differs_from_evm: None,
             checks: BTreeMap::new(),
         }
     }

@@ -38,6 +38,10 @@ enum Flaw {
     Unstable,
     /// As `Gas`, under schedule 5 alone.
     Racy,
+    /// As `Gas`, and right by rules of its own.
+    Own,
+    /// Wrong by rules of its own, too.
+    OwnWrong,
 }
 
 struct Fake {
@@ -52,7 +56,9 @@ impl Executed for FakeExecuted {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
         let mut block = self.0.into_block(pre);
         match self.1 {
-            Flaw::Gas => block.results.last_mut().into_iter().for_each(|result| result.gas_used += 1),
+            Flaw::Gas | Flaw::Own | Flaw::OwnWrong => {
+                block.results.last_mut().into_iter().for_each(|result| result.gas_used += 1)
+            }
             Flaw::Account => {
                 let other = block.diff.values().next().cloned();
                 block.diff.extend(other.map(|diff| (Address::repeat_byte(0x77), diff)));
@@ -82,6 +88,19 @@ impl Engine for Fake {
         let races = self.flaw == Flaw::Racy && self.schedule == Some(5);
         let flaw = if races { Flaw::Gas } else { self.flaw };
         Ok(Box::new(FakeExecuted(LeanEngine.execute(input, pre, control)?, flaw)))
+    }
+
+    fn oracle(&self) -> Option<Box<dyn Engine>> {
+        let flaw = match self.flaw {
+            Flaw::Own => Flaw::Gas,
+            Flaw::OwnWrong => Flaw::Account,
+            _ => return None,
+        };
+        Some(Box::new(Fake { flaw, runs: 0, schedule: None }))
+    }
+
+    fn differs_from_evm(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<f64> {
+        self.oracle().map(|_| 0.25)
     }
 
     fn shuffle(&mut self, seed: u64) {
@@ -118,6 +137,8 @@ static PROFILES: &[Profile] = &[
     profile!("unstable", true, Unstable),
     profile!("racy", true, Racy),
 ];
+
+static OWN_RULES: &[Profile] = &[profile!("own", true, Own), profile!("own_wrong", true, OwnWrong)];
 
 /// Names of inputs: `good`, `plain` (nothing recorded), `bad_root` (records something else),
 /// `invalid` (a bad nonce), `no_code` (state lacks a code), `broken` (does not load), `absent`,
@@ -275,7 +296,7 @@ fn braid_with(line: &str, cancel: bool, cache: Option<PathBuf>) -> Ran {
     let exit = {
         let mut ui = Ui::new(&mut out, &mut err);
         ui.folder = folder.0.clone();
-        let world = World { profiles: PROFILES, inputs: &FakeInputs };
+        let world = World { profiles: PROFILES, own_rules: OWN_RULES, inputs: &FakeInputs };
         command(&arguments, &world, &AtomicBool::new(cancel), cache, &mut ui)
     };
     let files = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
@@ -505,11 +526,37 @@ fn profiles_are_listed() {
     let ran = braid("profiles --json");
     let document = ran.json();
     assert_eq!(document["command"], "profiles");
-    assert_eq!(document["profiles"].as_array().unwrap().len(), PROFILES.len());
+    let all = PROFILES.len() + OWN_RULES.len();
+    assert_eq!(document["profiles"].as_array().unwrap().len(), all);
     assert_eq!(document["profiles"][1]["name"], "good");
     assert_eq!(document["profiles"][1]["fidelity"], "model");
     assert!(braid("profiles good").out.contains("Made up. For tests."));
-    assert_eq!(braid("profiles").out.lines().count(), PROFILES.len() + 1);
+    assert_eq!(braid("profiles").out.lines().count(), all + 1);
+}
+
+/// Profiles with rules of their own run if they are named, and are held against their own oracle.
+#[test]
+fn rules_of_their_own() {
+    let ran = braid("compare own --on good --threads 2 --runs 2 --json");
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let row = &ran.json()["rows"][1];
+    assert_eq!((&row["profile"], &row["oracle_equal"]), (&"own".into(), &true.into()));
+    assert_eq!((&row["differs_from_evm"], &row["limit"]), (&0.25.into(), &serde_json::Value::Null));
+    assert_eq!(ran.json()["rows"][0]["oracle_equal"], serde_json::Value::Null, "the reference has none");
+    let table = braid("compare own --on good --threads 2 --runs 2").out;
+    assert!(table.contains("own oracle") && table.contains("25%"), "{table}");
+    let ran = braid("run good --profile own --json");
+    let result = &ran.json()["results"][0];
+    assert_eq!((&result["status"], &result["oracle_equal"]), (&"ok".into(), &true.into()));
+    let checks = result["checks"].as_object().unwrap();
+    assert!(!checks.is_empty() && checks.values().all(serde_json::Value::is_null), "{checks:?}");
+    let ran = braid("run good --profile own_wrong --json");
+    assert_eq!((ran.exit, &ran.json()["results"][0]["oracle_equal"]), (Exit::Diverged, &false.into()));
+    assert_eq!(braid("compare own_wrong --on good --threads 2 --runs 2").exit, Exit::Diverged);
+    // Not among all, and not for a chain.
+    let ran = braid("compare --on plain --threads 1 --runs 1 --json");
+    assert!(!ran.out.contains("\"own\""), "{}", ran.out);
+    assert_eq!(braid("run good --profile own --stream").exit, Exit::Usage);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use braid_work::PreState;
 pub(crate) struct World<'a> {
     /// All profiles, [`ORACLE`](crate::ORACLE) among them.
     pub(crate) profiles: &'a [Profile],
+    /// Profiles whose result is not Ethereum's: only those that are named take part, and not everywhere.
+    pub(crate) own_rules: &'a [Profile],
     /// Where inputs come from.
     pub(crate) inputs: &'a dyn Inputs,
 }

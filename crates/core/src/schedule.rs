@@ -142,6 +142,9 @@ pub struct Stats {
     pub fallbacks: u64,
     /// Time that it took to get hints, in nanoseconds: part of the time of the block.
     pub hint_ns: u64,
+    /// Most executions that were suspended over reads of the state at one time; 0 if the state answers when it
+    /// is asked, or the schedule suspends none.
+    pub most_in_flight: u64,
 }
 
 /// What a block leaves behind, besides what its sink received.

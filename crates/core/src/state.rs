@@ -1,6 +1,6 @@
 //! Keys, values, and the state that stands before a block.
 
-use std::{fmt::Debug, hash::Hash, ops::Range};
+use std::{fmt::Debug, hash::Hash, ops::Range, task::Poll, time::Duration};
 
 /// The full identity of a location. A hash of it is never an identity.
 pub trait Key: Copy + Ord + Hash + Debug + Send + Sync + 'static {}
@@ -59,6 +59,12 @@ pub trait State<K, V>: Sync {
 
     /// Opens a reader.
     fn reader(&self) -> Result<Self::Reader<'_>, StoreError>;
+
+    /// How many reads one reader may have under way at a time: 1 for a state that answers when it is asked.
+    /// With more, a scheduler may suspend executions over reads ([`Reader::poll`]), so many for each worker.
+    fn overlap(&self) -> u16 {
+        1
+    }
 }
 
 /// One worker's handle on a [`State`].
@@ -73,4 +79,16 @@ pub trait Reader<K, V> {
 
     /// Says which keys are likely to be read soon. A hint: it may do nothing.
     fn prefetch(&mut self, _keys: &[K]) {}
+
+    /// As [`get`](Self::get), without waiting: [`Poll::Pending`] begins a read under the number `read`, and
+    /// [`wait`](Self::wait) tells when it is worth polling again. That may be pending again, for a value may take
+    /// several reads of the device. To poll another key under a number forgets the one before it. A caller
+    /// uses numbers below [`State::overlap`], and may drop the reader at any time.
+    fn poll(&mut self, key: &K, _read: u32) -> Poll<Result<Option<V>, StoreError>> {
+        Poll::Ready(self.get(key))
+    }
+
+    /// Waits until a read under way can go on, at most for `timeout`, and appends the numbers of all that
+    /// can. One too many is harmless. What goes wrong is told by [`poll`](Self::poll).
+    fn wait(&mut self, _timeout: Duration, _ready: &mut Vec<u32>) {}
 }

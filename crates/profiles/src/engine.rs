@@ -262,6 +262,19 @@ pub trait Engine: Send {
         None
     }
 
+    /// An engine whose result this one's has to equal, if that is not Ethereum's: one with the same rules, which
+    /// does one thing after the other. `None` for engines that execute Ethereum.
+    fn oracle(&self) -> Option<Box<dyn Engine>> {
+        None
+    }
+
+    /// The share of a block's transactions that end in another way than under Ethereum's rules: success, logs, or
+    /// what they change. Off the clock; `None` for engines that execute Ethereum, and for blocks that cannot be
+    /// executed.
+    fn differs_from_evm(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<f64> {
+        None
+    }
+
     /// Forgets everything learned from blocks; warm arenas and analysed code may stay.
     fn reset(&mut self) {}
 

@@ -6,12 +6,14 @@ mod artela;
 mod bal;
 pub mod bench;
 mod braid;
+mod delivering;
 mod engine;
 mod hinted;
 pub mod lean;
 mod lean_engine;
 pub mod limit;
 mod megaeth;
+mod megaeth_actors;
 mod megaeth_oracle;
 mod monad;
 mod monad_article;
@@ -34,7 +36,7 @@ pub use hinted::{HintSource, learn, touched};
 pub use lean_engine::LeanEngine;
 pub use names::Names;
 pub use ours::THREADS_MAX;
-pub use registry::{PROFILES, find, profile};
+pub use registry::{OWN_RULES, PROFILES, find, find_any, profile};
 
 /// Compiles and runs the examples of the embedding guide.
 #[cfg(doctest)]

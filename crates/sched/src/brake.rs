@@ -38,6 +38,11 @@ impl<'a> Brake<'a> {
         self.control.interrupted()
     }
 
+    /// Whether nobody wants the block any more, looking at the clock.
+    pub(crate) fn given_up(&self) -> bool {
+        self.stopped() || self.control.interrupted::<()>().is_some()
+    }
+
     /// Whether the block has ended.
     pub(crate) fn stopped(&self) -> bool {
         // Relaxed: as in `check`.

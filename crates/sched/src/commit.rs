@@ -131,6 +131,7 @@ impl Shift {
         total.waits += stats.waits;
         total.validations += stats.validations;
         total.fallbacks += stats.fallbacks;
+        total.most_in_flight = total.most_in_flight.max(stats.most_in_flight);
     }
 }
 
@@ -434,7 +435,12 @@ impl<'a, K: Key, V: Value, R: Reader<K, V>> FinalView<'a, K, V, R> {
         if cell.committed().is_none() {
             let loc = cell.loc;
             drop(cell);
-            cell = self.cells.load(loc, key, self.reader)?;
+            cell = match self.cells.load(loc, key, self.reader) {
+                Ok(cell) => cell,
+                // A slow state is not waited for any more.
+                Err(_) if self.brake.given_up() => return Err(Halt::Interrupted),
+                Err(error) => return Err(error.into()),
+            };
         }
         Ok(cell.committed().flatten().cloned())
     }

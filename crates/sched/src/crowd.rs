@@ -18,15 +18,20 @@
 //!    far is far grows while little is wasted, and for who is held back while nothing is committed (something
 //!    long runs at the cursor); it is short again after waste, because all that is ahead is wasted then.
 //!    Small transactions are drawn a few at a time: their neighbours stay in one core's cache.
+//!    Where the state is slow, most that has begun is suspended over a read and keeps no processor: all these
+//!    distances are as many times longer as there are more lanes, and rule 3 is left out.
 //! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
 //! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
 //! 8. Who waits inside an execution for others to end theirs waits about as long as executions take.
 //!
 //! Nothing here can change a result: only who draws a transaction next, and when.
 
-use crate::sync::{
-    Backoff, MODEL, Mutex,
-    atomic::{AtomicU16, AtomicU32, Ordering},
+use crate::{
+    lanes::LANES,
+    sync::{
+        Backoff, MODEL, Mutex,
+        atomic::{AtomicU16, AtomicU32, Ordering},
+    },
 };
 use braid_core::{Stats, TxIndex};
 use crossbeam_utils::CachePadded;
@@ -62,7 +67,7 @@ const PATIENCE: Duration = Duration::from_micros(4);
 const PATIENT_FOR: u32 = 4;
 /// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
-const NAP: Duration = Duration::from_micros(100);
+pub(crate) const NAP: Duration = Duration::from_micros(100);
 /// Transactions that may be drawn ahead of the cursor for each worker: after waste, at first, and at most.
 const AHEAD_WASTED: u32 = 6;
 const AHEAD_FIRST: u32 = 24;
@@ -78,6 +83,8 @@ const HELD: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Crowd {
     threads: u16,
+    /// How many times the usual number of lanes a worker has.
+    lanes: u32,
     /// Looks are taken after so many executions; `u32::MAX`: never.
     window: u32,
     /// Rule 1.
@@ -119,9 +126,14 @@ pub(crate) struct Pace {
 }
 
 impl Crowd {
-    /// As many of `threads` as rule 1 allows take part at first. Under `chaos`, half of the seeds look very
-    /// often, the others never.
+    /// As [`with_lanes`](Self::with_lanes), with the usual number of lanes.
     pub(crate) fn new(threads: u16, chaos: Option<u64>) -> Self {
+        Crowd::with_lanes(threads, LANES, chaos)
+    }
+
+    /// As many of `threads` as rule 1 allows take part at first. Under `chaos`, half of the seeds look very
+    /// often, the others never. `lanes`: of each worker.
+    pub(crate) fn with_lanes(threads: u16, lanes: usize, chaos: Option<u64>) -> Self {
         let window = match chaos.filter(|_| cfg!(debug_assertions)) {
             _ if threads == 1 || MODEL || cfg!(feature = "mutants") => u32::MAX,
             None => (WINDOW / u32::from(threads)).max(WINDOW_EACH),
@@ -129,12 +141,15 @@ impl Crowd {
             Some(_) => 4,
         };
         let threads = if cfg!(debug_assertions) { threads } else { threads.min(processors()) };
+        // Half of what runs ahead of the cursor can be suspended at a time.
+        let more = (lanes / LANES / 2).max(1) as u32;
         Crowd {
             threads,
+            lanes: more,
             window,
             width: CachePadded::new(AtomicU16::new(threads)),
             held: CachePadded::new(AtomicU32::new(0)),
-            ahead: CachePadded::new(AtomicU32::new(AHEAD_FIRST * u32::from(threads))),
+            ahead: CachePadded::new(AtomicU32::new(AHEAD_FIRST * more * u32::from(threads))),
             plan: CachePadded::new(Mutex::new(Plan { hold: 0, next_hold: HOLD, together: None, tried: 0 })),
             asleep: CachePadded::new(AtomicU16::new(0)),
             resting: CachePadded::new(Mutex::new(Vec::new())),
@@ -256,7 +271,7 @@ impl Crowd {
             self.look_further();
         } else if width > 1 && steady {
             // Relaxed: as in `look_further`.
-            self.ahead.store(AHEAD_WASTED * u32::from(self.threads), Ordering::Relaxed);
+            self.ahead.store(AHEAD_WASTED * self.lanes * u32::from(self.threads), Ordering::Relaxed);
             // Relaxed: as in `width`. Of two who decide at once one does.
             let fewer = if wasted * 100 > executions * MUCH_WASTE_PERCENT { 1 } else { width / 2 };
             if self.width.compare_exchange(width, fewer, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -284,7 +299,7 @@ impl Crowd {
             }
         } else if plan.tried > 0 {
             plan.tried -= 1;
-        } else if grain < FINE {
+        } else if grain < FINE && self.lanes == 1 {
             plan.together = Some(each / u32::from(width));
             // Relaxed: as in `width`.
             self.width.store(1, Ordering::Relaxed);
@@ -328,7 +343,7 @@ impl Crowd {
     }
 
     fn look_further(&self) {
-        let most = AHEAD_MOST * u32::from(self.threads);
+        let most = AHEAD_MOST * self.lanes * u32::from(self.threads);
         // Relaxed, both: it carries no data; of two who change it at once one is late.
         let ahead = self.ahead.load(Ordering::Relaxed);
         if ahead < most {

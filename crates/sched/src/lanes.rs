@@ -3,8 +3,9 @@
 //!
 //! 1. A lane runs until it parks, gives way or returns. Lanes of a thread never run at the same time and
 //!    never move to another thread, so what a suspended one has borrowed from its thread stays its own.
-//! 2. A lane parks only while fewer than [`LANES`] - 1 others of its thread are parked. So there is always
-//!    one that takes up new work, and whatever the parked ones wait for gets done.
+//! 2. A lane parks only while fewer others of its thread are parked than there may be lanes, less one. So there
+//!    is always one that takes up new work, and whatever the parked ones wait for gets done. There may be
+//!    [`LANES`], or more if what they wait for are mostly reads of a slow state.
 //! 3. Whoever ends what a lane waits for sets the lane's bit in the [`Desk`] of its thread, which needs no
 //!    lock and is never lost: the bit stays until the lane is resumed. A bit that nobody needs any more
 //!    resumes a lane too early, which looks again and parks again.
@@ -16,7 +17,7 @@
 
 use crate::sync::{
     MODEL, Mutex,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 use braid_core::TxIndex;
 use corosensei::{Coroutine, CoroutineResult, Yielder, stack::DefaultStack};
@@ -27,10 +28,25 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-/// Most lanes of a thread.
+/// Most lanes of a thread whose executions wait for each other.
 pub(crate) const LANES: usize = 4;
 
-/// Bytes of a lane's stack, as much as a thread of the standard library has. Memory is used as it is touched.
+/// Most lanes of a thread whose executions wait for a slow state.
+const LANES_MAX: usize = 128;
+
+/// Lanes of all threads of a pool together, above the usual number: each stack is two mappings of the process, of
+/// which Linux allows 65,530.
+const LANES_TOTAL: usize = 8192;
+
+/// Lanes of each of `threads` threads, on a state that overlaps so many reads.
+pub(crate) fn lanes(threads: u16, overlap: u16) -> usize {
+    let most = LANES_MAX.min(LANES_TOTAL / usize::from(threads.max(1)));
+    // One more than there are reads: it takes up work while all others wait.
+    usize::from(overlap).saturating_add(1).min(most).max(LANES)
+}
+
+/// Bytes of a lane's stack, as much as a thread of the standard library has, below it a page that faults. Memory
+/// is used as it is touched.
 const STACK: usize = 2 << 20;
 
 /// Stacks for the lanes of all threads of a pool.
@@ -44,8 +60,9 @@ impl fmt::Debug for Stacks {
 }
 
 impl Stacks {
-    /// Most that are kept: those of sixteen threads. More are made and dropped with their block.
-    const KEPT: usize = 16 * LANES;
+    /// Most that are kept: those of 128 threads, or of four with a slow state. More are made and dropped with
+    /// their block.
+    const KEPT: usize = 4 * LANES_MAX;
 
     fn take(&self) -> Option<DefaultStack> {
         let kept = self.0.lock().pop();
@@ -60,33 +77,37 @@ impl Stacks {
     }
 }
 
-/// Where the lanes of a thread are woken.
+/// Where the lanes of a thread are woken: one bit a lane.
 #[derive(Debug)]
-pub(crate) struct Desk {
-    /// One bit a lane.
-    woken: AtomicU32,
-}
+pub(crate) struct Desk([AtomicU64; LANES_MAX / 64]);
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Desk { woken: AtomicU32::new(0) }
+        Desk([(); LANES_MAX / 64].map(|()| AtomicU64::new(0)))
     }
 
     /// Rule 3.
     pub(crate) fn wake(&self, lane: u8) {
         // Release: pairs with the Acquire of `take`, though what a lane reads next has locks of its own.
-        self.woken.fetch_or(1 << lane, Ordering::Release);
+        self.0[usize::from(lane / 64)].fetch_or(1 << (lane % 64), Ordering::Release);
     }
 
     /// Whether a lane is to be resumed.
     pub(crate) fn has_woken(&self) -> bool {
         // Relaxed: a hint; a late look resumes later.
-        self.woken.load(Ordering::Relaxed) != 0
+        self.0.iter().any(|bits| bits.load(Ordering::Relaxed) != 0)
+    }
+
+    /// The lanes to be resumed.
+    fn woken(&self) -> u128 {
+        // Relaxed: who is chosen is taken.
+        let word = |at: usize| u128::from(self.0[at].load(Ordering::Relaxed));
+        word(0) | word(1) << 64
     }
 
     fn take(&self, lane: usize) {
         // Acquire: as in `wake`.
-        self.woken.fetch_and(!(1 << lane), Ordering::Acquire);
+        self.0[lane / 64].fetch_and(!(1 << (lane % 64)), Ordering::Acquire);
     }
 }
 
@@ -155,21 +176,78 @@ struct Suspended {
     pause: Pause,
 }
 
-/// Runs `body` on one lane of the calling thread, and on more as lanes park. Returns when all have returned.
-/// `stopped`: the block has ended, nobody parks any more.
+/// The lanes of a thread that do not run.
+#[derive(Default)]
+struct Table {
+    lanes: Vec<Option<Suspended>>,
+    /// Those that are parked, and those that gave way: one bit a lane.
+    parked: u128,
+    gave_way: u128,
+}
+
+impl Table {
+    fn put(&mut self, index: usize, suspended: Suspended) {
+        match suspended.pause {
+            Pause::Parked(_) => self.parked |= 1 << index,
+            Pause::GivesWay => self.gave_way |= 1 << index,
+        }
+        if self.lanes.len() <= index {
+            self.lanes.resize_with(index + 1, || None);
+        }
+        self.lanes[index] = Some(suspended);
+    }
+
+    fn take(&mut self, index: usize) -> Option<Coroutine<(), Pause, ()>> {
+        self.parked &= !(1 << index);
+        self.gave_way &= !(1 << index);
+        self.lanes.get_mut(index)?.take().map(|suspended| suspended.lane)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parked | self.gave_way == 0
+    }
+
+    /// The first number below `count` that no lane has.
+    fn fresh(&self, count: usize) -> Option<usize> {
+        let index = (!(self.parked | self.gave_way)).trailing_zeros() as usize;
+        (index < count).then_some(index)
+    }
+
+    /// Rules 4 and 5: the suspended lane to go on with.
+    fn choose(&self, desk: &Desk, stopped: bool) -> Option<usize> {
+        let mut bits = if stopped { self.parked } else { self.parked & desk.woken() };
+        let mut lowest: Option<(TxIndex, usize)> = None;
+        while bits != 0 {
+            let index = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some(Some(Suspended { pause: Pause::Parked(tx), .. })) = self.lanes.get(index) {
+                lowest = Some(lowest.map_or((*tx, index), |lowest| lowest.min((*tx, index))));
+            }
+        }
+        let gave_way = (self.gave_way != 0).then(|| self.gave_way.trailing_zeros() as usize);
+        let index = lowest.map(|(_, index)| index).or(gave_way)?;
+        desk.take(index);
+        Some(index)
+    }
+}
+
+/// Runs `body` on one lane of the calling thread, and on more as lanes park, up to `count`. Returns when all have
+/// returned. `stopped`: the block has ended, nobody parks any more.
 pub(crate) fn run<'a>(
     stacks: &Stacks,
     desk: &'a Desk,
+    count: usize,
     stopped: impl Fn() -> bool,
     body: &'a (dyn Fn(&Lane<'_>) + 'a),
 ) {
-    let (parked, most) = (Cell::new(0), Cell::new(LANES));
+    let count = count.min(LANES_MAX);
+    let (parked, most) = (Cell::new(0), Cell::new(count));
     let alone = || body(&Lane { index: 0, desk, parked: &parked, most: &most, yielder: None });
     // Under a model its own threads are lanes of this kind already.
     if MODEL {
         return alone();
     }
-    let mut lanes: [Option<Suspended>; LANES] = [const { None }; LANES];
+    let mut table = Table::default();
     let mut panic: Option<Box<dyn Any + Send>> = None;
     let mut next = begin(stacks, desk, (&parked, &most), body, 0).map(|lane| (0, lane));
     if next.is_none() {
@@ -178,7 +256,7 @@ pub(crate) fn run<'a>(
     while let Some((index, mut lane)) = next {
         // A panic of the body, which has stopped the block.
         match catch_unwind(AssertUnwindSafe(|| lane.resume(()))) {
-            Ok(CoroutineResult::Yield(pause)) => lanes[index] = Some(Suspended { lane, pause }),
+            Ok(CoroutineResult::Yield(pause)) => table.put(index, Suspended { lane, pause }),
             Ok(CoroutineResult::Return(())) => stacks.put(lane.into_stack()),
             Err(payload) => {
                 stacks.put(lane.into_stack());
@@ -186,17 +264,17 @@ pub(crate) fn run<'a>(
             }
         }
         let stopped = stopped();
-        let resumed = choose(&lanes, desk, stopped);
-        let fresh = if stopped { None } else { lanes.iter().position(Option::is_none) };
+        let resumed = table.choose(desk, stopped);
+        let fresh = if stopped { None } else { table.fresh(count) };
         next = match (resumed, fresh) {
-            (Some(index), _) => lanes[index].take().map(|suspended| (index, suspended.lane)),
-            (None, Some(index)) if lanes.iter().any(Option::is_some) => {
+            (Some(index), _) => table.take(index).map(|lane| (index, lane)),
+            (None, Some(index)) if !table.is_empty() => {
                 let begun = begin(stacks, desk, (&parked, &most), body, index).map(|lane| (index, lane));
-                // Without a stack the thread goes on with what it has, too early (rule 3), and nobody parks.
+                // Without a stack the thread goes on with the lanes that it has, one of them too early (rule 3).
                 begun.or_else(|| {
-                    most.set(0);
-                    let index = lanes.iter().position(Option::is_some)?;
-                    lanes[index].take().map(|suspended| (index, suspended.lane))
+                    most.set((table.parked | table.gave_way).count_ones() as usize);
+                    let index = table.parked.trailing_zeros() as usize;
+                    table.take(index).map(|lane| (index, lane))
                 })
             }
             _ => None,
@@ -205,26 +283,6 @@ pub(crate) fn run<'a>(
     if let Some(payload) = panic {
         resume_unwind(payload);
     }
-}
-
-/// Rules 4 and 5: the suspended lane to go on with.
-fn choose(lanes: &[Option<Suspended>; LANES], desk: &Desk, stopped: bool) -> Option<usize> {
-    let parked = lanes.iter().enumerate().filter_map(|(index, lane)| match lane.as_ref()?.pause {
-        Pause::Parked(tx) => Some((tx, index)),
-        Pause::GivesWay => None,
-    });
-    // Relaxed: who is chosen is taken.
-    let bits = desk.woken.load(Ordering::Relaxed);
-    let woken = parked.filter(|(_, index)| stopped || bits >> index & 1 == 1).min();
-    if let Some((_, index)) = woken {
-        desk.take(index);
-        return Some(index);
-    }
-    let gives_way =
-        |lane: &Option<Suspended>| lane.as_ref().is_some_and(|lane| matches!(lane.pause, Pause::GivesWay));
-    let index = lanes.iter().position(gives_way)?;
-    desk.take(index);
-    Some(index)
 }
 
 /// A lane that has not begun. `None` without memory for its stack.
@@ -258,7 +316,7 @@ mod tests {
     /// Runs `body` with a log that it writes.
     fn log(stopped: impl Fn() -> bool, body: impl Fn(&Lane<'_>, &Desk, &RefCell<Vec<u32>>)) -> Vec<u32> {
         let (stacks, desk, log) = (Stacks::default(), Desk::new(), RefCell::new(Vec::new()));
-        run(&stacks, &desk, stopped, &|lane| body(lane, &desk, &log));
+        run(&stacks, &desk, LANES, stopped, &|lane| body(lane, &desk, &log));
         log.into_inner()
     }
 
@@ -333,7 +391,7 @@ mod tests {
             lane.park(3);
             returned.set(returned.get() + 1);
         };
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&stacks, &desk, || ended.get(), &body)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&stacks, &desk, LANES, || ended.get(), &body)));
         let payload = ran.expect_err("the panic is handed on");
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"of lane 1"));
         assert_eq!((returned.get(), stacks.0.lock().len()), (1, 2));

@@ -15,7 +15,7 @@ use braid_core::{
     Block, BlockError, Changes, Control, Effects, Event, Hint, Key, Outcome, Probe, Reader, Scheduler, Sink,
     State, Stats, StoreError, TxIndex, Value, Vm,
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, task::Poll, time::Duration};
 
 /// Rounds, unless said otherwise.
 const ROUNDS: u32 = 10_000;
@@ -220,6 +220,10 @@ impl<K: Key, V: Value, S: State<K, V>> State<K, V> for Over<'_, K, V, S> {
     fn reader(&self) -> Result<Self::Reader<'_>, StoreError> {
         Ok(OverReader { base: self.base.reader()?, delta: self.delta })
     }
+
+    fn overlap(&self) -> u16 {
+        self.base.overlap()
+    }
 }
 
 impl<K: Key, V: Value, R: Reader<K, V>> Reader<K, V> for OverReader<'_, K, V, R> {
@@ -244,5 +248,16 @@ impl<K: Key, V: Value, R: Reader<K, V>> Reader<K, V> for OverReader<'_, K, V, R>
 
     fn prefetch(&mut self, keys: &[K]) {
         self.base.prefetch(keys);
+    }
+
+    fn poll(&mut self, key: &K, read: u32) -> Poll<Result<Option<V>, StoreError>> {
+        match self.delta.get(key) {
+            Some(value) => Poll::Ready(Ok(value.clone())),
+            None => self.base.poll(key, read),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        self.base.wait(timeout, ready);
     }
 }

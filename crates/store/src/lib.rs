@@ -1,9 +1,12 @@
 //! Keep state and compute its root: in memory ([`MemStore`], [`trie`]) and on disk ([`disk`]).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod delta;
 pub mod disk;
 pub mod io;
+mod layout;
 mod memory;
 pub mod trie;
 
+pub use layout::Layout;
 pub use memory::{Below, MemReader, MemStore};

@@ -1,10 +1,10 @@
 //! One block on one scheduler against the oracle.
 
 use crate::{
-    Case, Num, Oracle, OwnedEvent, Recorder, RecordingSink, Telling, Told, Toy, ToyError, ToyOutput,
-    ToyState, ToyTx,
+    Case, Delay, Num, Oracle, OwnedEvent, Recorder, RecordingSink, Rng, Slow, Telling, Told, Toy, ToyError,
+    ToyOutput, ToyState, ToyTx,
 };
-use braid_core::{Block, BlockError, Bound, Control, Hint, Outcome, Scheduler, TxIndex, Vm};
+use braid_core::{Block, BlockError, Bound, Control, Hint, Outcome, Scheduler, State, TxIndex, Vm};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -95,6 +95,26 @@ pub fn check_hinted<S: Scheduler>(scheduler: &S, case: Case, hints: &[Hint<u64>]
     }
 }
 
+/// As [`check`], on a state that is slow in ways that come from `seed`, and whose reads may come in in any order;
+/// with hints, some of which are wrong, if the seed says so.
+///
+/// # Errors
+/// What differs, in words.
+pub fn check_slow<S: Scheduler>(scheduler: &S, case: Case, seed: u64) -> Result<(), String> {
+    let (txs, state, budget) = case.block();
+    let mut rng = Rng::new(seed);
+    let most = Duration::from_micros(1 + rng.below(60));
+    let overlap = 1 + rng.below(20) as u16;
+    let slow = Slow::new(&state, Delay::Random { seed, most }, overlap);
+    let hints = if rng.below(2) == 0 { Vec::new() } else { Telling::nonsense(case, seed) };
+    let done = if ranged(&txs) {
+        check_between(scheduler, &Toy::<true>, &hints, &txs, (&state, &slow), budget, STALL)
+    } else {
+        check_between(scheduler, &Toy::<false>, &hints, &txs, (&state, &slow), budget, STALL)
+    };
+    done.map_err(|difference| format!("{overlap} reads at a time: {difference}"))
+}
+
 fn check_on<M, S>(
     scheduler: &S,
     vm: &M,
@@ -108,12 +128,31 @@ where
     M: Vm<Tx = ToyTx, Key = u64, Value = Num, Output = ToyOutput, Error = ToyError>,
     S: Scheduler,
 {
+    check_between(scheduler, vm, hints, txs, (state, state), budget, limit)
+}
+
+/// The oracle on the first of two states that hold the same, `scheduler` on the second.
+fn check_between<M, S, T>(
+    scheduler: &S,
+    vm: &M,
+    hints: &[Hint<u64>],
+    txs: &[ToyTx],
+    (state, same): (&ToyState, &T),
+    budget: Option<u64>,
+    limit: Duration,
+) -> Result<(), String>
+where
+    M: Vm<Tx = ToyTx, Key = u64, Value = Num, Output = ToyOutput, Error = ToyError>,
+    S: Scheduler,
+    T: State<u64, Num>,
+{
     let block = Block::new(vm, txs, state).with_hints(hints);
     let mut expected_sink = RecordingSink { budget, ..RecordingSink::default() };
     let expected = Oracle.run(&block, &mut expected_sink, &(), &Control::default());
     let mut sink = RecordingSink { budget, ..RecordingSink::default() };
     let recorder = Recorder::default();
     let control = Control { deadline: Some(Instant::now() + limit), ..Control::default() };
+    let block = Block::new(vm, txs, same).with_hints(hints);
     let actual = scheduler.run(&block, &mut sink, &recorder, &control);
     compare(&expected, &actual)?;
     equal("delivered", &expected_sink.delivered, &sink.delivered)?;

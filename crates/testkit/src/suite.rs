@@ -1,6 +1,6 @@
 //! The suite that every scheduler passes: [`suite!`](crate::suite!).
 
-use crate::{Case, Family, Rng, Telling, check, check_hinted, check_told};
+use crate::{Case, Family, Rng, Telling, check, check_hinted, check_slow, check_told};
 use braid_core::Scheduler;
 
 /// Thread counts that the suite tries.
@@ -32,6 +32,30 @@ pub fn equals_serial<S: Scheduler>(make: impl Fn(u16, u64) -> S, family: Family)
                     let name = scheduler.name();
                     panic!(
                         "{name} on {threads} threads, {case:?}: {difference}\nrepeat with BRAID_SEED={round}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Compares random blocks with the oracle on a state whose reads take their time and come in in any order.
+///
+/// # Panics
+/// If anything differs; the message names the case.
+pub fn equals_serial_slowly<S: Scheduler>(make: impl Fn(u16, u64) -> S) {
+    let first = first_round();
+    for threads in THREADS {
+        for round in (0..seeds() / 8).map(|round| first.wrapping_add(round)) {
+            let scheduler = make(threads, round.wrapping_add(1));
+            for (family, at) in Family::ALL.into_iter().zip(0..) {
+                let seed = round.wrapping_mul(Family::ALL.len() as u64).wrapping_add(at);
+                let case = Case::random(family, seed);
+                if let Err(difference) = check_slow(&scheduler, case, seed) {
+                    let name = scheduler.name();
+                    panic!(
+                        "{name} on {threads} threads, {case:?}: {difference}
+repeat with BRAID_SEED={round}"
                     );
                 }
             }
@@ -173,6 +197,11 @@ macro_rules! suite {
             #[test]
             fn nonsense() {
                 suite::survives_nonsense($make);
+            }
+
+            #[test]
+            fn slow_reads() {
+                suite::equals_serial_slowly($make);
             }
 
             #[test]

@@ -1,9 +1,9 @@
 //! The rolling commit (rules 12 to 15).
 
-use super::{Run, Status};
+use super::{Run, Status, reads::Me};
 use crate::{
     attempt::{Attempt, ReadRecord, Told},
-    commit::{Ledger, Worker, open_for_commit},
+    commit::{Ledger, open_for_commit},
     mutants::{self, Mutant},
     sync::atomic::Ordering,
 };
@@ -17,7 +17,7 @@ where
     P: Probe<M::Key>,
 {
     /// Rule 12: asks for the duty to commit, and does it if it is free.
-    pub(super) fn commit(&self, me: &mut Worker<M, S::Reader<'_>>) {
+    pub(super) fn commit(&self, me: &mut Me<'_, '_, M, S>) {
         if !self.baton.ring() {
             return;
         }
@@ -35,7 +35,7 @@ where
     }
 
     /// Commits the transaction at the cursor. False if it is not ready for that, or the block has ended.
-    fn commit_next(&self, me: &mut Worker<M, S::Reader<'_>>, ledger: &mut Ledger<'a, M, K>) -> bool {
+    fn commit_next(&self, me: &mut Me<'_, '_, M, S>, ledger: &mut Ledger<'a, M, K>) -> bool {
         let tx = ledger.cursor;
         let mut slot = self.slot(tx).lock();
         let attempt = match slot.status {
@@ -72,7 +72,7 @@ where
     /// Rules 13 and 14. The error is the block's, or `None` if it was given up.
     fn settle(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         ledger: &mut Ledger<'a, M, K>,
         attempt: Option<Box<Attempt<M>>>,
     ) -> Result<(), Option<Cause<M::Error>>> {
@@ -107,7 +107,7 @@ where
     }
 
     /// Whether a speculative attempt at the cursor is what serial would have done.
-    fn stands(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
+    fn stands(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, attempt: &Attempt<M>) -> bool {
         me.hand.count(|stats| stats.validations += 1);
         // Seldom any: the reads lie in the cache of the core that executed.
         let log = &attempt.log;
@@ -144,7 +144,7 @@ where
     }
 
     /// Whether a read at the cursor would see the same (rule 13).
-    fn unmoved(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, read: &ReadRecord<M::Value>) -> bool {
+    fn unmoved(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, read: &ReadRecord<M::Value>) -> bool {
         if mutants::on(Mutant::Watch) || self.arena.cells.at(read.loc).stamp() == read.stamp {
             return true;
         }
@@ -152,7 +152,7 @@ where
     }
 
     /// Rule 10, checked: pushes must have caught every read that is not true.
-    fn check_reads(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: &Attempt<M>) {
+    fn check_reads(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, attempt: &Attempt<M>) {
         if !cfg!(debug_assertions) || cfg!(feature = "mutants") {
             return;
         }
@@ -168,7 +168,7 @@ where
     /// Rule 14: executes the transaction at the cursor with a final view. `None` if given up.
     fn execute_here(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         tx: TxIndex,
         attempt: Option<Box<Attempt<M>>>,
     ) -> Option<Box<Attempt<M>>> {
@@ -193,7 +193,7 @@ where
     /// writes of a final execution, were not published, so they are pushed here.
     fn fold(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         ledger: &mut Ledger<'a, M, K>,
         attempt: &mut Attempt<M>,
     ) -> Result<(), Cause<M::Error>> {

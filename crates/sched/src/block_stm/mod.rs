@@ -70,11 +70,15 @@
 //!    its lane (and resumed after what runs on that thread), or held by the holder of the baton. So the block
 //!    makes progress. It ends when the cursor reaches the end, or with `stop`.
 //!
+//! An execution that reads a slow state is suspended (`reads.rs`), still `Executing`: whatever waits for it
+//! waits as for one that runs.
+//!
 //! Locks are taken in the order ledger, slot (of the lower transaction first), cell, and the heap, the
 //! ranges and the ordered index last.
 
 mod commit;
 mod push;
+mod reads;
 mod task;
 mod view;
 
@@ -85,7 +89,7 @@ use crate::{
     cells::Loc,
     commit::{Arena, Ledger, in_arena, spread},
     crowd::Crowd,
-    lanes::{Desk, LANES, Stacks},
+    lanes::{Desk, LANES, Stacks, lanes},
     pool::Pool,
     quiet::{Disturbances, ENOUGH},
     sync::{
@@ -251,8 +255,12 @@ struct Run<'a, M: Vm, S, K, P> {
     ledger: CachePadded<Mutex<Ledger<'a, M, K>>>,
     /// Looked at by every read, so alone on its line, as whatever is written often is on its own.
     stop: CachePadded<AtomicBool>,
-    /// What each lane of each worker executes; `TxIndex::MAX` for nothing.
+    /// What each lane of each worker executes, `lanes` of each in rows; `TxIndex::MAX` for nothing.
     running: Box<[CachePadded<[AtomicU32; LANES]>]>,
+    /// Lanes of each worker, a multiple of [`LANES`].
+    lanes: usize,
+    /// Executions that are suspended over reads of the state.
+    in_flight: CachePadded<AtomicU32>,
     /// Where the lanes of each worker are woken.
     desks: Box<[CachePadded<Desk>]>,
     stacks: &'a Stacks,
@@ -285,6 +293,8 @@ impl Scheduler for BlockStm {
         P: Probe<M::Key>,
     {
         let threads = self.pool.threads();
+        let overlap = block.state.overlap();
+        let lanes = lanes(threads, overlap).next_multiple_of(LANES);
         in_arena(&self.arenas, threads, |arena, changed| {
             let run = Run {
                 block,
@@ -300,9 +310,11 @@ impl Scheduler for BlockStm {
                 baton: CachePadded::new(Baton::new()),
                 ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
                 stop: CachePadded::new(AtomicBool::new(false)),
-                running: (0..threads)
+                running: (0..usize::from(threads) * lanes / LANES)
                     .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
                     .collect(),
+                lanes,
+                in_flight: CachePadded::new(AtomicU32::new(0)),
                 desks: (0..threads).map(|_| CachePadded::new(Desk::new())).collect(),
                 stacks: &self.stacks,
                 interrupted: Mutex::new(None),
@@ -311,7 +323,7 @@ impl Scheduler for BlockStm {
                 disturbances: CachePadded::default(),
                 // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
                 enough: self.chaos.map_or(ENOUGH, |seed| (seed % 3) as u8),
-                crowd: Crowd::new(threads, self.chaos),
+                crowd: Crowd::with_lanes(threads, lanes, self.chaos),
                 chaos: self.chaos,
             };
             spread(&self.pool, block.txs.len(), &|worker| run.work(worker));

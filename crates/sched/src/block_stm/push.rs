@@ -1,10 +1,10 @@
 //! Publishing writes, and telling exactly those who read something else.
 
-use super::{Run, Status};
+use super::{Run, Status, reads::Me};
 use crate::{
     attempt::{Attempt, Log, guarded},
     cells::{Loc, Registered},
-    commit::{Hand, Worker, scan},
+    commit::{Hand, scan},
     mutants::{self, Mutant},
     sync::atomic::Ordering,
 };
@@ -21,7 +21,7 @@ where
     /// (at `prior`), and pushes.
     pub(super) fn publish(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         tx: TxIndex,
         incarnation: u32,
         attempt: &mut Attempt<M>,
@@ -54,13 +54,7 @@ where
     }
 
     /// Removes the versions at `prior` that incarnations other than `incarnation` left, and pushes.
-    pub(super) fn retract(
-        &self,
-        me: &mut Worker<M, S::Reader<'_>>,
-        tx: TxIndex,
-        incarnation: u32,
-        prior: &[Loc],
-    ) {
+    pub(super) fn retract(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, incarnation: u32, prior: &[Loc]) {
         let mut readers = Vec::new();
         for loc in prior {
             let mut cell = self.arena.cells.at(*loc);
@@ -78,7 +72,7 @@ where
     /// come to be watched (rule 13).
     pub(super) fn push(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         by: TxIndex,
         loc: Loc,
         key: &M::Key,
@@ -91,7 +85,7 @@ where
             if mutants::on(Mutant::Push) {
                 continue;
             }
-            let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
+            let holds = |me: &mut Me<'_, '_, M, S>, attempt: &Attempt<M>| {
                 let record = attempt.log.reads.get(reader.read as usize).filter(|read| read.loc == loc);
                 // A registration that an earlier incarnation left behind.
                 record.is_none_or(|read| self.still_sees(&mut me.hand, reader.tx, loc, &read.seen))
@@ -106,14 +100,14 @@ where
     }
 
     /// Rule 16.
-    fn push_ranges(&self, me: &mut Worker<M, S::Reader<'_>>, by: TxIndex, loc: Loc, key: &M::Key) {
+    fn push_ranges(&self, me: &mut Me<'_, '_, M, S>, by: TxIndex, loc: Loc, key: &M::Key) {
         let touched: Vec<(TxIndex, u32)> = {
             let ranges = self.ranges.lock();
             let hit = ranges.iter().filter(|reader| reader.tx > by && reader.range.contains(key));
             hit.map(|reader| (reader.tx, reader.scan)).collect()
         };
         for (tx, at) in touched {
-            let holds = |me: &mut Worker<M, S::Reader<'_>>, attempt: &Attempt<M>| {
+            let holds = |me: &mut Me<'_, '_, M, S>, attempt: &Attempt<M>| {
                 let record = attempt.log.scans.get(at as usize).filter(|scan| scan.range.contains(key));
                 record.is_none_or(|record| {
                     self.with_value(&mut me.hand, tx, loc, |value| record.agrees(key, value)).unwrap_or(false)
@@ -127,12 +121,12 @@ where
     /// it threw one away.
     fn tell(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         by: TxIndex,
         key: &M::Key,
         tx: TxIndex,
         recheck: bool,
-        holds: impl FnOnce(&mut Worker<M, S::Reader<'_>>, &Attempt<M>) -> bool,
+        holds: impl FnOnce(&mut Me<'_, '_, M, S>, &Attempt<M>) -> bool,
     ) -> bool {
         let mut slot = self.slot(tx).lock();
         match slot.status {

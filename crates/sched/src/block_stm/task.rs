@@ -1,11 +1,16 @@
 //! What a worker does: draw a transaction, execute it, publish, settle.
 
-use super::{Run, Status, Waiter, view::StmView};
+use super::{
+    Run, Status, Waiter,
+    reads::{Keeper, LaneReader, Me, Reads},
+    view::StmView,
+};
 use crate::{
     attempt::{Attempt, Verdict, execute},
     chaos::Chaos,
     commit::{Shift, StopOnPanic, Worker},
-    lanes::{self, Lane},
+    crowd::NAP,
+    lanes::{self, LANES, Lane},
     mutants::{self, Mutant},
     sync::{
         Backoff,
@@ -13,7 +18,7 @@ use crate::{
     },
 };
 use braid_core::{Cause, Event, Probe, Sink, State, TxIndex, Vm};
-use std::{cmp::Reverse, rc::Rc};
+use std::{cmp::Reverse, rc::Rc, time::Duration};
 
 /// Transactions that a worker settles before it asks for the duty to commit. Commits in a row find the
 /// ledger and the cursor in their own cache; and whoever runs ahead needs no commit to go on.
@@ -42,24 +47,32 @@ where
     pub(super) fn work(&self, id: u16) {
         let shift = Shift::new(id, &self.crowd);
         let stopped = || self.brake().stopped();
-        lanes::run(self.stacks, &self.desks[usize::from(id)], stopped, &|lane| self.lane(id, lane, &shift));
+        let reader = match self.block.state.reader() {
+            Ok(reader) => reader,
+            // The others can do without this worker, but somebody has to say why nobody runs.
+            Err(error) if id == 0 => return self.interrupt(Some(Cause::Store(error))),
+            Err(_) => return,
+        };
+        let reads = Reads::new(reader, self.block.state.overlap() > 1);
+        let lane = |lane: &Lane<'_>| self.lane(id, lane, &shift, &reads);
+        lanes::run(self.stacks, &self.desks[usize::from(id)], self.lanes, stopped, &lane);
         shift.end(&self.stats);
     }
 
     /// One lane of it.
-    fn lane(&self, id: u16, lane: &Lane<'_>, shift: &Rc<Shift>) {
+    fn lane(&self, id: u16, lane: &Lane<'_>, shift: &Rc<Shift>, reads: &Reads<S::Reader<'_>>) {
         let _guard = StopOnPanic(&self.stop);
-        let reader = match self.block.state.reader() {
-            Ok(reader) => reader,
-            // The others can do without this worker, but somebody has to say why nobody runs.
-            Err(error) if id == 0 || lane.index() > 0 => return self.interrupt(Some(Cause::Store(error))),
-            Err(_) => return,
-        };
+        let desk = &*self.desks[usize::from(id)];
+        let keeper = Keeper { desk, in_flight: &self.in_flight };
+        let reader = LaneReader::new(reads, lane, keeper, self.brake());
         let chaos = Chaos::new(self.chaos, id + u16::from(lane.index()));
         let mut me = Worker::new(id, self.block.vm, reader, chaos, shift.clone());
         let (mut idle, mut seen) = (Backoff::default(), TxIndex::MAX);
         while !self.brake().stopped() {
             me.hand.chaos.point();
+            if reads.waiting() {
+                reads.collect(Duration::ZERO, desk);
+            }
             lane.give_way();
             if lane.is_alone() && shift.settled.get() == 0 && shift.drawn.borrow().is_empty() {
                 self.crowd.rest(id, || self.brake().stopped());
@@ -72,9 +85,12 @@ where
                 if self.control.interrupted::<M::Error>().is_some() {
                     self.interrupt(None);
                 }
+                if reads.waiting() {
+                    reads.collect(NAP, desk);
+                    continue;
+                }
                 // Relaxed: a hint.
                 let cursor = self.cursor.load(Ordering::Relaxed);
-                let desk = &self.desks[usize::from(id)];
                 let on = || self.brake().stopped() || desk.has_woken();
                 self.crowd.held_back(id, &mut idle, &mut seen, cursor, on);
                 continue;
@@ -97,6 +113,8 @@ where
             self.running(id, lane).store(TxIndex::MAX, Ordering::Relaxed);
         }
         self.crowd.dismiss();
+        let most = me.hand.reader.most_in_flight();
+        me.hand.count(|stats| stats.most_in_flight = stats.most_in_flight.max(most));
         while let Some(tx) = me.lent.pop_front() {
             if let Some(attempt) = self.give_back(tx) {
                 me.put(attempt, &self.arena.buffers);
@@ -106,7 +124,7 @@ where
     }
 
     /// An execution to use: one that this worker has lent to a slot whose transaction is committed, or any.
-    pub(super) fn take(&self, me: &mut Worker<M, S::Reader<'_>>) -> Box<Attempt<M>> {
+    pub(super) fn take(&self, me: &mut Me<'_, '_, M, S>) -> Box<Attempt<M>> {
         // Relaxed: a hint; the slot has its lock.
         let cursor = self.cursor.load(Ordering::Relaxed);
         while let Some(tx) = me.lent.pop_front_if(|tx| *tx < cursor) {
@@ -153,30 +171,33 @@ where
             return None;
         }
         // Near the end of the block one at a time, or one worker would have what another could do.
-        let chunk = shift.chunk().min((count - next) / (4 * self.running.len() as u32)).max(1);
+        let chunk = shift.chunk().min((count - next) / (4 * self.desks.len() as u32)).max(1);
         let first = self.next.fetch_add(chunk, Ordering::Relaxed);
         *drawn = first.min(count)..first.saturating_add(chunk).min(count);
         drawn.next().map(|tx| (tx, 0))
     }
 
     /// Executes `tx` once.
-    fn attempt(
-        &self,
-        me: &mut Worker<M, S::Reader<'_>>,
-        lane: &Lane<'_>,
-        tx: TxIndex,
-        incarnation: u32,
-    ) -> Next {
+    fn attempt(&self, me: &mut Me<'_, '_, M, S>, lane: &Lane<'_>, tx: TxIndex, incarnation: u32) -> Next {
         self.event(me.hand.id, Event::Start { tx, incarnation });
         me.look(&self.crowd);
         let mut attempt = self.take(me);
+        if incarnation == 0 && me.hand.reader.is_slow() {
+            self.begin_reads(me, tx);
+        }
         // Relaxed: the slots have their locks; who waits for this (rule 7) waits for nothing else.
         self.running(me.hand.id, lane).store(tx, Ordering::Relaxed);
         // Acquire: all lower transactions are folded if this says so (rule 15).
         if self.cursor.load(Ordering::Acquire) == tx {
             let (vm, txs) = (self.block.vm, self.block.txs);
-            if !me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt) {
+            me.hand.reader.executes(Some(tx));
+            let done = me.execute_final(vm, &txs[tx as usize], &self.arena.cells, self.brake(), &mut attempt);
+            me.hand.reader.executes(None);
+            if !done {
                 return Next::Stop;
+            }
+            if me.hand.reader.is_slow() && attempt.failure.is_none() {
+                self.load_bases(me, tx, &attempt.effects);
             }
             self.event(me.hand.id, Event::Finish { tx, incarnation });
             let mut slot = self.slot(tx).lock();
@@ -190,19 +211,24 @@ where
 
     /// What the lane executes.
     fn running(&self, worker: u16, lane: &Lane<'_>) -> &AtomicU32 {
-        &self.running[usize::from(worker)][usize::from(lane.index())]
+        let at = usize::from(worker) * self.lanes + usize::from(lane.index());
+        &self.running[at / LANES][at % LANES]
     }
 
     /// Executes `tx` while lower transactions may still run.
     fn attempt_early(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         lane: &Lane<'_>,
         tx: TxIndex,
         incarnation: u32,
         mut attempt: Box<Attempt<M>>,
     ) -> Next {
-        match self.speculate(me, lane, tx, &mut attempt) {
+        me.hand.reader.executes(Some(tx));
+        let verdict = self.speculate(me, lane, tx, &mut attempt);
+        me.hand.reader.executes(None);
+        match verdict {
+            Verdict::Done if me.hand.reader.is_slow() => self.load_bases(me, tx, &attempt.effects),
             Verdict::Done => {}
             Verdict::Failed(cause) => {
                 attempt.failure = Some(cause);
@@ -222,7 +248,7 @@ where
 
     fn speculate(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         lane: &Lane<'_>,
         tx: TxIndex,
         attempt: &mut Attempt<M>,
@@ -269,7 +295,7 @@ where
     /// Rules 8 and 9.
     fn finish(
         &self,
-        me: &mut Worker<M, S::Reader<'_>>,
+        me: &mut Me<'_, '_, M, S>,
         tx: TxIndex,
         incarnation: u32,
         mut attempt: Box<Attempt<M>>,
@@ -310,7 +336,7 @@ where
         }
     }
 
-    fn again(&self, me: &mut Worker<M, S::Reader<'_>>, tx: TxIndex, attempt: Box<Attempt<M>>) -> Next {
+    fn again(&self, me: &mut Me<'_, '_, M, S>, tx: TxIndex, attempt: Box<Attempt<M>>) -> Next {
         me.hand.count(|stats| stats.retries += 1);
         me.put(attempt, &self.arena.buffers);
         Next::Again(self.slot(tx).lock().begin())

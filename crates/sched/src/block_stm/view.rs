@@ -6,7 +6,7 @@ use crate::{
     brake::Brake,
     cells::{Loc, Registered, Resolved},
     commit::{Hand, scan},
-    lanes::Lane,
+    lanes::{LANES, Lane},
     quiet::Quiet,
     sync::{
         Backoff, MODEL,
@@ -105,7 +105,11 @@ where
                 }
                 Resolved::Unread => {
                     drop(cell);
-                    cell = cells.load(loc, key, &mut self.hand.reader)?;
+                    cell = match cells.load(loc, key, &mut self.hand.reader) {
+                        Ok(cell) => cell,
+                        Err(_) if self.brake.given_up() => return Err(Halt::Interrupted),
+                        Err(error) => return Err(error.into()),
+                    };
                 }
                 Resolved::Estimate(on) => {
                     drop(cell);
@@ -198,7 +202,8 @@ where
     /// Whether this thread has to go on with `on`.
     fn is_here(&self, on: TxIndex) -> bool {
         // Relaxed: a lane of this thread wrote it.
-        self.run.running[usize::from(self.hand.id)].iter().any(|tx| tx.load(Ordering::Relaxed) == on)
+        let rows = self.run.running.chunks(self.run.lanes / LANES).nth(usize::from(self.hand.id));
+        rows.into_iter().flatten().flat_map(|row| row.iter()).any(|tx| tx.load(Ordering::Relaxed) == on)
     }
 
     /// Parks until `on` is settled (rule 7); false if it is.

@@ -85,7 +85,7 @@ impl Batch {
     }
 
     /// The changes by hashed keys, sorted; hashed by all workers if it is `shared`.
-    pub(super) fn sorted(&self, shared: bool) -> Vec<AccountChange> {
+    pub(crate) fn sorted(&self, shared: bool) -> Vec<AccountChange> {
         let entries: Vec<(&Address, &Entry)> = self.entries.iter().collect();
         let change = |(address, entry): (&Address, &Entry)| AccountChange {
             key: keccak256(address),

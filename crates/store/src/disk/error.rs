@@ -96,7 +96,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    pub(super) fn io(doing: &'static str) -> impl Fn(io::Error) -> DiskError {
+    pub(crate) fn io(doing: &'static str) -> impl Fn(io::Error) -> DiskError {
         move |error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full { doing },
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
@@ -106,7 +106,7 @@ impl DiskError {
         }
     }
 
-    pub(super) fn damaged(what: &'static str, at: u64, reason: impl Into<String>) -> DiskError {
+    pub(crate) fn damaged(what: &'static str, at: u64, reason: impl Into<String>) -> DiskError {
         DiskError::Damaged { what, at, reason: reason.into() }
     }
 }

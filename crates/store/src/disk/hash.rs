@@ -5,7 +5,7 @@ use alloy_rlp::Encodable;
 
 /// What a parent says of a node: its hash, or its RLP if that is shorter than a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(crate) struct Reference {
     /// The hash, or the RLP and zeros.
     bytes: [u8; 32],
     /// Length of the RLP, or that of a hash.
@@ -13,12 +13,12 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    pub(super) fn hash(hash: B256) -> Self {
+    pub(crate) fn hash(hash: B256) -> Self {
         Reference { bytes: hash.0, len: 32 }
     }
 
     /// From RLP and the zeros after it.
-    pub(super) fn embedded(bytes: [u8; 32]) -> Self {
+    pub(crate) fn embedded(bytes: [u8; 32]) -> Self {
         // A list of less than 32 bytes says its length in its first one. If it lies, hashes will tell.
         let len = bytes[0].wrapping_sub(alloy_rlp::EMPTY_LIST_CODE).saturating_add(1).min(31);
         Reference { bytes, len }
@@ -33,17 +33,17 @@ impl Reference {
         Reference { bytes, len: rlp.len() as u8 }
     }
 
-    pub(super) fn is_hash(&self) -> bool {
+    pub(crate) fn is_hash(&self) -> bool {
         self.len == 32
     }
 
     /// Hash or RLP, filled up with zeros.
-    pub(super) fn padded(&self) -> &[u8; 32] {
+    pub(crate) fn padded(&self) -> &[u8; 32] {
         &self.bytes
     }
 
     /// The hash of a trie whose root this is.
-    pub(super) fn root(&self) -> B256 {
+    pub(crate) fn root(&self) -> B256 {
         match self.is_hash() {
             true => B256::from(self.bytes),
             false => keccak256(&self.bytes[..usize::from(self.len)]),
@@ -60,13 +60,13 @@ impl Reference {
 }
 
 /// The nibble of a key at a depth.
-pub(super) fn nibble(key: &B256, depth: usize) -> usize {
+pub(crate) fn nibble(key: &B256, depth: usize) -> usize {
     let byte = key[depth / 2];
     usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
 }
 
 /// How many nibbles two keys have in common.
-pub(super) fn common(a: &B256, b: &B256) -> usize {
+pub(crate) fn common(a: &B256, b: &B256) -> usize {
     match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
         Some(at) => 2 * at + usize::from((a[at] ^ b[at]) < 16),
         None => 64,
@@ -105,7 +105,7 @@ fn close_list(out: &mut Vec<u8>, start: usize) {
 }
 
 /// Puts the RLP of a leaf that stands at `depth` into `out`, which is emptied first.
-pub(super) fn leaf_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
+pub(crate) fn leaf_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
     out.clear();
     put_path(out, key, depth, 64, true);
     value.encode(out);
@@ -113,7 +113,7 @@ pub(super) fn leaf_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]
 }
 
 /// Puts the RLP of a branch into `out`, which is emptied first. `children` by nibble, ascending.
-pub(super) fn branch_rlp<'a>(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, &'a Reference)>) {
+pub(crate) fn branch_rlp<'a>(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, &'a Reference)>) {
     out.clear();
     // Most branches are longer than 255 bytes, so room for their header is left ahead.
     out.extend_from_slice(&[0; 3]);
@@ -134,7 +134,7 @@ pub(super) fn branch_rlp<'a>(out: &mut Vec<u8>, children: impl Iterator<Item = (
 }
 
 /// Puts the RLP of an extension into `out`, which is emptied first: the nibbles of `key` from `depth` to `end`.
-pub(super) fn extension_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, end: usize, child: &Reference) {
+pub(crate) fn extension_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, end: usize, child: &Reference) {
     out.clear();
     put_path(out, key, depth, end, false);
     child.put(out);
@@ -142,13 +142,13 @@ pub(super) fn extension_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, end: us
 }
 
 /// What a parent at `depth` says of a leaf.
-pub(super) fn leaf(scratch: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) -> Reference {
+pub(crate) fn leaf(scratch: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) -> Reference {
     leaf_rlp(scratch, key, depth, value);
     Reference::of_rlp(scratch)
 }
 
 /// What a parent at `depth` says of a branch whose children part at `end`, with the extension above it.
-pub(super) fn branch<'a>(
+pub(crate) fn branch<'a>(
     scratch: &mut Vec<u8>,
     (key, end): (&B256, usize),
     depth: usize,
@@ -156,6 +156,18 @@ pub(super) fn branch<'a>(
 ) -> Reference {
     branch_rlp(scratch, children);
     let branch = Reference::of_rlp(scratch);
+    extended(scratch, key, depth, end, branch)
+}
+
+/// What a parent at `depth` says of a branch whose children part at `end`, and of which a parent at `end` would say
+/// `branch`.
+pub(crate) fn extended(
+    scratch: &mut Vec<u8>,
+    key: &B256,
+    depth: usize,
+    end: usize,
+    branch: Reference,
+) -> Reference {
     if end == depth {
         return branch;
     }

@@ -13,9 +13,9 @@ use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 /// A change of a slot, or of any leaf of a trie without structure: the new value as it stands in the leaf,
 /// none if there is to be no leaf.
 #[derive(Clone, Debug)]
-pub(super) struct SlotChange {
-    pub(super) key: B256,
-    pub(super) value: Option<Vec<u8>>,
+pub(crate) struct SlotChange {
+    pub(crate) key: B256,
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 /// The storage of an account.
@@ -59,7 +59,7 @@ impl Kind for Slots {
 
 /// What happens to the record of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(crate) enum Record {
     Keep,
     /// Its storage root is not looked at.
     Set(TrieAccount),
@@ -69,15 +69,15 @@ pub(super) enum Record {
 
 /// What happens to an account.
 #[derive(Clone, Debug)]
-pub(super) struct AccountChange {
-    pub(super) key: B256,
+pub(crate) struct AccountChange {
+    pub(crate) key: B256,
     /// None if the account is visited only on the way to nodes of its storage.
-    pub(super) address: Option<Address>,
-    pub(super) record: Record,
+    pub(crate) address: Option<Address>,
+    pub(crate) record: Record,
     /// Its slots so far go.
-    pub(super) wiped: bool,
+    pub(crate) wiped: bool,
     /// Sorted, each once.
-    pub(super) slots: Vec<SlotChange>,
+    pub(crate) slots: Vec<SlotChange>,
     /// Nodes of its storage to be written again; sorted.
     pub(super) touches: Vec<Touch>,
 }

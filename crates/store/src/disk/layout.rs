@@ -153,7 +153,7 @@ impl Geometry {
 }
 
 /// Checksum of bytes that stand in one place: bytes of another place do not pass for them.
-pub(super) fn crc(id: u64, place: u64, bytes: &[u8]) -> u32 {
+pub(crate) fn crc(id: u64, place: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&id.to_le_bytes());
     hasher.update(&place.to_le_bytes());
@@ -161,15 +161,15 @@ pub(super) fn crc(id: u64, place: u64, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 

@@ -37,7 +37,7 @@ fn now_millis() -> u64 {
 }
 
 /// A number that nobody else draws.
-pub(super) fn unique() -> u64 {
+pub(crate) fn unique() -> u64 {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u64(now_millis());
     hasher.write_u32(std::process::id());

@@ -4,18 +4,19 @@
 //! [`DiskStore`] writes; there is one for a folder. [`DiskReader`] reads in another process, under a lease.
 //! Both give [`View`]s of retained versions, which any number of threads may read while the store goes on.
 
+mod ahead;
 mod append;
 mod batch;
 mod codec;
 mod compact;
 mod error;
 mod flat;
-mod hash;
+pub(crate) mod hash;
 mod journal;
-mod kinds;
+pub(crate) mod kinds;
 mod layered;
-mod layout;
-mod lease;
+pub(crate) mod layout;
+pub(crate) mod lease;
 mod ledger;
 mod options;
 mod pages;

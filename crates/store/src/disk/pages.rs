@@ -4,13 +4,16 @@ use super::{
     error::DiskError,
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, u16_at, u32_at},
 };
-use crate::io::Medium;
+use crate::io::{Medium, ReadQueue};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// A page whose checksum was right.
@@ -30,6 +33,9 @@ impl Page {
 }
 
 const SHARDS: usize = 64;
+
+/// Idle queues that are kept: as many as there are workers in a common machine.
+const QUEUES_KEPT: usize = 64;
 
 /// Part of the pages in memory. What is used goes into `hot`; when that is half of what is allowed, it
 /// becomes `cold`, and what was cold and not used since is forgotten.
@@ -70,6 +76,8 @@ pub(super) struct Pages {
     most: usize,
     /// Pages that were read from the medium.
     reads: AtomicU64,
+    /// Queues that nobody uses at the moment.
+    queues: Mutex<Vec<Box<dyn ReadQueue>>>,
 }
 
 impl Pages {
@@ -81,6 +89,7 @@ impl Pages {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             most: (cache_bytes / PAGE / SHARDS).max(2),
             reads: AtomicU64::new(0),
+            queues: Mutex::default(),
         }
     }
 
@@ -108,10 +117,15 @@ impl Pages {
         &self.shards[(page.0 / PAGE as u64) as usize % SHARDS]
     }
 
+    /// The page at `at`, if it is remembered.
+    pub(super) fn cached(&self, at: Ptr) -> Option<Arc<Page>> {
+        self.shard(at).lock().get(at, self.most)
+    }
+
     /// The page that `ptr` points into.
     pub(super) fn get(&self, ptr: Ptr) -> Result<Arc<Page>, DiskError> {
         let at = ptr.page();
-        if let Some(page) = self.shard(at).lock().get(at, self.most) {
+        if let Some(page) = self.cached(at) {
             return Ok(page);
         }
         let page = Arc::new(self.read(at)?);
@@ -129,11 +143,36 @@ impl Pages {
         let offset = self.locate(at)?;
         let mut bytes = vec![0; PAGE].into_boxed_slice();
         self.medium.read_at(offset, &mut bytes).map_err(DiskError::io("reading a page"))?;
+        self.checked(at, offset, bytes)
+    }
+
+    /// Checks and remembers a page that somebody else has read.
+    pub(super) fn admit(&self, at: Ptr, bytes: Box<[u8]>) -> Result<Arc<Page>, DiskError> {
+        let page = Arc::new(self.checked(at, self.locate(at)?, bytes)?);
+        self.put(at, page.clone());
+        Ok(page)
+    }
+
+    fn checked(&self, at: Ptr, offset: u64, bytes: Box<[u8]>) -> Result<Page, DiskError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         if u32_at(&bytes, 0) != self.geometry.page_crc(at, &bytes) {
             return Err(DiskError::damaged("page", offset, "checksum"));
         }
         Ok(Page::new(bytes))
+    }
+
+    /// A queue that nobody uses, or a new one; `None` if reads of this medium are waited for.
+    pub(super) fn queue(&self) -> io::Result<Option<Box<dyn ReadQueue>>> {
+        let idle = self.queues.lock().pop();
+        idle.map_or_else(|| self.medium.queue(), |queue| Ok(Some(queue)))
+    }
+
+    /// Keeps a queue in which nothing is under way.
+    pub(super) fn keep_queue(&self, queue: Box<dyn ReadQueue>) {
+        let mut queues = self.queues.lock();
+        if queues.len() < QUEUES_KEPT {
+            queues.push(queue);
+        }
     }
 
     /// Pages read from the medium so far.

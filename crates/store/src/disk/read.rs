@@ -1,13 +1,14 @@
 //! Reading one version.
 
 use super::{
+    ahead::{Ahead, Step, TaskId, Want},
     error::DiskError,
     flat::Flat,
     hash::{common, nibble},
     kinds,
     layout::Ptr,
     lease::{Lease, WriterLock},
-    pages::Pages,
+    pages::{Page, Pages},
     record::{self, Owner, Stored, StoredLeaf},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -15,7 +16,7 @@ use alloy_rlp::Decodable;
 use alloy_trie::TrieAccount;
 use braid_core::{Reader, State, StoreError};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, task::Poll, time::Duration};
 
 /// A version as readers know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,56 @@ impl Shared {
     }
 }
 
+/// A way down a trie, as far as it has been gone.
+#[derive(Debug)]
+pub(super) struct Walk {
+    ptr: Ptr,
+    depth: usize,
+    owner: Owner,
+    key: B256,
+    leaf: Option<StoredLeaf>,
+}
+
+impl Walk {
+    /// The way to `key` in the trie whose root is at `root`.
+    pub(super) fn new(root: Ptr, owner: Owner, key: B256) -> Self {
+        Walk { ptr: root, depth: 0, owner, key, leaf: None }
+    }
+
+    /// The node that comes next; `None` at the end.
+    pub(super) fn next(&self) -> Option<Ptr> {
+        (!self.ptr.is_none()).then_some(self.ptr)
+    }
+
+    /// What was found at the end.
+    pub(super) fn found(&self) -> Option<StoredLeaf> {
+        self.leaf.clone()
+    }
+
+    /// Goes past the node that comes next, which is in `page`.
+    pub(super) fn step(&mut self, page: &Arc<Page>) -> Result<(), DiskError> {
+        let ptr = std::mem::replace(&mut self.ptr, Ptr::NONE);
+        let (node, _, whose) = record::decode(page, ptr)?;
+        let (at, end) = match &node {
+            Stored::Leaf(leaf) => (&leaf.key, 64),
+            Stored::Branch(branch) => (&branch.key, branch.end),
+        };
+        let shared = common(&self.key, at);
+        if whose != self.owner || shared < self.depth || end < self.depth {
+            return Err(DiskError::damaged("node", ptr.0, "it belongs elsewhere"));
+        }
+        match node {
+            Stored::Leaf(leaf) => self.leaf = (shared == 64).then_some(leaf),
+            Stored::Branch(_) if shared < end => {}
+            Stored::Branch(branch) => {
+                self.ptr = branch.child_ptr(nibble(&self.key, end)).unwrap_or(Ptr::NONE);
+                self.depth = end + 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The leaf at `key` of the trie whose root is at `root`.
 pub(super) fn find(
     pages: &Pages,
@@ -94,27 +145,23 @@ pub(super) fn find(
     owner: Owner,
     key: &B256,
 ) -> Result<Option<StoredLeaf>, DiskError> {
-    let (mut ptr, mut depth) = (root, 0);
-    while !ptr.is_none() {
-        let (node, _, whose) = record::decode(&pages.get(ptr)?, ptr)?;
-        let (at, end) = match &node {
-            Stored::Leaf(leaf) => (&leaf.key, 64),
-            Stored::Branch(branch) => (&branch.key, branch.end),
-        };
-        let shared = common(key, at);
-        if whose != owner || shared < depth || end < depth {
-            return Err(DiskError::damaged("node", ptr.0, "it belongs elsewhere"));
-        }
-        match node {
-            Stored::Leaf(leaf) => return Ok((shared == 64).then_some(leaf)),
-            Stored::Branch(_) if shared < end => return Ok(None),
-            Stored::Branch(branch) => {
-                ptr = branch.child_ptr(nibble(key, end)).unwrap_or(Ptr::NONE);
-                depth = end + 1;
-            }
-        }
+    let mut walk = Walk::new(root, owner, *key);
+    while let Some(ptr) = walk.next() {
+        walk.step(&pages.get(ptr)?)?;
     }
-    Ok(None)
+    Ok(walk.leaf)
+}
+
+/// An account and where its storage is.
+pub(super) fn leaf_of_account(leaf: &StoredLeaf) -> Result<(TrieAccount, Ptr), DiskError> {
+    Ok((kinds::decode(leaf)?, leaf.storage))
+}
+
+/// The value of a slot.
+fn leaf_of_slot(leaf: Option<StoredLeaf>, storage: Ptr) -> Result<U256, DiskError> {
+    let Some(leaf) = leaf else { return Ok(U256::ZERO) };
+    let value = U256::decode(&mut leaf.value());
+    value.map_err(|error| DiskError::damaged("slot", storage.0, format!("{}: {error}", leaf.key)))
 }
 
 impl View {
@@ -162,15 +209,12 @@ impl View {
     /// An account and where its storage is.
     pub(super) fn find_account(&self, address: &Address) -> Result<Option<(TrieAccount, Ptr)>, DiskError> {
         let leaf = find(self.pages(), self.root.ptr, None, &keccak256(address))?;
-        leaf.map(|leaf| Ok((kinds::decode(&leaf)?, leaf.storage))).transpose()
+        leaf.as_ref().map(leaf_of_account).transpose()
     }
 
     fn find_slot(&self, address: &Address, storage: Ptr, slot: &U256) -> Result<U256, DiskError> {
         let owner = record::owner_of(&keccak256(address));
-        let leaf = find(self.pages(), storage, owner, &keccak256(slot.to_be_bytes::<32>()))?;
-        let Some(leaf) = leaf else { return Ok(U256::ZERO) };
-        let value = U256::decode(&mut leaf.value());
-        value.map_err(|error| DiskError::damaged("slot", storage.0, format!("{}: {error}", leaf.key)))
+        leaf_of_slot(find(self.pages(), storage, owner, &keccak256(slot.to_be_bytes::<32>()))?, storage)
     }
 
     /// The account at `address`.
@@ -191,7 +235,7 @@ impl View {
 
     /// A handle for one thread, which remembers where the storage of the last account is.
     pub fn reader(&self) -> ViewReader<'_> {
-        ViewReader { view: self, last: None }
+        ViewReader { view: self, last: None, ahead: None, task: None, pending: false }
     }
 
     /// The version as a [`State`] of some machine's keys and values: `read` says what stands at a key.
@@ -199,7 +243,7 @@ impl View {
     where
         F: Fn(&mut ViewReader<'_>, &K) -> Result<Option<V>, StoreError> + Sync,
     {
-        ViewState { view: self.clone(), read }
+        ViewState { view: self.clone(), read, overlap: 1 }
     }
 }
 
@@ -208,6 +252,12 @@ impl View {
 pub struct ViewReader<'a> {
     view: &'a View,
     last: Option<(Address, Ptr)>,
+    /// Reads under way, if there may be any.
+    ahead: Option<Box<Ahead>>,
+    /// Who reads without waiting, if that is so at the moment.
+    task: Option<TaskId>,
+    /// Whether a read at the moment had to be left for later: then what it returned does not count.
+    pending: bool,
 }
 
 impl ViewReader<'_> {
@@ -220,10 +270,9 @@ impl ViewReader<'_> {
         if let Some(account) = flat.account(seq, address) {
             return Ok(account);
         }
-        let found = self.view.held(self.view.find_account(address))?;
-        self.last = Some((*address, found.map_or(Ptr::NONE, |(_, storage)| storage)));
+        let found = self.find_account(address)?;
         let account = found.map(|(account, _)| account);
-        flat.found_account(seq, *address, account);
+        self.view.shared.flat.found_account(seq, *address, account);
         Ok(account)
     }
 
@@ -236,18 +285,97 @@ impl ViewReader<'_> {
         if let Some(value) = flat.slot(seq, address, slot) {
             return Ok(value);
         }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.asks.get_or_insert(Want::Slot(*address, *slot));
+        }
         let storage = match self.last {
-            Some((last, storage)) if last == *address => storage,
-            _ => {
-                let found = self.view.held(self.view.find_account(address))?;
-                let storage = found.map_or(Ptr::NONE, |(_, storage)| storage);
-                self.last = Some((*address, storage));
-                storage
-            }
+            Some((last, storage)) if last == *address && self.task.is_none() => storage,
+            _ => self.find_account(address)?.map_or(Ptr::NONE, |(_, storage)| storage),
         };
-        let value = self.view.held(self.view.find_slot(address, storage, slot))?;
-        flat.found_slot(seq, *address, *slot, value);
+        let value = match (&mut self.ahead, self.task) {
+            (Some(ahead), Some(task)) => {
+                let step = ahead.slot(self.view.pages(), storage, task, slot);
+                let leaf = self.left(step)?;
+                self.view.held(leaf_of_slot(leaf, storage))?
+            }
+            _ => self.view.held(self.view.find_slot(address, storage, slot))?,
+        };
+        self.view.shared.flat.found_slot(seq, *address, *slot, value);
         Ok(value)
+    }
+
+    fn find_account(&mut self, address: &Address) -> Result<Option<(TrieAccount, Ptr)>, DiskError> {
+        let found = match (&mut self.ahead, self.task) {
+            (Some(ahead), Some(task)) => {
+                ahead.asks.get_or_insert(Want::Account(*address));
+                let step = ahead.account(self.view.pages(), self.view.root.ptr, task, address);
+                let found = self.left(step);
+                self.view.held(found)?
+            }
+            _ => self.view.held(self.view.find_account(address))?,
+        };
+        self.last = Some((*address, found.map_or(Ptr::NONE, |(_, storage)| storage)));
+        Ok(found)
+    }
+
+    /// Notes that a read is left for later. The error is seen by nobody.
+    fn left<T>(&mut self, step: Result<Step<T>, DiskError>) -> Result<T, DiskError> {
+        match step? {
+            Step::Done(value) => Ok(value),
+            Step::Pending => {
+                self.pending = true;
+                Err(DiskError::Io { doing: "waiting for a page", reason: String::new() })
+            }
+        }
+    }
+
+    /// Reads by `read` without waiting, as `task`; `None` if it has to be polled again.
+    fn attempt<T>(&mut self, task: TaskId, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let impatient = self.ahead.as_ref().is_none_or(|ahead| ahead.is_impatient(task));
+        (self.task, self.pending) = ((!impatient).then_some(task), false);
+        self.ahead.iter_mut().for_each(|ahead| ahead.asks = None);
+        let result = read(self);
+        self.task = None;
+        if self.pending {
+            return None;
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.end(task);
+        }
+        Some(result)
+    }
+
+    /// Begins, or goes on with, a read that somebody may want soon.
+    fn go_early(&mut self, task: TaskId, want: Want) {
+        // What fails fails again for who wants it.
+        let _ = self.attempt(task, |reader| match want {
+            Want::Account(address) => drop(reader.account(&address)),
+            Want::Slot(address, slot) => drop(reader.slot(&address, &slot)),
+        });
+    }
+
+    /// Waits for pages, at most for `timeout`, and appends the numbers of the polls that can go on.
+    fn collect(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        let Some(ahead) = &mut self.ahead else { return };
+        for task in ahead.collect(self.view.pages(), timeout) {
+            match task {
+                TaskId::Caller(number) => ready.push(number),
+                TaskId::Early(_) => {
+                    let want = self.ahead.as_ref().and_then(|ahead| ahead.want(task));
+                    if let Some(want) = want {
+                        self.go_early(task, want);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ViewReader<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.ahead.take().and_then(|ahead| ahead.into_queue()) {
+            self.view.pages().keep_queue(queue);
+        }
     }
 }
 
@@ -256,6 +384,19 @@ impl ViewReader<'_> {
 pub struct ViewState<F> {
     view: View,
     read: F,
+    overlap: u16,
+}
+
+impl<F> ViewState<F> {
+    /// The same state, of which each reader may have so many reads under way at a time: for a state whose pages are
+    /// seldom in memory. Without effect on a medium that has no [queue](crate::io::Medium::queue), or none to give.
+    #[must_use]
+    pub fn overlapping(mut self, reads: u16) -> Self {
+        let queue = if reads > 1 { self.view.pages().queue().unwrap_or(None) } else { None };
+        self.overlap = if queue.is_some() { reads } else { 1 };
+        queue.into_iter().for_each(|queue| self.view.pages().keep_queue(queue));
+        self
+    }
 }
 
 /// One worker's handle on a [`ViewState`].
@@ -275,7 +416,16 @@ where
         Self: 'a;
 
     fn reader(&self) -> Result<Self::Reader<'_>, StoreError> {
-        Ok(ViewStateReader { reader: self.view.reader(), read: &self.read })
+        let mut reader = self.view.reader();
+        if self.overlap > 1 {
+            let queue = self.view.pages().queue().map_err(|error| StoreError::Failed(error.to_string()))?;
+            reader.ahead = queue.map(|queue| Box::new(Ahead::new(queue)));
+        }
+        Ok(ViewStateReader { reader, read: &self.read })
+    }
+
+    fn overlap(&self) -> u16 {
+        self.overlap
     }
 }
 
@@ -285,5 +435,28 @@ where
 {
     fn get(&mut self, key: &K) -> Result<Option<V>, StoreError> {
         (self.read)(&mut self.reader, key)
+    }
+
+    fn poll(&mut self, key: &K, read: u32) -> Poll<Result<Option<V>, StoreError>> {
+        if self.reader.ahead.is_none() {
+            return Poll::Ready(self.get(key));
+        }
+        let answer = self.reader.attempt(TaskId::Caller(read), |reader| (self.read)(reader, key));
+        answer.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        self.reader.collect(timeout, ready);
+    }
+
+    fn prefetch(&mut self, keys: &[K]) {
+        for key in keys {
+            let Some(task) = self.reader.ahead.as_mut().and_then(|ahead| ahead.begin_early()) else { return };
+            if self.reader.attempt(task, |reader| (self.read)(reader, key)).is_none()
+                && let Some(ahead) = &mut self.reader.ahead
+            {
+                ahead.keep_early(task);
+            }
+        }
     }
 }

@@ -1,11 +1,18 @@
 //! Where bytes are kept: the few things that a store needs of a file, so that a real one and one that fails on
 //! purpose are the same to it.
 
+mod delayed;
 mod fault;
 mod file;
+mod queue;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+mod uring;
 
+pub use delayed::DelayedMedium;
 pub use fault::{FaultMedium, Faults, SECTOR};
-pub use file::FileMedium;
+pub use file::{FileMedium, ReadWay};
+pub use queue::{Done, ReadQueue};
 
 use std::{fmt::Debug, io};
 
@@ -53,4 +60,12 @@ pub trait Medium: Debug + Send + Sync + 'static {
     /// # Errors
     /// Whatever the device says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// A queue for reads that are answered later; `None` if all reads of this medium are waited for.
+    ///
+    /// # Errors
+    /// If there should be one and it cannot be had.
+    fn queue(&self) -> io::Result<Option<Box<dyn ReadQueue>>> {
+        Ok(None)
+    }
 }

@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Explain(crate::explain::ExplainArgs),
     /// Draw a run or a comparison: as a page, as tables, for ui.perfetto.dev.
     Report(crate::report::ReportArgs),
+    /// Import a chain into a data folder, or go on with it.
+    Sync(crate::sync::SyncArgs),
+    /// Look at a data folder, check it, prove from it, take back or let go of versions.
+    Db(crate::db::DbArgs),
     /// Carry a state over one block, as `evm t8n` does.
     T8n(crate::t8n::T8nArgs),
 }
@@ -98,6 +102,13 @@ pub(crate) struct RunArgs {
     /// With `--stream`: engines forget before each block what they learned from those before it.
     #[arg(long, requires = "stream")]
     pub(crate) forget: bool,
+    /// Execute on the state of this data folder, on the version of the block before, instead of the input's own.
+    #[arg(long, value_name = "DIR", conflicts_with = "stream")]
+    pub(crate) store: Option<PathBuf>,
+    /// With `--store`: make what a block did, if it is right, the folder's next version. A folder that is not there
+    /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
+    #[arg(long, requires = "store")]
+    pub(crate) commit: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -213,7 +224,7 @@ pub(crate) struct WorkloadsArgs {
     pub(crate) json: bool,
 }
 
-fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(0..=i64::from(MAX_THREADS))
 }
 

@@ -4,6 +4,7 @@
 mod access_list;
 mod args;
 mod compare;
+mod db;
 mod diverge;
 mod engines;
 mod explain;
@@ -15,6 +16,7 @@ mod judge;
 // The global allocator, which cannot be had without.
 #[allow(unsafe_code)]
 mod memory;
+mod on_store;
 mod profiles;
 mod progress;
 mod record;
@@ -24,6 +26,7 @@ mod run;
 mod schedules;
 mod selection;
 mod stream;
+mod sync;
 mod t8n;
 mod test;
 #[cfg(test)]
@@ -158,6 +161,8 @@ pub(crate) fn command(
         Command::Workloads(args) => workloads::list(args, ui),
         Command::Explain(args) => explain::explain(args, &session, ui),
         Command::Report(args) => report::report(args, &session, ui),
+        Command::Sync(args) => sync::sync(args, world, &session, ui),
+        Command::Db(args) => db::db(args, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }

@@ -1,7 +1,15 @@
 //! Where output goes: results to stdout; progress, errors and hints to stderr.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{fmt::Display, io::Write, path::PathBuf};
+use std::{
+    fmt::Display,
+    io::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Off a terminal, how long counting is silent.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// The two streams, and how to write on them.
 pub(crate) struct Ui<'a> {
@@ -20,6 +28,8 @@ pub(crate) struct Ui<'a> {
     /// Where files go that nobody asked for by name.
     pub(crate) folder: PathBuf,
     bar: Option<ProgressBar>,
+    /// When a line was told last.
+    told: Option<Instant>,
     done: usize,
     total: usize,
 }
@@ -36,6 +46,7 @@ impl<'a> Ui<'a> {
             terminal: false,
             folder: PathBuf::new(),
             bar: None,
+            told: None,
             done: 0,
             total: 0,
         }
@@ -85,7 +96,7 @@ impl<'a> Ui<'a> {
 
     /// Begins to count up to `total`.
     pub(crate) fn start(&mut self, total: usize) {
-        (self.done, self.total) = (0, total);
+        (self.done, self.total, self.told) = (0, total, None);
         if self.terminal && !self.quiet {
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
             // A template that does not parse falls back on the bar's own.
@@ -107,6 +118,26 @@ impl<'a> Ui<'a> {
             }
             None if self.quiet => {}
             None => drop(writeln!(self.err, "[{done}/{total}] {name}")),
+        }
+    }
+
+    /// Says that `done` items are done. Off a terminal, a line every few seconds.
+    pub(crate) fn count(&mut self, done: usize, name: impl FnOnce() -> String) {
+        self.done = done;
+        let total = self.total;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(done as u64);
+                bar.set_message(name());
+            }
+            None if self.quiet => {}
+            None => {
+                let told = self.told.get_or_insert_with(Instant::now);
+                if told.elapsed() >= TOLD_EVERY || done == total {
+                    self.told = Some(Instant::now());
+                    drop(writeln!(self.err, "[{done}/{total}] {}", name()));
+                }
+            }
         }
     }
 

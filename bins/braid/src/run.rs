@@ -7,6 +7,7 @@ use crate::{
     engines::Engines,
     json::{Problem, RunDocument, RunResult, SCHEMA, Status},
     judge::{Verdict, interrupted, judge, judge_own},
+    on_store::OnStore,
     progress::Ui,
     record::Record,
     render,
@@ -52,7 +53,9 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         engines: Engines::default(),
         control: session.control(),
         schedules: Schedules::new(args.trace),
+        store: None,
     };
+    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, threads));
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
@@ -115,6 +118,8 @@ struct Runner<'a> {
     engines: Engines,
     control: Control<'a>,
     schedules: Schedules,
+    /// The folder to execute on, or why there is none.
+    store: Option<Result<OnStore<'a>, Problem>>,
 }
 
 impl Runner<'_> {
@@ -125,7 +130,12 @@ impl Runner<'_> {
         if self.control.interrupted::<()>().is_some() {
             return None;
         }
-        let case = match source.load() {
+        let case = source.load().and_then(|case| match &mut self.store {
+            Some(Ok(store)) => store.place(case),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => Ok(case),
+        });
+        let case = match case {
             Ok(case) => case,
             Err(problem) => return Some((self.unreadable(source.name(), problem), false)),
         };
@@ -163,6 +173,11 @@ impl Runner<'_> {
             }
             _ => None,
         };
+        if let (Status::Ok, Some(Ok(store)), Some((block, _))) = (verdict.status, &mut self.store, block)
+            && let Err(problem) = store.commit(input, block)
+        {
+            (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+        }
         if verdict.status == Status::Ok {
             let name = source.name();
             let weighed = self.schedules.analyse_block(&name, case.as_ref(), ui);

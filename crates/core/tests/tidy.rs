@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-actors", &["braid-core", "braid-evm", "braid-sched"]),
     ("braid-rules", &["braid-core", "braid-evm"]),
     ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
+    ("braid-db", &["braid-core", "braid-store", "braid-evm", "braid-rules", "braid-work"]),
     (
         "braid-profiles",
         &[
@@ -98,6 +99,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "braid-evm",
             "braid-rules",
             "braid-work",
+            "braid-db",
             "braid-profiles",
             "braid-vectors",
             "braid-t8n",

@@ -21,7 +21,7 @@ use alloy_eips::{
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use braid_core::{
     Block, BlockError, Cause, Control, Effects, Hint, Outcome, Probe, Replay, Scheduler, Sink, State, Stats,
-    StoreError, TxIndex,
+    StoreError, TxIndex, Write,
 };
 use revm::{
     context::CfgEnv,
@@ -137,6 +137,11 @@ impl fmt::Debug for ExecOptions<'_> {
 /// Takes the final results of transactions in block order; see [`ExecOptions::deliver`].
 pub type Deliver<'a> = dyn FnMut(usize, &TxResult) + Send + 'a;
 
+/// Takes the writes of each transaction of a schedule in block order and once, as soon as it is final and while
+/// later ones still run: those of the pseudo transactions around the block's own, too. Called as
+/// [`ExecOptions::deliver`] is, so it should hand on what takes long. The block may still fail.
+pub type Feed<'a> = dyn FnMut(&[(EvmKey, Write<EvmValue>)]) + Send + 'a;
+
 /// Executes `input` on the state before it, under any schedule.
 ///
 /// # Errors
@@ -178,9 +183,35 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<EvmKey>,
 {
+    execute_block_fed(options, None, scheduler, shared, input, state, probe, control)
+}
+
+/// As [`execute_block_with`], with the writes of transactions told to `feed`.
+///
+/// # Errors
+/// As [`execute_block_with`].
+///
+/// # Panics
+/// As [`execute_block_with`], and with the panic of `feed`.
+#[expect(clippy::too_many_arguments, reason = "those of an execution, and who is fed")]
+pub fn execute_block_fed<'d, C, S, P>(
+    options: ExecOptions<'d>,
+    feed: Option<&'d mut Feed<'d>>,
+    scheduler: &C,
+    shared: &EvmShared,
+    input: &BlockInput,
+    state: &S,
+    probe: &P,
+    control: &Control<'_>,
+) -> Result<BlockOutput, BlockFailure>
+where
+    C: Scheduler,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<EvmKey>,
+{
     let wants_list = options.access_list;
     let (mut output, record) =
-        run_block(options, wants_list, scheduler, shared, input, state, probe, control)?;
+        run_block(options, feed, wants_list, scheduler, shared, input, state, probe, control)?;
     output.access_list = record.map(|record| list_of(&record, state)).transpose()?;
     Ok(output)
 }
@@ -211,7 +242,8 @@ where
     P: Probe<EvmKey>,
 {
     let wants_list = options.access_list;
-    let (mut output, record) = run_block(options, true, scheduler, shared, input, state, probe, control)?;
+    let (mut output, record) =
+        run_block(options, None, true, scheduler, shared, input, state, probe, control)?;
     let record = record.unwrap_or_default();
     output.access_list = wants_list.then(|| list_of(&record, state)).transpose()?;
     Ok((output, record))
@@ -225,9 +257,10 @@ fn list_of<S: State<EvmKey, EvmValue>>(
     record.list(pre).map_err(|error| BlockFailure { place: Place::After, cause: Cause::Store(error) })
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of an execution, and whether to record")]
-fn run_block<C, S, P>(
-    options: ExecOptions<'_>,
+#[expect(clippy::too_many_arguments, reason = "those of an execution, who is fed, and whether to record")]
+fn run_block<'d, C, S, P>(
+    options: ExecOptions<'d>,
+    feed: Option<&'d mut Feed<'d>>,
     records: bool,
     scheduler: &C,
     shared: &EvmShared,
@@ -243,6 +276,7 @@ where
 {
     let hints = options.hints;
     let Setup { vm, plan, mut sink } = Setup::new(options, records, Wanted::Nothing, shared, input);
+    sink.feed = feed;
     let block = Block::new(&vm, &plan.txs, state).with_hints(hints);
     match scheduler.run(&block, &mut sink, probe, control) {
         Ok(outcome) => sink.finish(outcome),
@@ -441,6 +475,7 @@ struct InOrder<'a, 'd> {
     input: &'a BlockInput,
     first: TxIndex,
     deliver: Option<&'d mut Deliver<'d>>,
+    feed: Option<&'d mut Feed<'d>>,
     /// Most regular gas that one transaction uses (EIP-7825).
     gas_cap: u64,
     results: Vec<TxResult>,
@@ -469,6 +504,7 @@ impl<'a, 'd> InOrder<'a, 'd> {
             input,
             first,
             deliver: options.deliver,
+            feed: None,
             gas_cap,
             results: Vec::with_capacity(input.txs.len()),
             trace: options.trace,
@@ -568,6 +604,9 @@ impl Sink<BlockVm<'_>> for InOrder<'_, '_> {
         let Some(BlockTx { output, note }) = effects.output.take() else {
             unreachable!("a committed transaction has an output")
         };
+        if let Some(feed) = &mut self.feed {
+            feed(&effects.writes);
+        }
         let access_index = self.access_index(index);
         if let Some(recorder) = &mut self.recorder {
             recorder.entries.push((access_index, note));

@@ -39,8 +39,8 @@ pub use block::{
 pub use code::CodeCache;
 pub use error::EvmError;
 pub use executor::{
-    BlockFailure, BlockOutput, Deliver, ExecOptions, Place, execute_block, execute_block_with,
-    first_position, record_block, record_replay, replay_block,
+    BlockFailure, BlockOutput, Deliver, ExecOptions, Feed, Place, execute_block, execute_block_fed,
+    execute_block_with, first_position, record_block, record_replay, replay_block,
 };
 pub use key::EvmKey;
 pub use step::{StepAccount, StepFate, StepOutput, StepVm};

@@ -136,7 +136,8 @@ pub fn execute_given(
         let start = Instant::now();
         let done = engine.execute(input, pre, control)?;
         let elapsed = start.elapsed();
-        Ok((done.into_block(pre), elapsed))
+        let block = done.try_into_block(pre).map_err(|error| ExecError::Store { tx: None, error })?;
+        Ok((block, elapsed))
     })
 }
 

@@ -4,7 +4,7 @@ use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, Hint, StoreError};
 use braid_evm::{
-    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, TraceOptions, hints::Learned,
+    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, Feed, TraceOptions, hints::Learned,
 };
 use braid_report::{Model, Recorder, model::HintTime};
 use braid_sched::Accuracy;
@@ -137,7 +137,18 @@ impl ExecError {
 /// to another thread: a service executes on one and answers on another.
 pub trait Executed: Send {
     /// The common form, for comparison, reduced to what really changed from `pre`. Not timed.
+    ///
+    /// # Panics
+    /// If `pre` cannot be read, which a state in memory always can.
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock;
+
+    /// As [`Self::into_block`], for a state that is not in memory.
+    ///
+    /// # Errors
+    /// If `pre` cannot be read.
+    fn try_into_block(self: Box<Self>, pre: &PreState) -> Result<ExecutedBlock, StoreError> {
+        Ok(self.into_block(pre))
+    }
 }
 
 /// A block executed with traces: one for each transaction, of one JSON object a line (EIP-3155).
@@ -161,6 +172,21 @@ pub trait Engine: Send {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError>;
+
+    /// As [`Self::execute`], with the writes of transactions told to `feed` as they become final. An engine that
+    /// has no such order tells nothing.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    fn execute_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        _feed: &mut Feed<'_>,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        self.execute(input, pre, control)
+    }
 
     /// As [`Self::execute`], with a trace of every transaction, in block order; `None` if this engine
     /// cannot trace. A traced block has the results of an untraced one, but not its cost.

@@ -6,7 +6,7 @@ use crate::{
     ours::in_range,
 };
 use alloy_primitives::{Address, KECCAK256_EMPTY};
-use braid_core::{Control, Stats};
+use braid_core::{Control, Stats, StoreError};
 use braid_evm::{AccountDiff, AccountInfoDiff, BlockInput, EvmError, ExecutedBlock, Status, TxResult};
 use braid_work::PreState;
 use revm::{
@@ -57,6 +57,13 @@ impl Engine for LeanEngine {
 
 impl Executed for LeanExecuted {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
+        match self.try_into_block(pre) {
+            Ok(block) => block,
+            Err(error) => unreachable!("state in memory cannot fail: {error}"),
+        }
+    }
+
+    fn try_into_block(self: Box<Self>, pre: &PreState) -> Result<ExecutedBlock, StoreError> {
         let LeanExecuted { block, clears_empty } = *self;
         let destroyed: BTreeSet<Address> = block.destroyed.into_iter().collect();
         let mut done = ExecutedBlock {
@@ -82,10 +89,8 @@ impl Executed for LeanExecuted {
             let diff = account_diff(account, created || was_destroyed, touched, clears_empty);
             done.diff.insert(address, diff);
         }
-        match done.minimize(pre) {
-            Ok(()) => done,
-            Err(error) => unreachable!("state in memory cannot fail: {error}"),
-        }
+        done.minimize(pre)?;
+        Ok(done)
     }
 }
 

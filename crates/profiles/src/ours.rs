@@ -8,7 +8,7 @@ use alloy_primitives::Bytes;
 use braid_core::{Cause, Control, Hint, Probe, Scheduler, StoreError};
 use braid_evm::{
     AccessRecord, BlockFailure, BlockInput, BlockOutput, EvmError, EvmKey, EvmShared, ExecOptions,
-    ExecutedBlock, Place, TraceOptions, execute_block_with, hints::Learned, record_block,
+    ExecutedBlock, Feed, Place, TraceOptions, execute_block_fed, hints::Learned, record_block,
 };
 use braid_report::{Model, Recorder, model::HintTime};
 use braid_sched::{Accuracy, Pool};
@@ -93,10 +93,14 @@ pub(crate) struct Ran(pub(crate) BlockOutput);
 
 impl Executed for Ran {
     fn into_block(self: Box<Self>, pre: &PreState) -> ExecutedBlock {
-        match self.0.into_block(pre) {
+        match self.try_into_block(pre) {
             Ok(block) => block,
             Err(error) => unreachable!("state in memory cannot fail: {error}"),
         }
+    }
+
+    fn try_into_block(self: Box<Self>, pre: &PreState) -> Result<ExecutedBlock, StoreError> {
+        self.0.into_block(pre)
     }
 }
 
@@ -116,6 +120,7 @@ impl<S: Scheduler> Ours<S> {
 
     fn run(
         &self,
+        feed: Option<&mut Feed<'_>>,
         trace: Option<TraceOptions>,
         input: &BlockInput,
         pre: &PreState,
@@ -124,7 +129,10 @@ impl<S: Scheduler> Ours<S> {
     ) -> Result<BlockOutput, ExecError> {
         let (hints, hint_ns) = self.hints(input, pre, control);
         let options = ExecOptions { trace, hints: &hints, ..ExecOptions::default() };
-        let done = execute_block_with(options, self.scheduler(), &self.shared, input, pre, probe, control);
+        let (scheduler, shared) = (self.scheduler(), &self.shared);
+        // So that it may live as short as the hints do.
+        let feed = feed.map(|feed| feed as &mut Feed<'_>);
+        let done = execute_block_fed(options, feed, scheduler, shared, input, pre, probe, control);
         let mut output = done.map_err(|failure| exec_error(failure, input.txs.len()))?;
         output.stats.hint_ns = hint_ns;
         Ok(output)
@@ -138,7 +146,17 @@ impl<S: Scheduler> Engine for Ours<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Ran(self.run(None, input, pre, &(), control)?)))
+        Ok(Box::new(Ran(self.run(None, None, input, pre, &(), control)?)))
+    }
+
+    fn execute_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        feed: &mut Feed<'_>,
+        control: &Control<'_>,
+    ) -> Result<Box<dyn Executed>, ExecError> {
+        Ok(Box::new(Ran(self.run(Some(feed), None, input, pre, &(), control)?)))
     }
 
     fn execute_traced(
@@ -148,7 +166,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         options: TraceOptions,
         control: &Control<'_>,
     ) -> Option<Result<Traced, ExecError>> {
-        let output = self.run(Some(options), input, pre, &(), control);
+        let output = self.run(None, Some(options), input, pre, &(), control);
         Some(output.map(|mut output| {
             let traces = std::mem::take(&mut output.traces);
             (Box::new(Ran(output)) as Box<dyn Executed>, traces)
@@ -224,7 +242,7 @@ impl<S: Scheduler> Engine for Ours<S> {
         recorder: &Recorder<EvmKey>,
         control: &Control<'_>,
     ) -> Option<Result<Box<dyn Executed>, ExecError>> {
-        let output = self.run(None, input, pre, recorder, control);
+        let output = self.run(None, None, input, pre, recorder, control);
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 

@@ -9,4 +9,4 @@ mod memory;
 pub mod trie;
 
 pub use layout::Layout;
-pub use memory::MemStore;
+pub use memory::{Below, MemReader, MemStore};

@@ -3,17 +3,46 @@
 use braid_core::{Key, Reader, State, StoreError, Value};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use std::ops::Range;
+use std::{
+    fmt::Debug,
+    ops::Range,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+};
 
-/// State in one flat hash map, keyed by full keys.
+/// A state that a [`MemStore`] may stand on; readers of many threads at a time.
+pub trait Below<K, V>: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// A handle for one thread.
+    ///
+    /// # Errors
+    /// If the state cannot be read at all.
+    fn reader(&self) -> Result<Box<dyn Reader<K, V> + '_>, StoreError>;
+}
+
+/// State in one flat hash map, keyed by full keys; perhaps over another state, which then has what the map
+/// has not.
 #[derive(Clone, Debug)]
 pub struct MemStore<K, V> {
     values: HashMap<K, V, RandomState>,
+    below: Option<Arc<dyn Below<K, V>>>,
 }
 
 impl<K, V> Default for MemStore<K, V> {
     fn default() -> Self {
-        MemStore { values: HashMap::default() }
+        MemStore { values: HashMap::default(), below: None }
+    }
+}
+
+impl<K, V> MemStore<K, V> {
+    /// An empty map over `below`. What only `below` has is seen by readers (of [`State`]), and by none of the
+    /// methods of the map; so it cannot be removed, only put above.
+    pub fn over(below: Arc<dyn Below<K, V>>) -> Self {
+        MemStore { values: HashMap::default(), below: Some(below) }
+    }
+
+    /// The state it stands on, if it does on any.
+    pub fn below(&self) -> Option<&dyn Below<K, V>> {
+        self.below.as_deref()
     }
 }
 
@@ -21,6 +50,18 @@ impl<K: Key, V: Value> MemStore<K, V> {
     /// The value at `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key)
+    }
+
+    /// The value at `key`, as readers see it: that of the state below if there is none here.
+    ///
+    /// # Errors
+    /// What the state below says.
+    pub fn read(&self, key: &K) -> Result<Option<V>, StoreError> {
+        match (self.values.get(key), &self.below) {
+            (Some(value), _) => Ok(Some(value.clone())),
+            (None, Some(below)) => below.reader()?.get(key),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Sets `key`, or removes it with `None`.
@@ -56,27 +97,119 @@ impl<K: Key, V: Value> MemStore<K, V> {
 
 impl<K: Key, V: Value> FromIterator<(K, V)> for MemStore<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        MemStore { values: entries.into_iter().collect() }
+        MemStore { values: entries.into_iter().collect(), below: None }
     }
 }
 
 impl<K: Key, V: Value> State<K, V> for MemStore<K, V> {
-    type Reader<'a> = &'a Self;
+    type Reader<'a> = MemReader<'a, K, V>;
 
-    fn reader(&self) -> Result<&Self, StoreError> {
-        Ok(self)
+    fn reader(&self) -> Result<MemReader<'_, K, V>, StoreError> {
+        let below = self.below.as_deref().map(Below::reader).transpose()?;
+        Ok(MemReader { store: self, below })
     }
 }
 
-impl<K: Key, V: Value> Reader<K, V> for &MemStore<K, V> {
+/// One worker's handle on a [`MemStore`].
+pub struct MemReader<'a, K, V> {
+    store: &'a MemStore<K, V>,
+    below: Option<Box<dyn Reader<K, V> + 'a>>,
+}
+
+impl<K, V> Debug for MemReader<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemReader").field("below", &self.below.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value> Reader<K, V> for MemReader<'_, K, V> {
+    #[inline]
     fn get(&mut self, key: &K) -> Result<Option<V>, StoreError> {
-        Ok(self.values.get(key).cloned())
+        match (self.store.values.get(key), &mut self.below) {
+            (Some(value), _) => Ok(Some(value.clone())),
+            (None, Some(below)) => below.get(key),
+            (None, None) => Ok(None),
+        }
     }
 
     fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, StoreError> {
+        let mut store = self.store;
+        store.scan(range)
+    }
+
+    fn prefetch(&mut self, keys: &[K]) {
+        if let Some(below) = &mut self.below {
+            below.prefetch(keys);
+        }
+    }
+}
+
+/// For a few reads; a worker that makes many has a [`MemReader`].
+impl<K: Key, V: Value> Reader<K, V> for &MemStore<K, V> {
+    fn get(&mut self, key: &K) -> Result<Option<V>, StoreError> {
+        self.read(key)
+    }
+
+    fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, StoreError> {
+        if self.below.is_some() {
+            return Err(StoreError::NoRanges);
+        }
         let present = self.values.iter().filter(|(key, _)| range.contains(key));
         let mut found: Vec<_> = present.map(|(key, value)| (*key, value.clone())).collect();
         found.sort_unstable_by_key(|(key, _)| *key);
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use braid_testkit::Num;
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl Below<u32, Num> for Fixed {
+        fn reader(&self) -> Result<Box<dyn Reader<u32, Num> + '_>, StoreError> {
+            Ok(Box::new(Fixed))
+        }
+    }
+
+    impl Reader<u32, Num> for Fixed {
+        fn get(&mut self, key: &u32) -> Result<Option<Num>, StoreError> {
+            match key {
+                0..5 => Ok(Some(Num(i64::from(*key)))),
+                5 => Err(StoreError::Failed("five".into())),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_above_comes_first_and_the_rest_from_below() {
+        let mut store = MemStore::over(Arc::new(Fixed));
+        store.set(2, Some(Num(20)));
+        store.set(7, Some(Num(70)));
+        let all = |reader: &mut dyn Reader<u32, Num>| {
+            (0..8).map(|key| reader.get(&key).map(|value| value.map(|num| num.0))).collect::<Vec<_>>()
+        };
+        let five = Err(StoreError::Failed("five".into()));
+        let expected = vec![
+            Ok(Some(0)),
+            Ok(Some(1)),
+            Ok(Some(20)),
+            Ok(Some(3)),
+            Ok(Some(4)),
+            five,
+            Ok(None),
+            Ok(Some(70)),
+        ];
+        assert_eq!(all(&mut State::reader(&store).unwrap()), expected);
+        assert_eq!(all(&mut &store), expected);
+        assert_eq!((store.len(), store.get(&3), store.get(&2)), (2, None, Some(&Num(20))));
+        assert_eq!(State::reader(&store).unwrap().scan(0..9), Err(StoreError::NoRanges));
+        // Without one below, ranges can be listed.
+        let plain: MemStore<u32, Num> = [(1, Num(1))].into_iter().collect();
+        assert_eq!(State::reader(&plain).unwrap().scan(0..9), Ok(vec![(1, Num(1))]));
     }
 }

@@ -17,6 +17,6 @@ pub use case::{Case, Expect, ExpectedReceipt, Scope, Witness};
 pub use chain::{Chain, ChainBlock, ChainError, HashedState, MAX_RECOVERERS, chain};
 pub use error::WorkError;
 pub use load::{RawTxs, SignedTx, Source, SourceKind, load, recover_senders, sources};
-pub use prestate::{DbError, PreState};
+pub use prestate::{DbError, PreState, WithSlots};
 pub use synth::{Workload, sample};
 pub use verify::{Checks, verify, verify_input};

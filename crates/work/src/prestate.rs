@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, U256};
 use alloy_trie::TrieAccount;
 use braid_core::{Reader, State, StoreError};
 use braid_evm::{AccountInfoDiff, AccountState, EvmKey, EvmValue, ExecutedBlock};
-use braid_store::{MemStore, trie};
+use braid_store::{Below, MemReader, MemStore, trie};
 use revm::{
     database_interface::{DBErrorMarker, DatabaseRef},
     primitives::{StorageKey, StorageValue},
@@ -13,10 +13,11 @@ use revm::{
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
+    sync::Arc,
 };
 
 /// An account, its storage root left out, and its slots.
-pub(crate) type WithSlots = (Address, TrieAccount, Vec<(U256, U256)>);
+pub type WithSlots = (Address, TrieAccount, Vec<(U256, U256)>);
 
 /// Accounts, slots and analysed code before a block, in memory.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,12 @@ pub struct PreState {
 }
 
 impl PreState {
+    /// A state that is somewhere else, and nothing of it in memory. Of what is not in memory engines see all,
+    /// [`Self::state_root`], [`Self::accounts`] and [`Self::apply`] nothing.
+    pub fn over(below: Arc<dyn Below<EvmKey, EvmValue>>) -> Self {
+        PreState { store: MemStore::over(below), block_hashes: BTreeMap::new() }
+    }
+
     /// State root, if this is the whole state.
     pub fn state_root(&self) -> B256 {
         trie::state_root(self.accounts().into_iter().map(|(address, account, slots)| {
@@ -36,7 +43,7 @@ impl PreState {
     }
 
     /// All accounts that exist; in no particular order.
-    pub(crate) fn accounts(&self) -> Vec<WithSlots> {
+    pub fn accounts(&self) -> Vec<WithSlots> {
         let mut slots: HashMap<Address, Vec<(U256, U256)>> = HashMap::new();
         let mut accounts = Vec::new();
         for (key, value) in self.store.iter() {
@@ -121,8 +128,8 @@ impl PreState {
         self.store.set(EvmKey::Account(address), Some(EvmValue::Account(account)));
     }
 
-    fn code(&self, hash: B256) -> Result<&Bytecode, StoreError> {
-        match self.store.get(&EvmKey::Code(hash)) {
+    fn code(&self, hash: B256) -> Result<Bytecode, StoreError> {
+        match self.store.read(&EvmKey::Code(hash))? {
             Some(EvmValue::Code(code)) => Ok(code),
             _ => Err(StoreError::Missing { what: "code", item: hash.to_string() }),
         }
@@ -130,16 +137,16 @@ impl PreState {
 }
 
 impl State<EvmKey, EvmValue> for PreState {
-    type Reader<'a> = &'a Self;
+    type Reader<'a> = MemReader<'a, EvmKey, EvmValue>;
 
-    fn reader(&self) -> Result<&Self, StoreError> {
-        Ok(self)
+    fn reader(&self) -> Result<Self::Reader<'_>, StoreError> {
+        self.store.reader()
     }
 }
 
 impl Reader<EvmKey, EvmValue> for &PreState {
     fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
-        Ok(self.store.get(key).cloned())
+        self.store.read(key)
     }
 
     fn scan(&mut self, range: Range<EvmKey>) -> Result<Vec<(EvmKey, EvmValue)>, StoreError> {
@@ -157,7 +164,7 @@ impl DatabaseRef for PreState {
     type Error = DbError;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, DbError> {
-        let Some(EvmValue::Account(account)) = self.store.get(&EvmKey::Account(address)) else {
+        let Some(EvmValue::Account(account)) = self.store.read(&EvmKey::Account(address))? else {
             return Ok(None);
         };
         Ok(Some(
@@ -172,12 +179,12 @@ impl DatabaseRef for PreState {
     }
 
     fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, DbError> {
-        Ok(self.code(hash)?.clone())
+        Ok(self.code(hash)?)
     }
 
     fn storage_ref(&self, address: Address, slot: StorageKey) -> Result<StorageValue, DbError> {
-        match self.store.get(&EvmKey::Slot { address, generation: 0, slot }) {
-            Some(EvmValue::Slot(value)) => Ok(*value),
+        match self.store.read(&EvmKey::Slot { address, generation: 0, slot })? {
+            Some(EvmValue::Slot(value)) => Ok(value),
             _ => Ok(U256::ZERO),
         }
     }

@@ -57,7 +57,7 @@ pub fn state_root_after(
             gone.push((address, key));
             continue;
         };
-        let before = match accounts.get(key).map_err(in_trie)? {
+        let before = match accounts.find(key).map_err(in_trie)? {
             Some(rlp) => Some(
                 TrieAccount::decode(&mut rlp.as_slice())
                     .map_err(|error| WitnessError::Rlp { address: *address, reason: error.to_string() })?,

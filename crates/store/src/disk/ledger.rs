@@ -59,6 +59,8 @@ pub(super) enum Event {
     Commit(Commit),
     /// All versions after this one are undone.
     Rollback(u64),
+    /// All versions of commits before this one go.
+    Prune(u64),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Ledger {
         match event {
             Event::Commit(commit) => self.commit(commit)?,
             Event::Rollback(to) => self.rollback(*to)?,
+            Event::Prune(oldest) => self.retain(*oldest)?,
         }
         let open = self.open.map(|(segment, _)| segment);
         let gone = self.segments.iter().filter(|(number, one)| one.live == 0 && Some(**number) != open);
@@ -169,7 +172,12 @@ impl Ledger {
             Some(())
         })?;
         self.versions.push_back(version.clone());
-        while self.versions.front().is_some_and(|oldest| oldest.seq < commit.oldest) {
+        self.retain(commit.oldest)
+    }
+
+    /// Lets go of versions of commits before `oldest`.
+    fn retain(&mut self, oldest: u64) -> Result<(), DiskError> {
+        while self.versions.front().is_some_and(|version| version.seq < oldest) {
             self.versions.pop_front();
             self.expire()?;
         }
@@ -312,6 +320,10 @@ impl Event {
                 out.number(1);
                 out.number(*to);
             }
+            Event::Prune(oldest) => {
+                out.number(2);
+                out.number(*oldest);
+            }
         }
         out.0
     }
@@ -329,6 +341,7 @@ impl Event {
                 Event::Commit(Commit { version, opened, open, oldest, written, digest: from.small()? })
             }
             1 => Event::Rollback(from.number()?),
+            2 => Event::Prune(from.number()?),
             _ => return Err(wrong("an event of no kind")),
         };
         from.end()?;

@@ -14,7 +14,7 @@
 //! no more is written until the store is opened again, which finds this version or the one before.
 
 use super::{
-    append::{Appender, Run},
+    append::Run,
     batch::Batch,
     compact::{Decay, Moves},
     error::DiskError,
@@ -22,6 +22,7 @@ use super::{
     hash::nibble,
     journal::Journal,
     kinds::{AccountChange, Accounts},
+    layered::{self, Above, Laid, Layout, Room},
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
@@ -40,7 +41,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Runs whose memory is kept for the next commit.
@@ -50,13 +51,22 @@ pub(super) const FILE: &str = "state";
 /// A version that is not durable: its root is known, its nodes are in memory.
 #[derive(Debug)]
 pub struct Prepared {
-    base: u64,
-    version: u64,
+    /// Its own number.
+    id: u64,
+    /// Numbers of what it is on, the nearest last, if that was not committed when it was prepared.
+    pub(super) lineage: Vec<u64>,
+    /// The commit that the first of them, or it itself, was prepared on.
+    pub(super) root_base: u64,
+    pub(super) version: u64,
     hash: B256,
-    node: Node,
+    pub(super) node: Node,
     work: Work,
     moves: Moves,
     slots: Vec<(Address, U256, U256)>,
+    /// Pages of what it is on.
+    pub(super) above: Option<Arc<Above>>,
+    /// Its layout, once somebody builds on it.
+    pub(super) laid: OnceLock<Layout>,
 }
 
 impl Prepared {
@@ -74,17 +84,19 @@ impl Prepared {
 /// A store on disk, open to write.
 #[derive(Debug)]
 pub struct DiskStore {
-    shared: Arc<Shared>,
-    ledger: Ledger,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: Ledger,
     journal: Journal,
     options: DiskOptions,
     pool: Option<ThreadPool>,
-    decay: Decay,
+    pub(super) decay: Decay,
     /// Places that may be written to.
-    free: BTreeSet<u32>,
+    pub(super) free: BTreeSet<u32>,
     /// Places that became free and may still be read.
     cooling: Vec<u32>,
-    places: u32,
+    pub(super) places: u32,
+    /// Number of what was committed last, zero if that was not here.
+    pub(super) last: u64,
     /// Bytes of records that the last commit wrote.
     wrote: u64,
     poisoned: bool,
@@ -274,6 +286,7 @@ impl DiskStore {
             free,
             cooling: Vec::new(),
             places,
+            last: 0,
             wrote: 0,
             poisoned: false,
             spare: Vec::new(),
@@ -346,8 +359,18 @@ impl DiskStore {
     /// # Errors
     /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
     pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
+        self.prepare_over(version, batch, None)
+    }
+
+    /// As [`prepare`](Self::prepare), perhaps on something else than the latest version.
+    pub(super) fn prepare_over(
+        &self,
+        version: u64,
+        batch: &Batch,
+        on: Option<(&Prepared, &Layout)>,
+    ) -> Result<Prepared, DiskError> {
         let shared = self.pool.is_some();
-        let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect());
+        let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect(), on);
         match &self.pool {
             Some(pool) => pool.install(work),
             None => work(),
@@ -359,18 +382,22 @@ impl DiskStore {
         version: u64,
         mut changes: Vec<AccountChange>,
         slots: Vec<(Address, U256, U256)>,
+        on: Option<(&Prepared, &Layout)>,
     ) -> Result<Prepared, DiskError> {
         let latest = self.ledger.latest();
         if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
             return Err(DiskError::Order { version, latest });
         }
-        let (root, before) = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
+        let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
+        let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));
         let pages = &self.shared.pages;
-        let moves = match self.options.compact {
+        let moves = match self.options.compact && on.is_none() {
             true => self.decay.moves(pages, &self.ledger, self.wrote)?,
             false => Moves::default(),
         };
-        let context = Context { pages, victims: &moves.victims, shared: self.pool.is_some() };
+        let above = on.map(|(_, (_, above))| above.clone());
+        let shared = self.pool.is_some();
+        let context = Context { pages, above: above.as_deref(), victims: &moves.victims, shared };
         moves.join(&mut changes, |owner| owners(&context, root, owner))?;
         let mut work = Work::default();
         let node = update(&context, &mut work, &Accounts, root, &changes, &moves.accounts)?;
@@ -381,7 +408,10 @@ impl DiskStore {
                 reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root())
             }
         };
-        Ok(Prepared { base: self.ledger.seq, version, hash, node, work, moves, slots })
+        let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
+        let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
+        let (id, laid) = (layered::identity(), OnceLock::new());
+        Ok(Prepared { id, lineage, root_base, version, hash, node, work, moves, slots, above, laid })
     }
 
     /// Makes a prepared version durable. When this returns, it is.
@@ -390,19 +420,24 @@ impl DiskStore {
     /// [`DiskError::Stale`] if something was committed since; [`DiskError::Full`], [`DiskError::ReadOnly`] or
     /// what the device says, after which the store is as it was, or [`DiskError::Poisoned`] from then on.
     pub fn commit(&mut self, prepared: Prepared) -> Result<Committed, DiskError> {
-        self.writable(prepared.base)?;
+        self.writable(self.ledger.seq)?;
+        let next = prepared.lineage.last().is_none_or(|on| *on == self.last);
+        if !next || (prepared.lineage.is_empty() && prepared.root_base != self.ledger.seq) {
+            return Err(DiskError::Stale { base: prepared.root_base, latest: self.ledger.seq });
+        }
         if self.ledger.versions.len() >= VERSIONS_MAX.max(self.options.keep) {
             let is = self.ledger.versions.len() as u64;
             return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
         }
-        let Prepared { version, hash, node, mut work, moves, slots, .. } = prepared;
-        let pages = &self.shared.pages;
-        let places = self.free.iter().copied().chain(self.places..);
-        let (open, next) = (self.ledger.open_place(), self.ledger.next_segment);
-        let spare = std::mem::take(&mut self.spare);
-        let mut appender = Appender::new(pages.geometry, open, next, places, spare);
-        let root = appender.trie(&node, None);
-        let (open, opened, runs) = (appender.finish(), appender.opened, appender.runs);
+        let Prepared { id, version, hash, node, mut work, moves, slots, laid, .. } = prepared;
+        let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
+            let places = self.free.iter().copied().chain(self.places..);
+            let room = Room { open: self.ledger.open_place(), next_segment: self.ledger.next_segment };
+            let spare = std::mem::take(&mut self.spare);
+            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, &node))
+        });
+        let Laid { root, runs, opened, open } = &*laid;
+        let (root, open, opened) = (*root, *open, opened.clone());
         drop(node);
         let born = runs.iter().map(|run| (run.segment, run.born)).collect();
         let died = by_segment(&mut work.died);
@@ -418,7 +453,7 @@ impl DiskStore {
             version,
         };
         let event = Event::Commit(commit);
-        let bytes = match self.write(&event, &runs) {
+        let bytes = match self.write(&event, runs) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.shared.readers.lock().floor = 0;
@@ -426,6 +461,7 @@ impl DiskStore {
             }
         };
         let gone = self.happen(&event)?;
+        self.last = id;
         let Event::Commit(commit) = &event else { return Err(DiskError::Poisoned) };
         for (segment, place) in &commit.opened {
             self.shared.pages.set_place(*segment, Some(*place));
@@ -437,6 +473,7 @@ impl DiskStore {
         self.decay.commit(&moves, &commit.opened, &gone, written, &work.died);
         self.publish(pages, &work, slots);
         self.wrote = commit.version.born_bytes();
+        let runs = Arc::try_unwrap(laid).map(|laid| laid.runs).unwrap_or_default();
         self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
         self.let_go(&gone);
         Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
@@ -476,13 +513,14 @@ impl DiskStore {
             return Err(error);
         }
         let gone = self.happen(&event)?;
+        self.last = 0;
         self.decay.forget();
         self.shared.flat.rollback(kept);
         self.let_go(&gone);
         Ok(())
     }
 
-    fn writable(&self, base: u64) -> Result<(), DiskError> {
+    pub(super) fn writable(&self, base: u64) -> Result<(), DiskError> {
         match self.ledger.seq {
             _ if self.poisoned => Err(DiskError::Poisoned),
             latest if latest != base => Err(DiskError::Stale { base, latest }),
@@ -490,7 +528,7 @@ impl DiskStore {
         }
     }
 
-    fn leased(&self) -> Result<Vec<u64>, DiskError> {
+    pub(super) fn leased(&self) -> Result<Vec<u64>, DiskError> {
         self.folder.as_deref().map_or(Ok(Vec::new()), lease::leased)
     }
 
@@ -507,7 +545,7 @@ impl DiskStore {
     }
 
     /// Steps 2 to 4 of the protocol; bytes written.
-    fn write(&mut self, event: &Event, runs: &[Run]) -> Result<u64, DiskError> {
+    pub(super) fn write(&mut self, event: &Event, runs: &[Run]) -> Result<u64, DiskError> {
         let (medium, geometry) = (self.shared.pages.medium.clone(), self.shared.pages.geometry);
         let mut bytes = 0;
         for run in runs {
@@ -541,7 +579,7 @@ impl DiskStore {
         readers.roots.retain(|_, root| root.seq >= oldest);
     }
 
-    fn let_go(&mut self, gone: &[(u64, u32)]) {
+    pub(super) fn let_go(&mut self, gone: &[(u64, u32)]) {
         for (segment, place) in gone {
             self.shared.pages.set_place(*segment, None);
             self.cooling.push(*place);
@@ -562,7 +600,7 @@ impl DiskStore {
     }
 
     /// Makes an event that is durable happen here.
-    fn happen(&mut self, event: &Event) -> Result<Vec<(u64, u32)>, DiskError> {
+    pub(super) fn happen(&mut self, event: &Event) -> Result<Vec<(u64, u32)>, DiskError> {
         let gone = self.ledger.apply(self.ledger.seq + 1, event);
         self.poisoned |= gone.is_err();
         gone

@@ -55,7 +55,7 @@ impl Trie {
             });
         }
         touches.sort_unstable();
-        let context = Context { pages: &self.pages, victims, shared };
+        let context = Context { above: None, pages: &self.pages, victims, shared };
         let (mut work, kind) = (Work::default(), Slots(self.owner));
         let node = update(&context, &mut work, &kind, self.root, &sorted, &touches).unwrap();
         let reference = context.reference(&mut work.scratch, &node, self.owner, 0).unwrap();
@@ -82,7 +82,7 @@ impl Trie {
     }
 
     fn nodes(&self) -> BTreeMap<Ptr, Stored> {
-        let context = Context { pages: &self.pages, victims: &[], shared: false };
+        let context = Context { above: None, pages: &self.pages, victims: &[], shared: false };
         let (mut all, mut waiting) = (BTreeMap::new(), vec![self.root]);
         while let Some(ptr) = waiting.pop().filter(|ptr| !ptr.is_none()) {
             let (node, _) = context.load(ptr, self.owner, 0).unwrap();

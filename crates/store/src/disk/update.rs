@@ -12,6 +12,7 @@
 use super::{
     error::DiskError,
     hash::{self, Reference, common, nibble},
+    layered::Above,
     layout::Ptr,
     pages::Pages,
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
@@ -82,6 +83,8 @@ pub(super) struct Touch {
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) pages: &'a Pages,
+    /// Pages that are not committed yet, which come before others.
+    pub(super) above: Option<&'a Above>,
     /// Segments to be emptied, ascending.
     pub(super) victims: &'a [u64],
     /// Whether there are workers to share with.
@@ -153,7 +156,9 @@ impl Item {
 impl Context<'_> {
     /// The node at `ptr` of a trie, where it stands at `depth`, and the length of its record.
     pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
-        let (node, len, whose) = record::decode(&self.pages.get(ptr)?, ptr)?;
+        let page = self.above.and_then(|above| above.get(ptr.page()));
+        let page = page.map_or_else(|| self.pages.get(ptr), Ok)?;
+        let (node, len, whose) = record::decode(&page, ptr)?;
         let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
         match whose == owner && !above {
             true => Ok((node, len as u32)),

@@ -11,6 +11,7 @@ use alloy_trie::{
     EMPTY_ROOT_HASH, Nibbles, TrieMask,
     nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
 };
+use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// Nibbles in a key.
@@ -74,6 +75,43 @@ impl Place {
     /// What a parent says of the node.
     fn reference(&self) -> RlpNode {
         self.known.get_or_init(|| encode(&self.node)).clone()
+    }
+
+    /// Asks what parents say of the nodes below, so many branches deep shared among the workers of the pool that
+    /// this is called in.
+    pub(super) fn hash_shared(&self, branches: usize) {
+        if self.known.get().is_some() {
+            return;
+        }
+        match &self.node {
+            Node::Branch(children) if branches > 0 => {
+                children.par_iter().for_each(|child| child.hash_shared(branches - 1));
+            }
+            Node::Extension { child, .. } => child.hash_shared(branches),
+            Node::Empty => return,
+            _ => {}
+        }
+        self.known.get_or_init(|| encode(&self.node));
+    }
+}
+
+/// The value at `key`; the nodes on the way to it are revealed.
+pub(super) fn find<'p, S: Source>(
+    nodes: &S,
+    place: &'p mut Place,
+    key: &Nibbles,
+    depth: usize,
+) -> Result<Option<&'p [u8]>, S::Error> {
+    reveal(nodes, place, key, depth)?;
+    match &mut place.node {
+        Node::Empty => Ok(None),
+        Node::Leaf { path, value } => Ok((*path == key.slice(depth..)).then_some(value)),
+        Node::Extension { path, child } if key.slice(depth..).starts_with(path) => {
+            find(nodes, child, key, depth + path.len())
+        }
+        Node::Extension { .. } => Ok(None),
+        Node::Branch(children) => find(nodes, &mut children[nibble_at(key, depth)], key, depth + 1),
+        Node::Ref(_) => unreachable!("a revealed node"),
     }
 }
 

@@ -62,6 +62,15 @@ impl<'a> PartialTrie<'a> {
         get(self.nodes, &self.root.node, &key, 0)
     }
 
+    /// As [`Self::get`]; nodes on the way need not be decoded a second time.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn find(&mut self, key: B256) -> Result<Option<Vec<u8>>, TrieError> {
+        let key = Nibbles::unpack(key);
+        Ok(node::find(self.nodes, &mut self.root, &key, 0)?.map(<[u8]>::to_vec))
+    }
+
     /// Sets the value at `key`.
     ///
     /// # Errors
@@ -83,6 +92,12 @@ impl<'a> PartialTrie<'a> {
 
     /// The root hash.
     pub fn root(&self) -> B256 {
+        self.root.root()
+    }
+
+    /// The root hash, for which the workers of the rayon pool that this is called in hash.
+    pub fn root_shared(&self) -> B256 {
+        self.root.hash_shared(2);
         self.root.root()
     }
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod layered;
 mod official;
 mod oracle;
 mod processes;

@@ -62,12 +62,17 @@ pub struct ChainError {
     pub error: Box<RuleError>,
 }
 
+/// A block as far as those after it need to know it.
 #[derive(Clone, Debug)]
-struct Link {
-    hash: B256,
-    header: Header,
-    ommers: Vec<B256>,
-    total_difficulty: U256,
+pub struct Link {
+    /// Its hash.
+    pub hash: B256,
+    /// Its header.
+    pub header: Header,
+    /// Hashes of its ommers.
+    pub ommers: Vec<B256>,
+    /// Difficulty of all blocks up to and including it.
+    pub total_difficulty: U256,
 }
 
 /// A block that follows its parent, and whose senders are not known yet.
@@ -121,6 +126,13 @@ impl Follower {
             header: genesis,
         };
         Follower { chain: Arc::new(chain), near: VecDeque::from([link]) }
+    }
+
+    /// Of a chain that ends in `latest`; `earlier` are the blocks before it, the latest first, of which 255 are
+    /// of use.
+    pub fn at(chain: ChainSpec, latest: Link, earlier: impl IntoIterator<Item = Link>) -> Self {
+        let near = std::iter::once(latest).chain(earlier).take(BLOCK_HASHES).collect();
+        Follower { chain: Arc::new(chain), near }
     }
 
     /// Decodes the next block, checks all that needs no execution, and recovers its senders.

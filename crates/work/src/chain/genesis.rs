@@ -6,9 +6,9 @@ use crate::{
 };
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams};
-use alloy_primitives::{Address, B64, B256, Bytes, U256};
+use alloy_primitives::{Address, B64, B256, Bytes, U256, b256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use braid_rules::{ChainSpec, Fork, ForkCondition};
+use braid_rules::{ChainSpec, Fork, ForkCondition, id};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
 
@@ -79,17 +79,37 @@ const FORKS: &[(&str, Fork)] = &[
     ("bpo5Time", Fork::Bpo5),
 ];
 
+/// Hash of mainnet's first block.
+const MAINNET: B256 = b256!("d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3");
+
 /// Where a chain begins.
-pub(super) struct Genesis {
-    pub(super) chain: ChainSpec,
-    pub(super) header: Header,
-    pub(super) pre: PreState,
+#[derive(Clone, Debug)]
+pub struct Genesis {
+    /// The rules.
+    pub chain: ChainSpec,
+    /// Header of the first block.
+    pub header: Header,
+    /// State after it.
+    pub pre: PreState,
+}
+
+impl Genesis {
+    /// Reads a genesis file, as geth takes it, perhaps compressed (`.zst`). The rules of mainnet are those that
+    /// are known, whatever an old file says of them.
+    ///
+    /// # Errors
+    /// [`WorkError`], which names the item.
+    pub fn read(path: &Path) -> Result<Genesis, WorkError> {
+        read(path)
+    }
 }
 
 /// Reads a genesis file.
 pub(super) fn read(path: &Path) -> Result<Genesis, WorkError> {
     let json: JsonGenesis = file::read_json(path)?;
-    let chain = chain(path, &json.config)?;
+    let mainnet = ChainSpec::of_chain(id::MAINNET).filter(|_| json.config.is_mainnet());
+    let known = mainnet.is_some();
+    let chain = mainnet.map_or_else(|| chain(path, &json.config), Ok)?;
     let pre = json.alloc.pre_state(path)?;
     let fork = chain.fork_at(0, json.timestamp.0, U256::ZERO);
     let from = |first: Fork| fork >= first;
@@ -116,11 +136,24 @@ pub(super) fn read(path: &Path) -> Result<Genesis, WorkError> {
         requests_hash: from(Fork::Prague).then_some(EMPTY_REQUESTS_HASH),
         ..Header::default()
     };
+    if known && header.hash_slow() != MAINNET {
+        return Err(WorkError::UnknownFork { file: path.into(), fork: DAO_FORK.to_owned() });
+    }
     Ok(Genesis { chain, header, pre })
 }
 
+const DAO_FORK: &str = "daoForkBlock";
+
+impl JsonConfig {
+    /// Whether it says of itself to be that of mainnet: no other chain has its fork of 2016.
+    fn is_mainnet(&self) -> bool {
+        let dao = self.others.get(DAO_FORK).and_then(serde_json::Value::as_u64);
+        self.chain_id == id::MAINNET && dao == Some(1_920_000)
+    }
+}
+
 fn chain(path: &Path, config: &JsonConfig) -> Result<ChainSpec, WorkError> {
-    for unknown in ["amsterdamTime", "daoForkBlock"] {
+    for unknown in ["amsterdamTime", DAO_FORK] {
         if config.others.get(unknown).is_some_and(|value| !value.is_null()) {
             return Err(WorkError::UnknownFork { file: path.into(), fork: unknown.to_owned() });
         }

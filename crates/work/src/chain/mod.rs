@@ -6,13 +6,17 @@
 //! (`erc20?txs=1000&blocks=10`).
 
 mod ahead;
+mod era1;
 mod follow;
 mod genesis;
 mod hashed;
+mod import;
 
 pub use ahead::MAX_RECOVERERS;
-pub use follow::{ChainBlock, ChainError, Follower};
+pub use follow::{ChainBlock, ChainError, Follower, Link};
+pub use genesis::Genesis;
 pub use hashed::HashedState;
+pub use import::Import;
 
 use crate::{Case, PreState, WorkError, Workload, load::file, synth::WorkloadError};
 use alloy_primitives::{Bytes, U256};
@@ -87,14 +91,20 @@ pub fn chain(text: &str) -> Result<Chain, WorkError> {
 
 fn folder(path: &Path) -> Result<Chain, WorkError> {
     let genesis = genesis::read(&path.join("genesis.json"))?;
-    let file = path.join("chain.rlp");
-    let bytes = Bytes::from(file::read(&file)?);
+    let blocks = rlp_blocks(&path.join("chain.rlp"))?;
+    let blocks = Blocks::Encoded(blocks, Follower::new(genesis.chain, genesis.header));
+    Ok(Chain { name: path.display().to_string(), pre: Arc::new(genesis.pre), blocks })
+}
+
+/// The blocks in a file of blocks in their consensus encoding, one after the other.
+fn rlp_blocks(file: &Path) -> Result<Vec<Bytes>, WorkError> {
+    let bytes = Bytes::from(file::read(file)?);
     let mut blocks = Vec::new();
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         let mut body = rest;
         let header = alloy_rlp::Header::decode(&mut body).map_err(|error| {
-            WorkError::invalid(&file, format!("block {}", blocks.len()), error.to_string())
+            WorkError::invalid(file, format!("block {}", blocks.len()), error.to_string())
         })?;
         let size = rest.len() - body.len() + header.payload_length;
         let start = bytes.len() - rest.len();
@@ -102,11 +112,10 @@ fn folder(path: &Path) -> Result<Chain, WorkError> {
         rest = &rest[size..];
         if blocks.len() > MAX_BLOCKS {
             let (size, limit) = (blocks.len() as u64, MAX_BLOCKS as u64);
-            return Err(WorkError::TooLarge { file, what: "number of blocks", size, limit });
+            return Err(WorkError::TooLarge { file: file.into(), what: "number of blocks", size, limit });
         }
     }
-    let blocks = Blocks::Encoded(blocks, Follower::new(genesis.chain, genesis.header));
-    Ok(Chain { name: path.display().to_string(), pre: Arc::new(genesis.pre), blocks })
+    Ok(blocks)
 }
 
 /// The transactions of a case in so many blocks, as even as can be.
@@ -134,6 +143,11 @@ fn split(name: &str, case: Case, blocks: usize) -> Chain {
 }
 
 impl Chain {
+    /// Blocks in their consensus encoding that follow where `follower` is; `pre` is the state there.
+    pub fn of_blocks(name: String, pre: Arc<PreState>, blocks: Vec<Bytes>, follower: Follower) -> Chain {
+        Chain { name, pre, blocks: Blocks::Encoded(blocks, follower) }
+    }
+
     /// How many blocks it has.
     pub fn len(&self) -> usize {
         match &self.blocks {

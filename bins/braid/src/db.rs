@@ -1,0 +1,267 @@
+//! `braid db`: look at a data folder, check it, prove from it, take back or let go of versions.
+
+use crate::{
+    Exit,
+    json::{Problem, SCHEMA},
+    progress::Ui,
+    sync::{folder_problem, options},
+};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_trie::{Nibbles, proof::verify_proof};
+use braid_db::{DataFolder, DataReader, DbError};
+use braid_store::disk::{AccountProof, DiskOptions};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a version stays for a command that reads beside a writer.
+const LEASE: Duration = Duration::from_secs(60);
+
+#[derive(Args, Debug)]
+pub(crate) struct DbArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// What there is: versions, blocks, code, sizes. Beside a writer, of the state only.
+    Stat(Common),
+    /// Look at every bit: nodes by their hashes, blocks by theirs, code by its own.
+    Verify(Common),
+    /// Let go of versions, and of bodies and receipts.
+    Prune {
+        #[command(flatten)]
+        common: Common,
+        /// Versions to keep: the latest, and those before it.
+        #[arg(long, value_name = "N", required_unless_present = "bodies_before", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        keep: Option<u32>,
+        /// Remove bodies and receipts of blocks before this one; headers stay.
+        #[arg(long, value_name = "NUMBER")]
+        bodies_before: Option<u64>,
+    },
+    /// Undo all blocks after one whose version is kept.
+    Rollback {
+        #[command(flatten)]
+        common: Common,
+        /// The block that is to be the latest.
+        #[arg(long, value_name = "NUMBER")]
+        to: u64,
+    },
+    /// Prove an account and slots of it, or that they are not there, as eth_getProof does (EIP-1186). A proof is
+    /// verified before it is printed.
+    Proof {
+        #[command(flatten)]
+        common: Common,
+        /// The account.
+        address: Address,
+        /// Slots of it, in hexadecimal or decimal.
+        #[arg(value_name = "SLOT")]
+        slots: Vec<U256>,
+        /// After this block, whose version must be kept; by default the latest.
+        #[arg(long, value_name = "NUMBER")]
+        block: Option<u64>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `db --json` prints.
+#[derive(Serialize)]
+struct DbDocument<'a> {
+    schema: u32,
+    command: &'static str,
+    action: &'static str,
+    data: String,
+    /// By action; null if it failed.
+    result: &'a Value,
+    error: Option<Problem>,
+}
+
+/// Carries the command out.
+pub(crate) fn db(args: &DbArgs, ui: &mut Ui<'_>) -> Exit {
+    let (action, common, done) = match &args.action {
+        Action::Stat(common) => ("stat", common, stat(&common.data)),
+        Action::Verify(common) => ("verify", common, verify(&common.data)),
+        Action::Prune { common, keep, bodies_before } => {
+            ("prune", common, prune(&common.data, keep.map(|keep| keep as usize), *bodies_before))
+        }
+        Action::Rollback { common, to } => ("rollback", common, rollback(&common.data, *to)),
+        Action::Proof { common, address, slots, block } => {
+            ("proof", common, proof(&common.data, *address, slots, *block))
+        }
+    };
+    let (result, error) = match done {
+        Ok(result) => (result, None),
+        Err(error) => (Value::Null, Some(folder_problem(&common.data, &error))),
+    };
+    if let Some(error) = &error {
+        ui.error(&error.message);
+    }
+    let exit = if error.is_some() { Exit::Failure } else { Exit::Ok };
+    if common.json {
+        let data = common.data.display().to_string();
+        let document = DbDocument { schema: SCHEMA, command: "db", action, data, result: &result, error };
+        ui.result(&crate::to_json(&document));
+    } else if exit == Exit::Ok {
+        ui.result(&text(action, &result));
+    }
+    exit
+}
+
+/// A proof as it is; else a line for each thing.
+fn text(action: &str, result: &Value) -> String {
+    match result {
+        Value::Object(things) if action != "proof" => things
+            .iter()
+            .map(|(name, value)| match value {
+                Value::String(text) => format!("{}: {text}\n", name.replace('_', " ")),
+                Value::Null => format!("{}: unknown\n", name.replace('_', " ")),
+                value => format!("{}: {value}\n", name.replace('_', " ")),
+            })
+            .collect(),
+        result => serde_json::to_string_pretty(result).unwrap_or_default() + "\n",
+    }
+}
+
+fn open(data: &Path, keep: usize) -> Result<DataFolder, DbError> {
+    DataFolder::open(data, options(crate::args::resolve_threads(0), keep))
+}
+
+/// All versions that there are are kept by who only looks.
+const ALL: usize = 1 << 16;
+
+fn stat(data: &Path) -> Result<Value, DbError> {
+    let reader = DataReader::open(data, DiskOptions::default())?;
+    let versions = reader.versions()?;
+    let latest = versions.last();
+    let archive = match reader.archive_stat() {
+        Ok(archive) => Some(archive),
+        Err(DbError::ArchiveBusy { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let header = match (latest, archive) {
+        (Some((latest, _)), Some(_)) => reader.header(*latest)?,
+        _ => None,
+    };
+    let genesis = if archive.is_some() { reader.header(0)?.map(|header| header.hash_slow()) } else { None };
+    Ok(json!({
+        "versions": versions.len(),
+        "oldest": versions.first().map(|(version, _)| version),
+        "latest": latest.map(|(version, _)| version),
+        "state_root": latest.map(|(_, root)| root),
+        "block_hash": header.as_ref().map(|header| header.hash_slow()),
+        "block_time": header.as_ref().map(|header| header.timestamp),
+        "genesis": genesis,
+        "headers": archive.map(|archive| archive.headers),
+        "bodies": archive.map(|archive| archive.bodies),
+        "codes": archive.map(|archive| archive.codes),
+        "state_bytes": std::fs::metadata(data.join("state")).map_or(0, |file| file.len()),
+        "archive_bytes": archive.map(|archive| archive.file_bytes),
+        "writing": archive.is_none(),
+    }))
+}
+
+fn verify(data: &Path) -> Result<Value, DbError> {
+    let folder = open(data, ALL)?;
+    let (state, blocks, codes) = folder.verify()?;
+    Ok(json!({
+        "versions": state.versions,
+        "nodes": state.nodes,
+        "accounts": state.accounts,
+        "slots": state.slots,
+        "bytes": state.bytes,
+        "blocks": blocks,
+        "codes": codes,
+        "latest": folder.latest().map(|(latest, _)| latest),
+        "state_root": folder.latest().map(|(_, root)| root),
+    }))
+}
+
+fn prune(data: &Path, keep: Option<usize>, bodies_before: Option<u64>) -> Result<Value, DbError> {
+    let mut folder = open(data, ALL)?;
+    let (versions, bodies) = folder.prune(keep, bodies_before)?;
+    let left = folder.store().versions().count();
+    Ok(json!({ "versions_gone": versions, "versions": left, "bodies_gone": bodies }))
+}
+
+fn rollback(data: &Path, to: u64) -> Result<Value, DbError> {
+    let mut folder = open(data, ALL)?;
+    let before = folder.latest().ok_or(DbError::Empty)?.0;
+    folder.rollback(to)?;
+    let (latest, root) = folder.latest().ok_or(DbError::Empty)?;
+    Ok(json!({ "latest": latest, "state_root": root, "blocks_gone": before.saturating_sub(latest) }))
+}
+
+/// The form of eth_getProof.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proof {
+    address: Address,
+    account_proof: Vec<Bytes>,
+    balance: U256,
+    code_hash: B256,
+    nonce: String,
+    storage_hash: B256,
+    storage_proof: Vec<Slot>,
+}
+
+#[derive(Serialize)]
+struct Slot {
+    key: B256,
+    value: U256,
+    proof: Vec<Bytes>,
+}
+
+fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> Result<Value, DbError> {
+    let view = DataReader::open(data, DiskOptions::default())?.view(block, LEASE)?;
+    let proved = view.proof(address, slots)?;
+    check(view.root(), &proved).map_err(|reason| DbError::Damaged {
+        what: "proof",
+        number: view.version(),
+        reason,
+    })?;
+    let slot = |slot: &braid_store::disk::SlotProof| Slot {
+        key: B256::from(slot.slot),
+        value: slot.value,
+        proof: slot.proof.clone(),
+    };
+    let account = proved.account.unwrap_or_default();
+    let form = Proof {
+        address,
+        account_proof: proved.proof.clone(),
+        balance: account.balance,
+        code_hash: if proved.account.is_some() { account.code_hash } else { KECCAK256_EMPTY },
+        nonce: format!("{:#x}", account.nonce),
+        storage_hash: proved.storage_root(),
+        storage_proof: proved.slots.iter().map(slot).collect(),
+    };
+    serde_json::to_value(&form)
+        .map_err(|error| DbError::Archive { doing: "writing", reason: error.to_string() })
+}
+
+/// Holds a proof against the root, as who receives it would.
+fn check(root: B256, proved: &AccountProof) -> Result<(), String> {
+    let account = proved.account.map(alloy_rlp::encode);
+    verify_proof(root, Nibbles::unpack(keccak256(proved.address)), account, &proved.proof)
+        .map_err(|error| format!("account {}: {error}", proved.address))?;
+    for slot in &proved.slots {
+        let value = (!slot.value.is_zero()).then(|| alloy_rlp::encode(slot.value));
+        let key = Nibbles::unpack(keccak256(slot.slot.to_be_bytes::<32>()));
+        verify_proof(proved.storage_root(), key, value, &slot.proof)
+            .map_err(|error| format!("slot {:#x} of {}: {error}", slot.slot, proved.address))?;
+    }
+    Ok(())
+}

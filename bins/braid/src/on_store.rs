@@ -1,0 +1,105 @@
+//! `braid run --store`: blocks on the state of a data folder.
+//!
+//! A block is executed on the version of the block before it, whatever state its input has; with `--commit` it then
+//! becomes the latest version. An empty folder begins with the state of the first input.
+
+use crate::{
+    json::Problem,
+    sync::{folder_problem, options},
+    world::{Case, Checked},
+};
+use alloy_primitives::Bytes;
+use braid_db::{DataFolder, DataReader, DbError, Finished};
+use braid_evm::{BlockInput, ExecutedBlock};
+use braid_store::disk::DiskOptions;
+use braid_work::PreState;
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// How long a version stays for a run that reads beside a writer.
+const LEASE: Duration = Duration::from_secs(600);
+/// Versions that are kept.
+const KEEP: usize = 128;
+
+/// A data folder that blocks are executed on.
+pub(crate) struct OnStore<'a> {
+    path: &'a Path,
+    folder: Opened,
+}
+
+enum Opened {
+    Reader(DataReader),
+    Writer(Box<DataFolder>),
+}
+
+impl<'a> OnStore<'a> {
+    /// Opens the folder at `path`, to write if results are to be committed.
+    pub(crate) fn open(path: &'a Path, commit: bool, threads: usize) -> Result<Self, Problem> {
+        let folder = match commit {
+            true => {
+                DataFolder::open_or_create(path, options(threads, KEEP)).map(Box::new).map(Opened::Writer)
+            }
+            false => DataReader::open(path, DiskOptions::default()).map(Opened::Reader),
+        };
+        let folder = folder.map_err(|error| folder_problem(path, &error))?;
+        Ok(OnStore { path, folder })
+    }
+
+    /// A case on the version before its block.
+    pub(crate) fn place(&mut self, case: Box<dyn Case>) -> Result<Box<dyn Case>, Problem> {
+        let problem = |error: DbError| folder_problem(self.path, &error);
+        let number = number(case.input());
+        let before = number.checked_sub(1).ok_or_else(|| problem(DbError::Order { number, latest: 0 }))?;
+        let state = match &mut self.folder {
+            Opened::Reader(reader) => reader.state(Some(before), LEASE),
+            Opened::Writer(folder) => {
+                if folder.latest().is_none() {
+                    folder.begin_bare(before, case.pre()).map_err(problem)?;
+                }
+                folder.state(before)
+            }
+        };
+        let mut pre = PreState::over(Arc::new(state.map_err(problem)?));
+        pre.block_hashes.clone_from(&case.pre().block_hashes);
+        Ok(Box::new(Placed { case, pre }))
+    }
+
+    /// Makes what a block did the latest version, if results are to be committed.
+    pub(crate) fn commit(&mut self, input: &BlockInput, done: &ExecutedBlock) -> Result<(), Problem> {
+        let Opened::Writer(folder) = &mut self.folder else { return Ok(()) };
+        let finished = Finished { number: number(input), block: None, done: done.clone() };
+        let committed =
+            folder.record(std::slice::from_ref(&finished)).and_then(|()| folder.commit(&finished));
+        committed.map(drop).map_err(|error| folder_problem(self.path, &error))
+    }
+}
+
+fn number(input: &BlockInput) -> u64 {
+    u64::try_from(input.env.number).unwrap_or(u64::MAX)
+}
+
+struct Placed {
+    case: Box<dyn Case>,
+    pre: PreState,
+}
+
+impl Case for Placed {
+    fn input(&self) -> &BlockInput {
+        self.case.input()
+    }
+
+    fn pre(&self) -> &PreState {
+        &self.pre
+    }
+
+    fn access_list(&self) -> Option<&Bytes> {
+        self.case.access_list()
+    }
+
+    fn verify(&self, done: &ExecutedBlock) -> Vec<Checked> {
+        self.case.verify(done)
+    }
+
+    fn recover_senders(&self, threads: usize) {
+        self.case.recover_senders(threads);
+    }
+}

@@ -1,0 +1,271 @@
+//! `braid sync`: import a chain into a data folder.
+
+mod pipeline;
+mod source;
+
+use crate::{
+    Exit, Session,
+    args::resolve_threads,
+    engines,
+    json::{Problem, SCHEMA, Status},
+    progress::Ui,
+    world::World,
+};
+use alloy_primitives::B256;
+use braid_db::{DataFolder, DbError};
+use braid_profiles::find;
+use braid_store::disk::DiskOptions;
+use braid_work::{Chain, PreState, chain::Import};
+use clap::Args;
+use pipeline::{Failure, Imported, import};
+use serde::Serialize;
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct SyncArgs {
+    /// The chain: an era1 file or a folder of them, a file of blocks in their consensus encoding or a folder with such
+    /// a `chain.rlp`, each with its genesis file beside it; or a JSON file of blockchain tests, of which `FILE#NAME`
+    /// is one.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) from: String,
+    /// The data folder. Made if it is not there; otherwise the import goes on where it ended.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The genesis file, if it does not stand beside the blocks.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Ends after this block.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) until: Option<u64>,
+    /// The profile, see `braid profiles`.
+    #[arg(long, value_name = "NAME", default_value = "braid")]
+    pub(crate) profile: String,
+    /// Threads, at most 256; 0: one per physical core.
+    #[arg(long, short = 'j', value_name = "N", default_value_t = 0, value_parser = crate::args::threads())]
+    pub(crate) threads: u16,
+    /// Versions of the state to keep: the latest and those before it.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) keep: u32,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `sync --json` prints.
+#[derive(Debug, Serialize)]
+struct SyncDocument {
+    schema: u32,
+    command: &'static str,
+    data: String,
+    input: String,
+    profile: String,
+    threads: usize,
+    /// The first block that was imported; null if none was.
+    from: Option<u64>,
+    /// The latest block of the folder, and the root of the state after it.
+    latest: Option<u64>,
+    root: Option<B256>,
+    blocks: u64,
+    txs: u64,
+    gas_used: u64,
+    elapsed_ns: u64,
+    /// For which the stages were at work; they overlap.
+    recover_ns: u64,
+    execute_ns: u64,
+    root_ns: u64,
+    archive_ns: u64,
+    commit_ns: u64,
+    status: Status,
+    error: Option<Problem>,
+}
+
+/// An error of a data folder, in the form in which it is reported.
+pub(crate) fn folder_problem(file: &std::path::Path, error: &DbError) -> Problem {
+    let (file, message) = (file.display().to_string(), error.to_string());
+    let message = if message.contains(&file) { message } else { format!("{file}: {message}") };
+    Problem { kind: error.kind().to_owned(), file: Some(file), item: None, message }
+}
+
+/// How a folder is opened by a command that runs on so many threads.
+pub(crate) fn options(threads: usize, keep: usize) -> DiskOptions {
+    DiskOptions { keep, workers: threads.clamp(1, 16), ..DiskOptions::default() }
+}
+
+/// Carries the command out.
+pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
+    let profile = match find(world.profiles, &args.profile) {
+        Ok(profile) => profile,
+        Err(error) => {
+            ui.error(error);
+            ui.hint("braid profiles");
+            return Exit::Usage;
+        }
+    };
+    let threads = if profile.parallel { resolve_threads(args.threads) } else { 1 };
+    let mut engine = match engines::build(profile, threads) {
+        Ok(engine) => engine,
+        Err(error) => {
+            ui.error(error);
+            return Exit::Failure;
+        }
+    };
+    let start = Instant::now();
+    let mut run = Run { args, ui, session, from: None, latest: None, imported: Imported::default() };
+    let problem = run.carry_out(engine.as_mut(), threads).err();
+    let Run { from, latest, imported, ui, .. } = run;
+    ui.finish();
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let interrupted = imported.failed.as_ref().is_some_and(|failure| failure.interrupted);
+    let status = match &imported.failed {
+        _ if problem.is_none() => Status::Ok,
+        Some(failure) if !failure.interrupted => Status::Invalid,
+        _ => Status::Unreadable,
+    };
+    let document = SyncDocument {
+        schema: SCHEMA,
+        command: "sync",
+        data: args.data.display().to_string(),
+        input: args.from.clone(),
+        profile: profile.name.to_owned(),
+        threads,
+        from,
+        latest: latest.map(|(latest, _)| latest),
+        root: latest.map(|(_, root)| root),
+        blocks: imported.blocks,
+        txs: imported.txs,
+        gas_used: imported.gas_used,
+        elapsed_ns: nanos(start.elapsed()),
+        recover_ns: nanos(imported.recover),
+        execute_ns: nanos(imported.execute),
+        root_ns: nanos(imported.root),
+        archive_ns: nanos(imported.archive),
+        commit_ns: nanos(imported.commit),
+        status,
+        error: problem,
+    };
+    if args.json && !interrupted {
+        ui.result(&crate::to_json(&document));
+    } else if !args.json {
+        ui.result(&text(&document));
+    }
+    let Some(problem) = &document.error else { return Exit::Ok };
+    ui.error(&problem.message);
+    if interrupted {
+        ui.hint("the same command goes on where this one ended");
+    }
+    if interrupted { Exit::Interrupted } else { Exit::Failure }
+}
+
+struct Run<'a, 'b> {
+    args: &'a SyncArgs,
+    ui: &'a mut Ui<'b>,
+    session: &'a Session<'a>,
+    from: Option<u64>,
+    latest: Option<(u64, B256)>,
+    imported: Imported,
+}
+
+impl Run<'_, '_> {
+    fn carry_out(&mut self, engine: &mut dyn braid_profiles::Engine, threads: usize) -> Result<(), Problem> {
+        let (args, data) = (self.args, self.args.data.as_path());
+        let source = source::open(&args.from, args.genesis.as_deref())?;
+        let of_folder = |error: DbError| folder_problem(data, &error);
+        let options = options(threads, args.keep as usize);
+        let mut folder = DataFolder::open_or_create(data, options).map_err(of_folder)?;
+        let done = self.import(&mut folder, &source, engine);
+        self.latest = folder.latest();
+        done
+    }
+
+    fn import(
+        &mut self,
+        folder: &mut DataFolder,
+        source: &Import,
+        engine: &mut dyn braid_profiles::Engine,
+    ) -> Result<(), Problem> {
+        let data = self.args.data.as_path();
+        let of_folder = |error: DbError| folder_problem(data, &error);
+        folder.begin(&source.genesis).map_err(of_folder)?;
+        let (latest, _) = folder.latest().ok_or_else(|| of_folder(DbError::Empty))?;
+        let last = self.args.until.unwrap_or(u64::MAX).min(source.last());
+        self.ui.start(last.saturating_sub(latest) as usize);
+        for part in source.parts_from(latest + 1) {
+            let (first, mut blocks) = part.map_err(|error| crate::inputs::problem(&error))?;
+            blocks.truncate(last.saturating_add(1).saturating_sub(first).try_into().unwrap_or(usize::MAX));
+            let Some((before, _)) = folder.latest() else { break };
+            if blocks.is_empty() {
+                break;
+            }
+            if first != before + 1 {
+                let message =
+                    format!("{}: begins with block {first}; the folder ends with {before}", source.name);
+                let file = Some(source.name.clone());
+                return Err(Problem { kind: "gap".to_owned(), file, item: None, message });
+            }
+            self.from.get_or_insert(first);
+            let follower = folder.follower(source.genesis.chain.clone()).map_err(of_folder)?;
+            let none = Arc::new(PreState::default());
+            let chain = Chain::of_blocks(source.name.clone(), none, blocks, follower);
+            let ui = &mut *self.ui;
+            let recoverers =
+                std::thread::available_parallelism().map_or(1, usize::from).min(braid_work::MAX_RECOVERERS);
+            let progress =
+                &mut |number: u64| ui.count((number - latest) as usize, || format!("block {number}"));
+            let part = import(folder, &chain, engine, recoverers, self.session.cancel, progress);
+            self.imported.add(part);
+            if let Some(failure) = &self.imported.failed {
+                return Err(problem_of(failure, source));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn problem_of(failure: &Failure, source: &Import) -> Problem {
+    let message = match failure.interrupted {
+        true => "interrupted".to_owned(),
+        false => format!("{}: block {}: {}", source.name, failure.block, failure.message),
+    };
+    let item = Some(format!("block {}", failure.block));
+    Problem { kind: failure.kind.clone(), file: Some(source.name.clone()), item, message }
+}
+
+impl Imported {
+    fn add(&mut self, part: Imported) {
+        self.blocks += part.blocks;
+        self.txs += part.txs;
+        self.gas_used = self.gas_used.saturating_add(part.gas_used);
+        self.recover += part.recover;
+        self.execute += part.execute;
+        self.root += part.root;
+        self.archive += part.archive;
+        self.commit += part.commit;
+        self.failed = part.failed;
+    }
+}
+
+fn text(document: &SyncDocument) -> String {
+    let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
+    let latest = match (document.latest, document.root) {
+        (Some(latest), Some(root)) => format!("{}: block {latest}, state root {root}\n", document.data),
+        _ => format!("{}: empty\n", document.data),
+    };
+    let rate = document.blocks as f64 / seconds(document.elapsed_ns).max(1e-9);
+    format!(
+        "{latest}{} blocks, {} transactions, {:.1} Mgas in {:.2} s ({rate:.0} blocks/s); at work: recovering {:.2} s, \
+         executing {:.2} s, roots {:.2} s, archive {:.2} s, commits {:.2} s\n",
+        document.blocks,
+        document.txs,
+        document.gas_used as f64 / 1e6,
+        seconds(document.elapsed_ns),
+        seconds(document.recover_ns),
+        seconds(document.execute_ns),
+        seconds(document.root_ns),
+        seconds(document.archive_ns),
+        seconds(document.commit_ns),
+    )
+}

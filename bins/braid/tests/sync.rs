@@ -1,0 +1,298 @@
+//! `braid sync`, `braid db` and `braid run --store` on real chains, killed in the middle, and on wrong ones.
+//!
+//! Of mainnet's first archive 400 blocks are imported, all 8,191 with `BRAID_LONG=1`.
+
+mod common;
+
+use braid_testkit::{Rng, data};
+use common::{Folder, code, err, json};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+fn long() -> bool {
+    std::env::var_os("BRAID_LONG").is_some_and(|long| long == "1")
+}
+
+fn era1(data: &Path) -> String {
+    data.join("ethereum/era1/mainnet-00000-5ec1ffb8.era1").display().to_string()
+}
+
+/// The block to import up to, as text and as a number.
+fn last() -> (&'static str, u64) {
+    if long() { ("8191", 8191) } else { ("400", 400) }
+}
+
+fn stat(folder: &Folder, data: &str) -> Value {
+    json(&folder.braid(&["db", "stat", "--data", data, "--json"]))["result"].clone()
+}
+
+/// Unpacks members of an archive whose names end so.
+fn unpack(archive: &Path, into: &Path, wanted: &[&str]) -> Vec<PathBuf> {
+    let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(decoder).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        if wanted.iter().any(|end| name.ends_with(end)) {
+            let to = into.join(Path::new(&name).file_name().unwrap());
+            entry.unpack(&to).unwrap();
+            found.push(to);
+        }
+    }
+    found
+}
+
+#[test]
+fn mainnet_is_imported_killed_and_gone_on_with() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-era1");
+    let (from, (until, last)) = (era1(&data), last());
+    let arguments =
+        ["sync", "--from", &from, "--data", "d", "--until", until, "--json", "--profile", "serial"];
+    let seed = 1;
+    let (mut rng, mut kills, mut before) = (Rng::new(seed), 0, 0);
+    while kills < 6 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braid"));
+        let command = command.current_dir(&folder.0).args(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(20 + rng.below(400)));
+        // The hard way: SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        if !folder.0.join("d/state").exists() {
+            continue;
+        }
+        let verified = folder.braid(&["db", "verify", "--data", "d", "--json"]);
+        let verified = json(&verified);
+        assert_eq!(verified["error"], Value::Null, "kill {kills}, seed {seed}: {verified}");
+        let latest = verified["result"]["latest"].as_u64().unwrap_or(0);
+        assert!(latest >= before, "kill {kills}, seed {seed}: block {latest} after {before}");
+        before = latest;
+    }
+    let done = folder.braid(&arguments);
+    let document = json(&done);
+    assert_eq!((code(&done), &document["status"]), (0, &"ok".into()), "{done:?}");
+    assert_eq!((document["latest"].as_u64(), &document["error"]), (Some(last), &Value::Null));
+    assert!(
+        before == 0 || document["from"].as_u64() == Some(before + 1).filter(|next| *next <= last),
+        "{document}"
+    );
+    let verified = folder.braid(&["db", "verify", "--data", "d", "--json"]);
+    let verified = &json(&verified)["result"];
+    assert_eq!((verified["blocks"].as_u64(), verified["latest"].as_u64()), (Some(last + 1), Some(last)));
+    // The same without being killed.
+    let whole = folder.braid(&["sync", "--from", &from, "--data", "e", "--until", until, "--json", "-q"]);
+    let whole = json(&whole);
+    assert_eq!((&whole["root"], &whole["blocks"]), (&document["root"], &last.into()));
+    let again = folder.braid(&["sync", "--from", &from, "--data", "e", "--until", until, "--json", "-q"]);
+    assert_eq!((code(&again), json(&again)["blocks"].as_u64()), (0, Some(0)));
+    commands(&folder, last);
+}
+
+/// `db` on the folder `e`, which ends with block `last`.
+fn commands(folder: &Folder, last: u64) {
+    let before = stat(folder, "e");
+    assert_eq!((before["latest"].as_u64(), before["versions"].as_u64()), (Some(last), Some(128)));
+    assert_eq!(before["genesis"], "0xd4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3");
+    // The beneficiary of block 1, which is there, and an address that is not.
+    for (address, there) in [("0x05a56e2d52c817161883f50c441c3228cfe54d9f", true), ("0x01", false)] {
+        let address = format!("0x{:0>40}", address.trim_start_matches("0x"));
+        let proof = folder.braid(&["db", "proof", "--data", "e", &address, "0", "0x7", "--json"]);
+        let proof = json(&proof)["result"].clone();
+        assert_eq!((&proof["address"], proof["balance"] != "0x0"), (&address.into(), there), "{proof}");
+        assert_eq!(proof["storageProof"].as_array().unwrap().len(), 2);
+        assert!(!proof["accountProof"].as_array().unwrap().is_empty());
+    }
+    let unknown = folder.braid(&["db", "proof", "--data", "e", &format!("0x{:040}", 1), "--block", "3"]);
+    assert_eq!(code(&unknown), 1, "{unknown:?}");
+    let to = (last - 10).to_string();
+    let back = json(&folder.braid(&["db", "rollback", "--data", "e", "--to", &to, "--json"]));
+    assert_eq!(
+        (back["result"]["blocks_gone"].as_u64(), back["result"]["latest"].as_u64()),
+        (Some(10), Some(last - 10))
+    );
+    let gone = folder.braid(&["db", "rollback", "--data", "e", "--to", "1"]);
+    assert_eq!(code(&gone), 1, "{gone:?}");
+    let pruned =
+        folder.braid(&["db", "prune", "--data", "e", "--keep", "5", "--bodies-before", "100", "--json"]);
+    let pruned = &json(&pruned)["result"];
+    assert_eq!((pruned["versions"].as_u64(), pruned["bodies_gone"].as_u64()), (Some(5), Some(100)));
+    let verified = folder.braid(&["db", "verify", "--data", "e"]);
+    assert_eq!(code(&verified), 0, "{verified:?}");
+    let from = data().map(|data| era1(&data)).unwrap();
+    let on = ["sync", "--from", &from, "--data", "e", "--until", &last.to_string(), "--json"];
+    assert_eq!(
+        (
+            json(&folder.braid(&on))["blocks"].as_u64(),
+            stat(folder, "e")["state_root"] == before["state_root"]
+        ),
+        (Some(10), true)
+    );
+}
+
+#[test]
+fn a_chain_with_transactions_is_imported_and_a_wrong_one_stops() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-rlp");
+    let chain = folder.0.join("chain");
+    fs::create_dir_all(&chain).unwrap();
+    let archive = data.join("ethereum/rpc/execution-apis-tests.tar.zst");
+    assert_eq!(unpack(&archive, &chain, &["tests/genesis.json", "tests/chain.rlp"]).len(), 2);
+    let done = folder.braid(&["sync", "--from", "chain", "--data", "d", "-j", "2", "--json", "-q"]);
+    let document = json(&done);
+    assert_eq!(code(&done), 0, "{done:?}");
+    assert!(document["txs"].as_u64().unwrap() > 50, "{document}");
+    let blocks = document["blocks"].as_u64().unwrap();
+    let serial = folder.braid(&[
+        "sync",
+        "--from",
+        "chain/chain.rlp",
+        "--data",
+        "s",
+        "--profile",
+        "lean",
+        "--json",
+        "-q",
+    ]);
+    assert_eq!(json(&serial)["root"], document["root"], "{serial:?}");
+    let verified = json(&folder.braid(&["db", "verify", "--data", "d", "--json"]));
+    assert!(
+        verified["result"]["codes"].as_u64().unwrap() > 0
+            && verified["result"]["slots"].as_u64().unwrap() > 0
+    );
+    // Another chain into the same folder.
+    let other = folder.braid(&["sync", "--from", &era1(&data), "--data", "d", "--json", "-q"]);
+    assert_eq!((code(&other), &json(&other)["error"]["kind"]), (1, &"other_chain".into()), "{other:?}");
+    // A chain that is cut, and one with a bit changed: they end at a block, and what is before it stays.
+    let rlp = fs::read(chain.join("chain.rlp")).unwrap();
+    let mut bad = rlp.clone();
+    let at = bad.len() * 3 / 4;
+    bad[at] ^= 1;
+    for (name, bytes) in [("cut", &rlp[..rlp.len() - 10]), ("bad", &bad[..])] {
+        folder.write(&format!("{name}/chain.rlp"), bytes);
+        fs::copy(chain.join("genesis.json"), folder.0.join(name).join("genesis.json")).unwrap();
+        let stopped = folder.braid(&["sync", "--from", name, "--data", &format!("{name}-d"), "--json", "-q"]);
+        assert_eq!(code(&stopped), 1, "{stopped:?}");
+        let document = json(&stopped);
+        assert!(document["error"]["message"].as_str().unwrap().contains("block "), "{document}");
+        if let Some(latest) = document["latest"].as_u64() {
+            assert!(latest < blocks, "{document}");
+            let verified = folder.braid(&["db", "verify", "--data", &format!("{name}-d")]);
+            assert_eq!(code(&verified), 0, "{verified:?}");
+            // With the right blocks it goes on.
+            let on =
+                folder.braid(&["sync", "--from", "chain", "--data", &format!("{name}-d"), "--json", "-q"]);
+            assert_eq!(json(&on)["root"], json(&done)["root"], "{on:?}");
+        }
+    }
+}
+
+#[test]
+fn blockchain_tests_are_imported() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-json");
+    let archive = data.join("ethereum/tests/tests_blockchain.tar.zst");
+    let found = unpack(
+        &archive,
+        &folder.0,
+        &[
+            "ValidBlocks/bcMultiChainTest/ChainAtoChainB_difficultyB.json",
+            "bcMultiChainTest/ChainAtoChainB.json",
+            "bcStateTests/BLOCKHASH_Bounds.json",
+            "bcWalletTest/wallet2outOf3txs.json",
+        ],
+    );
+    assert!(!found.is_empty(), "no blockchain test in the archive");
+    let mut imported = 0;
+    for file in found {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let test: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let tests = test.as_object().unwrap();
+        if tests.len() > 1 {
+            let many = folder.braid(&["sync", "--from", &name, "--data", "none", "--json", "-q"]);
+            assert_eq!((code(&many), &json(&many)["error"]["kind"]), (1, &"ambiguous".into()), "{many:?}");
+        }
+        for (at, (case, test)) in tests.iter().enumerate().take(4) {
+            let (from, to) = (format!("{name}#{case}"), format!("d{imported}-{at}"));
+            let done = folder.braid(&["sync", "--from", &from, "--data", &to, "--json", "-q"]);
+            assert_eq!(code(&done), 0, "{from}: {done:?}");
+            let stat = stat(&folder, &to);
+            assert_eq!(stat["block_hash"], test["lastblockhash"], "{from}");
+            imported += 1;
+        }
+    }
+    println!("{imported} chains");
+}
+
+#[test]
+fn what_is_no_chain_or_no_folder_is_told() {
+    let folder = Folder::new("sync-bad");
+    folder.write("some.era1", b"e2\0\0");
+    folder.write("genesis.json", b"{");
+    folder.write("x/chain.rlp", b"\xc0");
+    for (arguments, kind) in [
+        (&["sync", "--from", "nowhere", "--data", "d", "--json"][..], "io"),
+        (&["sync", "--from", "some.era1", "--data", "d", "--json"], "invalid"),
+        (&["sync", "--from", "x", "--data", "d", "--json"], "io"),
+        (&["sync", "--from", "x", "--genesis", "genesis.json", "--data", "d", "--json"], "json"),
+        (&["db", "stat", "--data", "d", "--json"], "no_folder"),
+        (&["db", "verify", "--data", "d", "--json"], "no_folder"),
+    ] {
+        let output = folder.braid(arguments);
+        assert_eq!(code(&output), 1, "{arguments:?}: {output:?}");
+        assert_eq!(json(&output)["error"]["kind"], kind, "{arguments:?}: {output:?}");
+        assert!(err(&output).contains("error:"), "{arguments:?}");
+    }
+    for usage in [
+        &["sync"][..],
+        &["db"],
+        &["db", "prune", "--data", "d"],
+        &["sync", "--from", "x", "--data", "d", "--profile", "nobody"],
+        &["run", "x", "--profile", "lean", "--commit"],
+    ] {
+        assert_eq!(code(&folder.braid(usage)), 2, "{usage:?}");
+    }
+    assert!(!folder.0.join("d").exists(), "a folder was made for nothing");
+}
+
+#[test]
+fn blocks_run_on_a_folder() {
+    let folder = Folder::new("run-store");
+    let run = |extra: &[&str]| {
+        let all = [
+            &["run", "erc20?txs=60&holders=8&seed=3", "--profile", "braid", "-j", "2", "--json", "-q"],
+            extra,
+        ]
+        .concat();
+        folder.braid(&all)
+    };
+    let none = run(&["--store", "d"]);
+    assert_eq!(
+        (code(&none), &json(&none)["results"][0]["error"]["kind"]),
+        (1, &"no_folder".into()),
+        "{none:?}"
+    );
+    let first = run(&["--store", "d", "--commit"]);
+    assert_eq!(code(&first), 0, "{first:?}");
+    let committed = stat(&folder, "d");
+    assert_eq!(committed["versions"], 2);
+    // Again on the version before it, beside nobody; and not a second time after it.
+    assert_eq!(code(&run(&["--store", "d"])), 0);
+    assert_eq!(stat(&folder, "d"), committed);
+    let twice = run(&["--store", "d", "--commit"]);
+    assert_eq!(
+        (code(&twice), &json(&twice)["results"][0]["error"]["kind"]),
+        (1, &"order".into()),
+        "{twice:?}"
+    );
+    let verified = folder.braid(&["db", "verify", "--data", "d"]);
+    assert_eq!(code(&verified), 0, "{verified:?}");
+}

@@ -1,0 +1,323 @@
+//! Blocks, receipts and code, in one redb file.
+//!
+//! 1. What belongs to a block is here, durably, before the version of the state after it is. So a version that can
+//!    be read has its block, its receipts and all code that it names; and after a crash there may be blocks here
+//!    beyond the last version, which nobody asks for and the next import writes over.
+//! 2. Code is kept by hash for ever: other versions may name it.
+
+use crate::DbError;
+use alloy_consensus::{BlockBody, Header};
+use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_rlp::Decodable;
+use braid_rules::{Block, SignedTx};
+use braid_work::chain::Link;
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, TableDefinition,
+};
+use std::{fmt, io, path::Path};
+
+pub(crate) const FILE: &str = "archive.redb";
+const FORMAT: u64 = 1;
+/// Memory for its pages.
+const CACHE_BYTES: usize = 64 << 20;
+
+type Rows = TableDefinition<'static, u64, &'static [u8]>;
+/// What is known of the file as a whole.
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+/// RLP of headers.
+const HEADERS: Rows = TableDefinition::new("headers");
+/// Difficulty of all blocks up to this one, 32 bytes, big-endian.
+const TOTALS: Rows = TableDefinition::new("total_difficulties");
+/// RLP of a list: transactions, ommers, withdrawals if there are any.
+const BODIES: Rows = TableDefinition::new("bodies");
+/// RLP of a list of receipts, as they are from Byzantium on.
+const RECEIPTS: Rows = TableDefinition::new("receipts");
+/// Numbers of blocks by hash.
+const NUMBERS: TableDefinition<'static, [u8; 32], u64> = TableDefinition::new("numbers");
+/// Code by hash.
+const CODES: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("codes");
+
+/// What goes in for one block.
+pub(crate) struct Entry<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) total_difficulty: U256,
+    /// RLP of the receipts.
+    pub(crate) receipts: Vec<u8>,
+}
+
+/// What an archive has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveStat {
+    /// Headers, those beyond the last version included.
+    pub headers: u64,
+    /// Bodies.
+    pub bodies: u64,
+    /// Codes.
+    pub codes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+enum Handle {
+    Write(Database),
+    Read(ReadOnlyDatabase),
+}
+
+pub(crate) struct Archive(Handle);
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Archive")
+    }
+}
+
+fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) -> DbError {
+    move |error| match error.into() {
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+            DbError::Disk(braid_store::disk::DiskError::Full { doing })
+        }
+        error => DbError::Archive { doing, reason: error.to_string() },
+    }
+}
+
+fn opened<T>(path: &Path, result: Result<T, DatabaseError>) -> Result<T, DbError> {
+    result.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => DbError::ArchiveBusy { path: path.into() },
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            DbError::Archive { doing: "opening it", reason: format!("{}: no such file", path.display()) }
+        }
+        error => failed("opening it")(error),
+    })
+}
+
+impl Archive {
+    /// Opens the archive of a folder, which is made if it is not there and `create` says so.
+    pub(crate) fn open(folder: &Path, create: bool) -> Result<Self, DbError> {
+        let path = folder.join(FILE);
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = match create {
+            true => builder.create(&path),
+            false => builder.open(&path),
+        };
+        let archive = Archive(Handle::Write(opened(&path, database)?));
+        if create {
+            archive.write("creating it", |txn| {
+                let mut meta = txn.open_table(META)?;
+                if meta.get("format")?.is_none() {
+                    meta.insert("format", FORMAT)?;
+                }
+                // So that reading finds tables, if only empty ones.
+                drop((txn.open_table(HEADERS)?, txn.open_table(TOTALS)?, txn.open_table(BODIES)?));
+                drop((txn.open_table(RECEIPTS)?, txn.open_table(NUMBERS)?, txn.open_table(CODES)?));
+                Ok(())
+            })?;
+            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| DbError::Archive { doing: "creating it", reason: error.to_string() })?;
+        }
+        archive.known()
+    }
+
+    /// Opens the archive of a folder to read.
+    pub(crate) fn read_only(folder: &Path) -> Result<Self, DbError> {
+        let path = folder.join(FILE);
+        let database = opened(&path, ReadOnlyDatabase::open(&path))?;
+        Archive(Handle::Read(database)).known()
+    }
+
+    fn known(self) -> Result<Self, DbError> {
+        let is = self.read(|txn| Ok(txn.open_table(META)?.get("format")?.map(|format| format.value())))?;
+        match is {
+            Some(is) if is <= FORMAT => Ok(self),
+            is => Err(DbError::Format { is: is.unwrap_or_default(), known: FORMAT }),
+        }
+    }
+
+    fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, DbError> {
+        let doing = "reading";
+        let txn = match &self.0 {
+            Handle::Write(database) => database.begin_read(),
+            Handle::Read(database) => database.begin_read(),
+        };
+        read(&txn.map_err(failed(doing))?).map_err(failed(doing))
+    }
+
+    /// When this returns, what was written is durable.
+    fn write(
+        &self,
+        doing: &'static str,
+        write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), DbError> {
+        let Handle::Write(database) = &self.0 else {
+            return Err(DbError::Archive { doing, reason: "it is open to read".into() });
+        };
+        let txn = database.begin_write().map_err(failed(doing))?;
+        write(&txn).map_err(failed(doing))?;
+        txn.commit().map_err(failed(doing))
+    }
+
+    /// Adds blocks, and code, durably.
+    pub(crate) fn add<'a>(
+        &self,
+        entries: &[Entry<'_>],
+        codes: impl Iterator<Item = (&'a B256, &'a [u8])>,
+    ) -> Result<(), DbError> {
+        self.write("adding blocks", |txn| {
+            let mut table = txn.open_table(CODES)?;
+            for (hash, code) in codes {
+                table.insert(hash.0, code)?;
+            }
+            let (mut headers, mut totals) = (txn.open_table(HEADERS)?, txn.open_table(TOTALS)?);
+            let (mut bodies, mut receipts) = (txn.open_table(BODIES)?, txn.open_table(RECEIPTS)?);
+            let mut numbers = txn.open_table(NUMBERS)?;
+            for Entry { block, total_difficulty, receipts: rlp } in entries {
+                let number = block.header.number;
+                headers.insert(number, alloy_rlp::encode(&block.header).as_slice())?;
+                totals.insert(number, total_difficulty.to_be_bytes::<32>().as_slice())?;
+                bodies.insert(number, body(block).as_slice())?;
+                receipts.insert(number, rlp.as_slice())?;
+                numbers.insert(block.hash.0, number)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes all blocks after one.
+    pub(crate) fn truncate(&self, last: u64) -> Result<(), DbError> {
+        self.write("removing blocks", |txn| {
+            for table in [HEADERS, TOTALS, BODIES, RECEIPTS] {
+                txn.open_table(table)?.retain(|number, _| number <= last)?;
+            }
+            txn.open_table(NUMBERS)?.retain(|_, number| number <= last)?;
+            Ok(())
+        })
+    }
+
+    /// Removes bodies and receipts of blocks before one; how many bodies.
+    pub(crate) fn prune(&self, before: u64) -> Result<u64, DbError> {
+        let mut gone = 0;
+        self.write("removing bodies", |txn| {
+            txn.open_table(RECEIPTS)?.retain(|number, _| number >= before)?;
+            txn.open_table(BODIES)?.retain(|number, _| {
+                gone += u64::from(number < before);
+                number >= before
+            })?;
+            Ok(())
+        })?;
+        Ok(gone)
+    }
+
+    fn row(&self, table: Rows, number: u64) -> Result<Option<Vec<u8>>, DbError> {
+        self.read(|txn| Ok(txn.open_table(table)?.get(number)?.map(|row| row.value().to_vec())))
+    }
+
+    pub(crate) fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
+        decode("header", number, self.row(HEADERS, number)?)
+    }
+
+    pub(crate) fn body(&self, number: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
+        decode("body", number, self.row(BODIES, number)?)
+    }
+
+    /// RLP of the receipts of a block.
+    pub(crate) fn receipts(&self, number: u64) -> Result<Option<Bytes>, DbError> {
+        Ok(self.row(RECEIPTS, number)?.map(Bytes::from))
+    }
+
+    pub(crate) fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
+        self.read(|txn| Ok(txn.open_table(NUMBERS)?.get(hash.0)?.map(|number| number.value())))
+    }
+
+    /// The code with this hash, none if the hash is that of nothing.
+    pub(crate) fn code(&self, hash: &B256) -> Result<Option<Bytes>, DbError> {
+        if *hash == KECCAK256_EMPTY {
+            return Ok(Some(Bytes::new()));
+        }
+        self.read(|txn| {
+            Ok(txn.open_table(CODES)?.get(hash.0)?.map(|code| Bytes::copy_from_slice(code.value())))
+        })
+    }
+
+    /// A block as those after it need to know it.
+    pub(crate) fn link(&self, number: u64) -> Result<Option<Link>, DbError> {
+        let Some(header) = self.header(number)? else { return Ok(None) };
+        let missing = |what| DbError::Missing { what, number };
+        let total = self.row(TOTALS, number)?.ok_or_else(|| missing("total difficulty"))?;
+        let total_difficulty = U256::try_from_be_slice(&total).ok_or_else(|| missing("total difficulty"))?;
+        // A body that was removed is too old for anybody to name its ommers.
+        let ommers = self.body(number)?.map(|body| body.ommers).unwrap_or_default();
+        let ommers = ommers.iter().map(Header::hash_slow).collect();
+        Ok(Some(Link { hash: header.hash_slow(), header, ommers, total_difficulty }))
+    }
+
+    /// Looks at all there is of block `number`: that the header is its parent's child and that the body, if there
+    /// is one, is the header's. Returns the hash.
+    pub(crate) fn verify(&self, number: u64, parent: Option<B256>) -> Result<B256, DbError> {
+        let missing = |what| DbError::Missing { what, number };
+        let damaged = |what, reason: &str| DbError::Damaged { what, number, reason: reason.to_owned() };
+        let header = self.header(number)?.ok_or_else(|| missing("header"))?;
+        if header.number != number || parent.is_some_and(|parent| parent != header.parent_hash) {
+            return Err(damaged("header", "it does not follow its parent"));
+        }
+        let hash = header.hash_slow();
+        if self.number(&hash)? != Some(number) {
+            return Err(damaged("header", "its hash leads elsewhere"));
+        }
+        if let Some(body) = self.body(number)? {
+            use alloy_consensus::proofs::{
+                calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root,
+            };
+            let withdrawals = body.withdrawals.as_ref().map(|all| calculate_withdrawals_root(all));
+            if calculate_transaction_root(&body.transactions) != header.transactions_root
+                || calculate_ommers_root(&body.ommers) != header.ommers_hash
+                || withdrawals != header.withdrawals_root
+            {
+                return Err(damaged("body", "it is not what the header says"));
+            }
+        }
+        Ok(hash)
+    }
+
+    /// Looks at every code; how many.
+    pub(crate) fn verify_codes(&self) -> Result<u64, DbError> {
+        let wrong = self.read(|txn| {
+            let table = txn.open_table(CODES)?;
+            let mut seen = 0;
+            for row in table.iter()? {
+                let (hash, code) = row?;
+                if keccak256(code.value()).0 != hash.value() {
+                    return Ok(Err(B256::from(hash.value())));
+                }
+                seen += 1;
+            }
+            Ok(Ok(seen))
+        })?;
+        wrong.map_err(|hash| DbError::Archive {
+            doing: "verifying",
+            reason: format!("code {hash} has another hash"),
+        })
+    }
+
+    pub(crate) fn stat(&self, folder: &Path) -> Result<ArchiveStat, DbError> {
+        let (headers, bodies, codes) = self.read(|txn| {
+            let (headers, bodies) = (txn.open_table(HEADERS)?.len()?, txn.open_table(BODIES)?.len()?);
+            Ok((headers, bodies, txn.open_table(CODES)?.len()?))
+        })?;
+        let file_bytes = std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
+        Ok(ArchiveStat { headers, bodies, codes, file_bytes })
+    }
+}
+
+fn body(block: &Block) -> Vec<u8> {
+    alloy_rlp::encode(BlockBody {
+        transactions: block.txs.clone(),
+        ommers: block.ommers.clone(),
+        withdrawals: block.withdrawals.clone().map(Into::into),
+    })
+}
+
+fn decode<T: Decodable>(what: &'static str, number: u64, row: Option<Vec<u8>>) -> Result<Option<T>, DbError> {
+    let decoded = row.map(|row| alloy_rlp::decode_exact(&row[..])).transpose();
+    decoded.map_err(|error: alloy_rlp::Error| DbError::Damaged { what, number, reason: error.to_string() })
+}

@@ -1,0 +1,141 @@
+//! What can go wrong with a data folder.
+
+use alloy_primitives::B256;
+use braid_core::StoreError;
+use braid_store::disk::DiskError;
+use std::path::PathBuf;
+
+/// Why something cannot be done with a data folder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DbError {
+    /// Of the state.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Of the archive: blocks, receipts, code.
+    #[error("archive: {doing}: {reason}")]
+    Archive {
+        /// What was being done.
+        doing: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// Another process has the archive open to write. The state can be read all the same.
+    #[error("the archive {} is open in another process, which writes", path.display())]
+    ArchiveBusy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The archive is of a later format.
+    #[error("archive of format {is}, known are formats up to {known}")]
+    Format {
+        /// Its format.
+        is: u64,
+        /// The latest that is known.
+        known: u64,
+    },
+    /// Something that must be there is not.
+    #[error("the archive lacks the {what} of block {number}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// Of which block.
+        number: u64,
+    },
+    /// Something is there and is not what it should be.
+    #[error("damaged {what} of block {number}: {reason}")]
+    Damaged {
+        /// What.
+        what: &'static str,
+        /// Of which block.
+        number: u64,
+        /// How that shows.
+        reason: String,
+    },
+    /// There is no data folder.
+    #[error("{}: no data folder", path.display())]
+    NoFolder {
+        /// Where one was looked for.
+        path: PathBuf,
+    },
+    /// The folder is of another chain.
+    #[error("the folder is of the chain that begins with {stored}, not with {given}")]
+    OtherChain {
+        /// Hash of its genesis block.
+        stored: B256,
+        /// Hash of the one given.
+        given: B256,
+    },
+    /// The folder has no version yet.
+    #[error("the folder is empty: nothing was imported")]
+    Empty,
+    /// A block that does not come next.
+    #[error("block {number} does not follow block {latest}")]
+    Order {
+        /// The block.
+        number: u64,
+        /// The latest in the folder.
+        latest: u64,
+    },
+    /// The state after a block is not what its header says.
+    #[error("block {number}: state root {got}, the header has {header}")]
+    StateRoot {
+        /// The block.
+        number: u64,
+        /// The root of the state.
+        got: B256,
+        /// The root in the header.
+        header: B256,
+    },
+    /// More than a limit allows.
+    #[error("{what} would be {is}, limit {limit}")]
+    Limit {
+        /// What is counted.
+        what: &'static str,
+        /// How many there would be.
+        is: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// There is no such fork.
+    #[error("no fork {0}")]
+    NoFork(u64),
+    /// A state could not be read.
+    #[error(transparent)]
+    State(#[from] StoreError),
+}
+
+impl DbError {
+    /// A stable word for the kind of error.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            DbError::Disk(DiskError::Locked { .. }) => "locked",
+            DbError::Disk(DiskError::Full { .. }) => "full",
+            DbError::Disk(DiskError::ReadOnly { .. }) => "read_only",
+            DbError::Disk(DiskError::NoVersion(_)) => "no_version",
+            DbError::Disk(DiskError::Pinned(_)) => "pinned",
+            DbError::Disk(DiskError::Damaged { .. }) | DbError::Damaged { .. } => "damaged",
+            DbError::Disk(_) => "disk",
+            DbError::Archive { .. } => "archive",
+            DbError::ArchiveBusy { .. } => "archive_busy",
+            DbError::Format { .. } => "format",
+            DbError::Missing { .. } => "missing",
+            DbError::NoFolder { .. } => "no_folder",
+            DbError::OtherChain { .. } => "other_chain",
+            DbError::Empty => "empty",
+            DbError::Order { .. } => "order",
+            DbError::StateRoot { .. } => "state_root",
+            DbError::Limit { .. } => "limit",
+            DbError::NoFork(_) => "no_fork",
+            DbError::State(_) => "state",
+        }
+    }
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::State(error) => error,
+            other => StoreError::Failed(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! A data folder, open to write.
+//!
+//! What is durable when:
+//! 1. Blocks, receipts and code of versions to come go into the archive first, and are durable there.
+//! 2. Then each version of the state is committed, which makes it durable. Only from then on does its block count.
+//! 3. So the last version of the state is where an import goes on. What the archive has beyond it is written over.
+//! 4. A version whose root is not that of its header is never committed.
+
+use crate::{
+    ArchiveStat, DbError, LayeredState,
+    archive::{Archive, Entry},
+    layers,
+};
+use alloy_consensus::{BlockBody, Header};
+use alloy_primitives::{B256, Bytes, U256};
+use braid_evm::{EvmKey, EvmValue, ExecutedBlock};
+use braid_rules::{Block, ChainSpec, SignedTx, outcome};
+use braid_store::disk::{Batch, Committed, DiskOptions, DiskStat, DiskStore, Prepared, Verified, View};
+use braid_work::{
+    PreState,
+    chain::{Follower, Genesis, Link},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What BLOCKHASH sees, and so what the next block needs to know.
+const NEAR: u64 = 256;
+
+/// A block that was executed and held against its header, but for the state root.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its number.
+    pub number: u64,
+    /// The block; `None` if it has no header (a workload). Then nothing but the state is kept of it.
+    pub block: Option<Arc<Block>>,
+    /// What it did.
+    pub done: ExecutedBlock,
+}
+
+impl Finished {
+    /// The changes, as the store takes them.
+    pub fn batch(&self) -> Batch {
+        layers::batch(&self.done)
+    }
+
+    fn receipts(&self, block: &Block) -> Vec<u8> {
+        alloy_rlp::encode(outcome::receipts(outcome::landed(block.types(), &self.done)))
+    }
+}
+
+/// A data folder, open to write.
+#[derive(Debug)]
+pub struct DataFolder {
+    store: DiskStore,
+    archive: Arc<Archive>,
+    path: PathBuf,
+}
+
+impl DataFolder {
+    /// Opens the folder at `path`; makes one if there is none.
+    ///
+    /// # Errors
+    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there.
+    pub fn open_or_create(path: &Path, options: DiskOptions) -> Result<Self, DbError> {
+        match path.join("state").exists() {
+            true => Self::open(path, options),
+            false => {
+                let store = DiskStore::create(path, options)?;
+                let archive = Arc::new(Archive::open(path, true)?);
+                Ok(DataFolder { store, archive, path: path.into() })
+            }
+        }
+    }
+
+    /// Opens the folder at `path`.
+    ///
+    /// # Errors
+    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there.
+    pub fn open(path: &Path, options: DiskOptions) -> Result<Self, DbError> {
+        if !path.join("state").exists() {
+            return Err(DbError::NoFolder { path: path.into() });
+        }
+        let store = DiskStore::open(path, options)?;
+        // Without a version the process may have died before the archive was there.
+        let archive = Arc::new(Archive::open(path, store.latest().is_none())?);
+        Ok(DataFolder { store, archive, path: path.into() })
+    }
+
+    /// The state.
+    pub fn store(&self) -> &DiskStore {
+        &self.store
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The latest version and its root, if there is any.
+    pub fn latest(&self) -> Option<(u64, B256)> {
+        self.store.latest()
+    }
+
+    /// Begins with `genesis`, if the folder is empty; otherwise looks whether it began so.
+    ///
+    /// # Errors
+    /// [`DbError::OtherChain`], [`DbError::StateRoot`] if the header of `genesis` has another root than its state.
+    pub fn begin(&mut self, genesis: &Genesis) -> Result<(), DbError> {
+        let given = genesis.header.hash_slow();
+        if self.latest().is_some() {
+            let stored = self.header(0)?.ok_or(DbError::Missing { what: "header", number: 0 })?.hash_slow();
+            return if stored == given { Ok(()) } else { Err(DbError::OtherChain { stored, given }) };
+        }
+        let header = genesis.header.clone();
+        let block = Block {
+            hash: given,
+            txs: Vec::new(),
+            ommers: Vec::new(),
+            withdrawals: header.withdrawals_root.map(|_| Vec::new()),
+            size: 0,
+            header,
+        };
+        let difficulty = block.header.difficulty;
+        let entry = Entry {
+            block: &block,
+            total_difficulty: difficulty,
+            receipts: alloy_rlp::encode(Vec::<u8>::new()),
+        };
+        self.import(0, &genesis.pre, &[entry], Some(block.header.state_root))
+    }
+
+    /// Makes a whole state the first version, which has no block.
+    ///
+    /// # Errors
+    /// [`DbError::Order`] if there is a version.
+    pub fn begin_bare(&mut self, version: u64, pre: &PreState) -> Result<(), DbError> {
+        match self.latest() {
+            Some((latest, _)) => Err(DbError::Order { number: version, latest }),
+            None => self.import(version, pre, &[], None),
+        }
+    }
+
+    fn import(
+        &mut self,
+        version: u64,
+        pre: &PreState,
+        entries: &[Entry<'_>],
+        root: Option<B256>,
+    ) -> Result<(), DbError> {
+        let mut batch = Batch::default();
+        for (address, account, slots) in pre.accounts() {
+            batch.change(address, Some(account), true, slots);
+        }
+        let codes = pre.store.iter().filter_map(|(key, value)| match (key, value) {
+            (EvmKey::Code(hash), EvmValue::Code(code)) => Some((hash, code.original_byte_slice())),
+            _ => None,
+        });
+        self.archive.add(entries, codes)?;
+        let prepared = self.store.prepare(version, &batch)?;
+        if let Some(header) = root.filter(|root| *root != prepared.root()) {
+            return Err(DbError::StateRoot { number: version, got: prepared.root(), header });
+        }
+        self.store.commit(prepared)?;
+        Ok(())
+    }
+
+    /// Puts blocks that follow the latest version, in order, into the archive, and the code that they deployed.
+    /// When this returns, that is durable; [`Self::commit`] of each makes it count.
+    ///
+    /// # Errors
+    /// [`DbError::Order`], or what the archive says.
+    pub fn record(&self, blocks: &[Finished]) -> Result<(), DbError> {
+        let Some((latest, _)) = self.latest() else { return Err(DbError::Empty) };
+        let (mut entries, mut total) = (Vec::with_capacity(blocks.len()), None);
+        for (number, finished) in (latest + 1..).zip(blocks) {
+            if finished.number != number {
+                return Err(DbError::Order { number: finished.number, latest: number - 1 });
+            }
+            let Some(block) = &finished.block else { continue };
+            let before = match total {
+                Some(total) => total,
+                None => self.link(number - 1)?.total_difficulty,
+            };
+            let total_difficulty = U256::saturating_add(before, block.header.difficulty);
+            total = Some(total_difficulty);
+            entries.push(Entry { block, total_difficulty, receipts: finished.receipts(block) });
+        }
+        let codes = blocks.iter().flat_map(|finished| &finished.done.codes);
+        self.archive.add(&entries, codes.map(|(hash, code)| (hash, &code[..])))
+    }
+
+    /// Makes the state after a block that was [recorded](Self::record) the latest version. When this returns, it is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`DbError::StateRoot`] if the header has another root; the latest version is what it was.
+    pub fn commit(&mut self, finished: &Finished) -> Result<Committed, DbError> {
+        let prepared = self.prepare(finished)?;
+        Ok(self.store.commit(prepared)?)
+    }
+
+    /// What [`Self::commit`] would make the latest version.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn prepare(&self, finished: &Finished) -> Result<Prepared, DbError> {
+        checked(self.store.prepare(finished.number, &finished.batch())?, finished)
+    }
+
+    /// Commits what was prepared on the latest version.
+    ///
+    /// # Errors
+    /// As [`DiskStore::commit`].
+    pub fn commit_prepared(&mut self, prepared: Prepared) -> Result<Committed, DbError> {
+        Ok(self.store.commit(prepared)?)
+    }
+
+    /// A version, as what engines execute on stands on.
+    ///
+    /// # Errors
+    /// [`NoVersion`](braid_store::disk::DiskError::NoVersion).
+    pub fn state(&self, version: u64) -> Result<LayeredState, DbError> {
+        Ok(LayeredState::new(self.store.view(version)?, Some(self.archive.clone())))
+    }
+
+    /// The latest version.
+    ///
+    /// # Errors
+    /// [`DbError::Empty`].
+    pub fn view(&self) -> Result<View, DbError> {
+        let (latest, _) = self.latest().ok_or(DbError::Empty)?;
+        Ok(self.store.view(latest)?)
+    }
+
+    /// Whether there can be a block of this number: blocks beyond the last version do not count.
+    fn counts(&self, number: u64) -> bool {
+        self.latest().is_some_and(|(latest, _)| number <= latest)
+    }
+
+    /// The header of a block; `None` if there is no such block.
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
+        if self.counts(number) { self.archive.header(number) } else { Ok(None) }
+    }
+
+    /// The body of a block; `None` if there is no such block, or its body was removed.
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub fn body(&self, number: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
+        if self.counts(number) { self.archive.body(number) } else { Ok(None) }
+    }
+
+    /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` as with [`Self::body`].
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub fn receipts(&self, number: u64) -> Result<Option<Bytes>, DbError> {
+        if self.counts(number) { self.archive.receipts(number) } else { Ok(None) }
+    }
+
+    /// The number of a block by its hash; `None` if there is no such block.
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
+        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number)))
+    }
+
+    /// The code with this hash.
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, DbError> {
+        self.archive.code(hash)
+    }
+
+    fn link(&self, number: u64) -> Result<Link, DbError> {
+        self.archive.link(number)?.ok_or(DbError::Missing { what: "header", number })
+    }
+
+    /// Follows the chain from the latest version on.
+    ///
+    /// # Errors
+    /// [`DbError::Empty`], [`DbError::Missing`].
+    pub fn follower(&self, chain: ChainSpec) -> Result<Follower, DbError> {
+        let (latest, _) = self.latest().ok_or(DbError::Empty)?;
+        let earlier: Result<Vec<Link>, DbError> =
+            (latest.saturating_sub(NEAR - 1)..latest).rev().map(|number| self.link(number)).collect();
+        Ok(Follower::at(chain, self.link(latest)?, earlier?))
+    }
+
+    /// Undoes all blocks after `to`. When this returns, that is durable.
+    ///
+    /// # Errors
+    /// As [`DiskStore::rollback`].
+    pub fn rollback(&mut self, to: u64) -> Result<(), DbError> {
+        self.store.rollback(to)?;
+        self.archive.truncate(to)
+    }
+
+    /// Lets go of all versions but the latest `keep`, and, if asked, of bodies and receipts of blocks before
+    /// `bodies_before`. How many versions went, and how many bodies.
+    ///
+    /// # Errors
+    /// As [`DiskStore::prune`]; what the archive says.
+    pub fn prune(
+        &mut self,
+        keep: Option<usize>,
+        bodies_before: Option<u64>,
+    ) -> Result<(usize, u64), DbError> {
+        let versions = keep.map_or(Ok(0), |keep| self.store.prune(keep))?;
+        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before))?;
+        Ok((versions, bodies))
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn stat(&self) -> Result<(DiskStat, ArchiveStat), DbError> {
+        Ok((self.store.stat()?, self.archive.stat(&self.path)?))
+    }
+
+    /// Looks at every bit of the state that a retained version reaches, at all blocks up to the last version, and
+    /// at all code. Returns what there is of the state, the number of blocks, and that of codes.
+    ///
+    /// # Errors
+    /// The first thing that is not as it was written.
+    pub fn verify(&self) -> Result<(Verified, u64, u64), DbError> {
+        let verified = self.store.verify()?;
+        let (blocks, codes) = verify_archive(&self.archive, self.latest())?;
+        Ok((verified, blocks, codes))
+    }
+}
+
+/// Whether the root is the header's.
+pub(crate) fn checked(prepared: Prepared, finished: &Finished) -> Result<Prepared, DbError> {
+    let header = finished.block.as_ref().map(|block| block.header.state_root);
+    match header.filter(|header| *header != prepared.root()) {
+        Some(header) => Err(DbError::StateRoot { number: finished.number, got: prepared.root(), header }),
+        None => Ok(prepared),
+    }
+}
+
+/// Looks at blocks up to the latest version, and at all code: how many.
+fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64, u64), DbError> {
+    let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes()?)) };
+    let mut blocks = 0;
+    if archive.header(0)?.is_some() {
+        let mut parent = None;
+        for number in 0..=latest {
+            parent = Some(archive.verify(number, parent)?);
+            blocks += 1;
+        }
+        let header = archive.header(latest)?.map(|header| header.state_root);
+        if header.is_some_and(|header| header != root) {
+            let reason = format!("its state root is not {root}, that of the version");
+            return Err(DbError::Damaged { what: "header", number: latest, reason });
+        }
+    }
+    Ok((blocks, archive.verify_codes()?))
+}

@@ -68,7 +68,7 @@ def by_profile(rows):
 
 
 def virtual(seats, profile):
-    """Computed, not measured: ratios to one by one on the workers of VIRTUAL, geometric means. From the schedules on
+    """Computed, not measured: ratios to the same executions one by one on the workers of VIRTUAL, geometric means. From the schedules on
     one thread, whose executions disturb nobody."""
     rows = [row for row in seats.get((profile, 1), []) if row.get("virtual")]
 
@@ -180,7 +180,7 @@ def main():
             "\n".join(lines),
             "### Real blocks: virtual, not measured\n\nOn workers that nobody has, by each profile's own model of "
             "conflicts (docs/REPORT.md), from the times of its schedule on one thread; getting hints and repeated "
-            "executions included, everything else free. Ratios to the block run one by one by `serial`.",
+            "executions included, everything else free. Ratios to the same executions one by one.",
             "\n".join(virtual_real_table(rows, given.least_gas)),
         ]
     groups = []

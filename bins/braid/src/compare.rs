@@ -477,11 +477,7 @@ impl<'a> Bench<'a> {
                 fallbacks: one.stats.fallbacks,
                 hints: one.hints,
                 limit: limit.map(|(needs, weighed)| needs.limit(one.threads, &weighed.weights)),
-                on_workers: one
-                    .model
-                    .as_ref()
-                    .zip(limit)
-                    .map(|(model, (_, weighed))| virtual_times(model, weighed.weights.iter().sum())),
+                on_workers: one.model.as_ref().map(virtual_times),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
                 oracle_equal: one.oracle_equal,
                 differs_from_evm: one.differs_from_evm,

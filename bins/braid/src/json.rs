@@ -177,9 +177,9 @@ pub(crate) struct CompareRow {
 /// Times on workers that nobody has, by the profile's own model of conflicts.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct VirtualTimes {
-    /// What the transactions of the block take one by one, as serial runs off the clock weighed them.
-    pub(crate) serial_ns: u64,
-    /// All executions of the schedule, each once, and getting hints.
+    /// All executions of the schedule, each once, one by one.
+    pub(crate) one_by_one_ns: u64,
+    /// That, and getting hints.
     pub(crate) work_ns: u64,
     /// The heaviest chain of what waits for one another under this model.
     pub(crate) span_ns: u64,
@@ -191,7 +191,7 @@ pub(crate) struct VirtualTimes {
 pub(crate) struct VirtualTime {
     pub(crate) workers: usize,
     pub(crate) ns: u64,
-    /// `serial_ns / ns`.
+    /// `one_by_one_ns / ns`.
     pub(crate) speedup: f64,
     pub(crate) executions: u64,
 }

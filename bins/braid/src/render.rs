@@ -297,7 +297,7 @@ pub(crate) fn virtual_times(rows: &[CompareRow], color: bool) -> String {
         return String::new();
     }
     let head = "VIRTUAL, NOT MEASURED: workers that nobody has, by each profile's own model of conflicts and the times \
-                of one schedule of that row, in multiples of one by one";
+                of one schedule of that row, in multiples of its executions one by one";
     format!("\n{head}\n{}", table.render())
 }
 

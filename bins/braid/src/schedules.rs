@@ -151,16 +151,16 @@ impl Schedules {
     }
 }
 
-/// What a row tells of a profile's own model. `serial_ns` is what the block takes one by one.
-pub(crate) fn virtual_times(model: &ModelTimes, serial_ns: u64) -> VirtualTimes {
+/// What a row tells of a profile's own model.
+pub(crate) fn virtual_times(model: &ModelTimes) -> VirtualTimes {
     let one = |on: &braid_report::model::OnWorkers| VirtualTime {
         workers: on.workers,
         ns: on.time_ns,
-        speedup: serial_ns as f64 / on.time_ns.max(1) as f64,
+        speedup: model.speedup(on.workers).unwrap_or(0.0),
         executions: on.executions,
     };
     VirtualTimes {
-        serial_ns,
+        one_by_one_ns: model.one_by_one_ns,
         work_ns: model.work_ns,
         span_ns: model.span_ns,
         on: model.on_workers.iter().map(one).collect(),

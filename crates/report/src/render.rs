@@ -134,24 +134,18 @@ fn block_in_markdown(block: &BlockView, text: &mut String) {
     }
 }
 
-/// Times by the models of the profiles, in multiples of the block run one by one where that is known.
+/// Times by the models of the profiles, in multiples of their executions one by one.
 fn models_in_markdown(block: &BlockView, text: &mut String) {
-    let serial = block.analysis.as_ref().map(|analysis| analysis.work_ns);
     let mut head = "\nVirtual, not measured: by each profile's own model of conflicts, from the times of its own \
-                    schedule; getting hints and repeated executions included, everything else free.\n\n\
+                    schedule, in multiples of its executions one by one; getting hints and repeated executions \
+                    included, everything else free.\n\n\
                     | schedule of | threads | hints | work | span | on 2 | on 8 | on 16 | on 32 | again on 8 |\n\
                     |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     for TraceView { trace, .. } in &block.traces {
         let Some(model) = &trace.model else { continue };
         *text += std::mem::take(&mut head);
         let on = |workers| {
-            let one = model.on(workers);
-            one.map_or_else(
-                || "-".to_owned(),
-                |one| {
-                    format!("{:.2} times", serial.unwrap_or(model.work_ns) as f64 / one.time_ns.max(1) as f64)
-                },
-            )
+            model.speedup(workers).map_or_else(|| "-".to_owned(), |speedup| format!("{speedup:.2} times"))
         };
         let executions = |workers| model.on(workers).map_or(0, |one| one.executions);
         let hints = if model.hint_ns == 0 { "-".to_owned() } else { time(model.hint_ns) };

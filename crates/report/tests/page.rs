@@ -51,6 +51,7 @@ fn record() -> RunRecord {
         txs: 3,
         elapsed_ns: 2_000,
         model: Some(ModelTimes {
+            one_by_one_ns: 2_150,
             work_ns: 2_300,
             span_ns: 1_300,
             floor_ns: 1_445,

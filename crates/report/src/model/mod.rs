@@ -129,7 +129,10 @@ pub struct ModelTimes {
     pub hint_ns: u64,
     /// Who gets them.
     pub hints_by: HintTime,
-    /// All executions, each once, and getting hints.
+    /// All executions, each once, one by one: what virtual times are compared with. The same executions, so that
+    /// nothing but the schedule makes the difference.
+    pub one_by_one_ns: u64,
+    /// That, and getting hints.
     pub work_ns: u64,
     /// The heaviest chain of what waits for one another, getting hints included.
     pub span_ns: u64,
@@ -156,6 +159,12 @@ pub struct OnWorkers {
 }
 
 impl ModelTimes {
+    /// How many times as fast as its own executions one by one: at most as many as there are workers. `None` if that is
+    /// not known.
+    pub fn speedup(&self, workers: usize) -> Option<f64> {
+        self.on(workers).map(|one| self.one_by_one_ns as f64 / one.time_ns.max(1) as f64)
+    }
+
     /// The schedule on so many workers.
     pub fn on(&self, workers: usize) -> Option<&OnWorkers> {
         self.on_workers.iter().find(|one| one.workers == workers)
@@ -296,6 +305,7 @@ impl Model {
         let mut times = ModelTimes {
             hint_ns,
             hints_by,
+            one_by_one_ns: total(&weights),
             work_ns: total(&weights).saturating_add(total(&hints)),
             span_ns: self.span(conflicts, &weights).saturating_add(hint_span),
             floor_ns,

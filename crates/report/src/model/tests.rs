@@ -177,7 +177,8 @@ fn getting_hints_is_part_of_the_time() {
     let none = LOCKS.times(&told, &chain, HintTime::None).unwrap().unwrap();
     assert_eq!((none.hint_ns, none.work_ns, none.span_ns), (0, 30, 30));
     let one = LOCKS.times(&told, &chain, HintTime::One).unwrap().unwrap();
-    assert_eq!((one.work_ns, one.span_ns, one.on(8).unwrap().time_ns), (60, 60, 60));
+    assert_eq!((one.one_by_one_ns, one.work_ns, one.span_ns, one.on(8).unwrap().time_ns), (30, 60, 60, 60));
+    assert_eq!((one.speedup(8), one.speedup(3)), (Some(0.5), None));
     // Both threads were at it for 30: 20 for the first transaction, 40 for the second.
     let all = LOCKS.times(&told, &chain, HintTime::All).unwrap().unwrap();
     assert_eq!((all.work_ns, all.span_ns), (90, 70));
@@ -311,6 +312,9 @@ fn random_blocks_keep_their_bounds() {
                 if knows {
                     assert_eq!(done.on(1).unwrap().time_ns, done.work_ns, "{model:?}, seed {seed}");
                 }
+                let possible =
+                    done.on_workers.iter().all(|one| done.one_by_one_ns <= one.time_ns * one.workers as u64);
+                assert!(possible, "{model:?}, seed {seed}: {done:?}");
                 let more_is_better = matches!(model, Model::Serial | Model::Values | Model::Batches { .. });
                 let sorted = done.on_workers.is_sorted_by_key(|one| Reverse(one.time_ns));
                 assert!(!more_is_better || sorted, "{model:?}, seed {seed}: {done:?}");

@@ -10,8 +10,6 @@ const WORKERS = [1, 2, 8, 16, 32];
 interface Line {
   trace: Trace;
   model: ModelTimes;
-  /** What the block takes one by one, or else the work of the schedule itself. */
-  serial: number;
 }
 
 /** Whether there is anything to show of a block. */
@@ -21,7 +19,7 @@ export function modelled(block: Block): boolean {
 
 export function models(holder: HTMLElement): (block: Block) => void {
   const on = (line: Line, workers: number) => line.model.virtual.find((one) => one.workers === workers);
-  const speed = (line: Line, workers: number) => line.serial / Math.max(on(line, workers)?.time_ns ?? Infinity, 1);
+  const speed = (line: Line, workers: number) => line.model.one_by_one_ns / Math.max(on(line, workers)?.time_ns ?? Infinity, 1);
   const again = (line: Line) => (on(line, 8)?.executions ?? 0) - (on(line, 1)?.executions ?? 0);
   const list = table<Line>(
     "By each profile's own model of conflicts (virtual)",
@@ -42,13 +40,11 @@ export function models(holder: HTMLElement): (block: Block) => void {
   const about = el(
     "p",
     { class: "about" },
-    "What each design would take on workers that nobody has, by what it makes transactions wait for: simulated from the times of its own schedule, getting hints and repeated executions included, everything else free. In multiples of the block run one by one. Not measured.",
+    "What each design would take on workers that nobody has, by what it makes transactions wait for: simulated from the times of its own schedule, getting hints and repeated executions included, everything else free. In multiples of the same executions one by one. Not measured.",
   );
   holder.append(about, list.element);
   return (block) => {
-    const lines = block.traces.flatMap((trace) =>
-      trace.model ? [{ trace, model: trace.model, serial: block.analysis?.work_ns ?? trace.model.work_ns }] : [],
-    );
+    const lines = block.traces.flatMap((trace) => (trace.model ? [{ trace, model: trace.model }] : []));
     about.hidden = list.element.hidden = lines.length === 0;
     list.show(lines);
   };

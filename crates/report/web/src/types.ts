@@ -66,6 +66,7 @@ export interface Trace {
 /** What a profile's own model makes of its schedule: computed, not measured. */
 export interface ModelTimes {
   hint_ns: number;
+  one_by_one_ns: number;
   work_ns: number;
   span_ns: number;
   floor_ns: number;

@@ -119,7 +119,7 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
     },
     costs, impossible: null,
     model: {
-      hint_ns: 0, work_ns: work, span_ns: made.span.time, floor_ns: made.span.time, floor: "made up",
+      hint_ns: 0, one_by_one_ns: work, work_ns: work, span_ns: made.span.time, floor_ns: made.span.time, floor: "made up",
       virtual: [1, 2, 8, 16, 32].map((workers) => ({
         workers,
         time_ns: Math.round(Math.max(work / workers, made.span.time)),

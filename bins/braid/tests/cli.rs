@@ -139,17 +139,19 @@ fn an_empty_folder_selects_nothing() {
     assert_eq!(code(&folder.braid(&["compare", "--on", "nothing"])), 4);
 }
 
-const RUN_KEYS: [&str; 15] = [
+const RUN_KEYS: [&str; 17] = [
     "access_list_bytes",
     "access_list_hash",
     "block",
     "checks",
+    "differs_from_evm",
     "elapsed_ns",
     "error",
     "executions",
     "fallbacks",
     "gas_used",
     "input",
+    "oracle_equal",
     "profile",
     "retries",
     "status",

@@ -39,7 +39,7 @@ fn a_record_of_what_cannot_be_fails_the_report() {
     };
     let model = |floor: u32, time: u32| {
         format!(
-            r#","model":{{"hint_ns":0,"hints_by":"none","work_ns":20,"span_ns":10,"floor_ns":{floor},"floor":"",
+            r#","model":{{"hint_ns":0,"hints_by":"none","one_by_one_ns":20,"work_ns":20,"span_ns":10,"floor_ns":{floor},"floor":"",
             "virtual":[{{"workers":8,"time_ns":{time},"busy_ns":20,"executions":2}}]}}"#
         )
     };

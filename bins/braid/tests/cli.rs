@@ -159,11 +159,12 @@ const RUN_KEYS: [&str; 17] = [
     "txs",
 ];
 
-const COMPARE_KEYS: [&str; 23] = [
+const COMPARE_KEYS: [&str; 25] = [
     "block",
     "ci95",
     "cpu_ns",
     "cpu_ratio",
+    "differs_from_evm",
     "end_to_end_ns",
     "executions",
     "fallbacks",
@@ -174,6 +175,7 @@ const COMPARE_KEYS: [&str; 23] = [
     "median_ns",
     "memory_ratio",
     "noise_floor",
+    "oracle_equal",
     "peak_bytes",
     "profile",
     "reference_median_ns",

@@ -71,7 +71,7 @@ fn check(kind: Hostile, seed: u64, seats: &mut [(&'static str, usize, Box<dyn En
         };
         assert!(stats.executions >= txs as u64, "{}: {stats:?}", who());
         // Who runs from hints, or in rounds, does so on one thread, too.
-        let speculates = engine.hint_source().is_some() || *name == "sei";
+        let speculates = engine.hints_from().is_some() || *name == "sei";
         if !speculates && (*threads == 1 || *name == "serial") {
             assert_eq!(stats.executions, txs as u64, "{}: one thread has nothing to speculate on", who());
         }

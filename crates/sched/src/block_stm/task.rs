@@ -98,6 +98,8 @@ where
             idle.reset();
             let settled = loop {
                 match self.attempt(&mut me, lane, tx, incarnation) {
+                    // Each execution has a brake of its own, and may be too short for it to look at the clock.
+                    Next::Again(_) if self.brake().given_up() => return self.interrupt(None),
                     Next::Again(next) => incarnation = next,
                     Next::Done => break 1,
                     Next::Final => break RING,

@@ -208,6 +208,7 @@ fn the_short_way_is_the_long_way() {
     let shared = EvmShared::default();
     let mut taken = 0;
     let mut emptied = 0;
+    let mut earned = [0; 2];
     for round in 0..100_000 {
         let mut rng = Rng(seed.wrapping_mul(1 << 32).wrapping_add(round));
         let spec = rng.pick(&SPECS);
@@ -239,10 +240,13 @@ fn the_short_way_is_the_long_way() {
             taken += 1;
             let to = state.get(&EvmKey::Account(transfer.to));
             emptied += u32::from(to.is_none());
+            earned[0] += u32::from(transfer.from == transfer.beneficiary);
+            earned[1] += u32::from(transfer.to == transfer.beneficiary);
             let code = |to: &EvmValue| matches!(to, EvmValue::Account(to) if to.code_hash == KECCAK256_EMPTY);
             assert!(to.is_none_or(code));
         }
     }
-    // Enough are hits, some of them to new accounts.
+    // Enough are hits, some of them to new accounts, some from or to who gets the fee.
     assert!(taken > 1_000 && emptied > 200, "{taken} took the short way, {emptied} to new accounts");
+    assert!(earned.iter().all(|count| *count > 200), "{earned:?} of them paid the fee to the sender, to the payee");
 }

@@ -246,7 +246,11 @@ impl Transfer {
     }
 }
 
-fn load(view: &mut dyn View<EvmKey, EvmValue>, address: Address) -> Result<Loaded, Stop<EvmError>> {
+/// Reads an account's record.
+pub(crate) fn load(
+    view: &mut dyn View<EvmKey, EvmValue>,
+    address: Address,
+) -> Result<Loaded, Stop<EvmError>> {
     let read = view.read(&EvmKey::Account(address))?;
     let state = match read.value {
         Some(EvmValue::Account(state)) => state,

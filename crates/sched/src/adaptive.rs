@@ -23,6 +23,8 @@ const SURELY_SHARED: Duration = Duration::from_micros(500);
 /// How long one thread goes on alone before it looks first at what the rest will take. Twice as long each time after
 /// that.
 const FIRST_LOOK: Duration = Duration::from_micros(20);
+/// A transaction that may take longer by the guess is not begun without a look: the next one comes after it.
+const LONG: Duration = Duration::from_micros(100);
 /// What there must be left to share then, without its longest transaction: to wake a thread takes about a third of it.
 const LEAST_LEFT: Duration = Duration::from_micros(120);
 
@@ -140,18 +142,23 @@ impl<M: Vm, S> Trial<'_, M, S> {
     /// Whether to go on alone with `tx`.
     fn alone(&mut self, tx: TxIndex) -> bool {
         let elapsed = self.begun.elapsed();
-        if elapsed < self.look || tx == 0 {
+        let (done, rest) = self.block.txs.split_at(tx as usize);
+        let may_take_long = self.block.vm.weigh(&rest[0]).is_some_and(|weight| weight > LONG);
+        if elapsed < self.look && !may_take_long {
             return true;
         }
-        self.look = elapsed * 2;
+        self.look = self.look.max(elapsed * 2);
         let weigh = |txs: &[M::Tx]| {
             let mut guess = Guess::default();
             txs.iter().filter_map(|tx| self.block.vm.weigh(tx)).for_each(|weight| guess.add(weight));
             guess
         };
-        let (done, rest) = self.block.txs.split_at(tx as usize);
-        let factor = elapsed.as_secs_f64() / weigh(done).total.as_secs_f64().max(1e-9);
-        let rest = weigh(rest).times(factor.min(MOST_WRONG));
+        let factor = match weigh(done).total.as_secs_f64() {
+            // Nothing is known yet but the guess.
+            0.0 => 1.0,
+            guessed => (elapsed.as_secs_f64() / guessed).min(MOST_WRONG),
+        };
+        let rest = weigh(rest).times(factor);
         rest.others() < LEAST_LEFT || !rest.is_coarse(self.threads)
     }
 }

@@ -19,7 +19,7 @@ use std::{
 /// Guessed time of a block, less its longest transaction, below which it is not shared, and above which it is shared
 /// at once.
 const LEAST_TRIED: Duration = Duration::from_micros(75);
-const SURELY_SHARED: Duration = Duration::from_micros(500);
+const SURELY_SHARED: Duration = Duration::from_micros(250);
 /// How long one thread goes on alone before it looks first at what the rest will take. Twice as long each time after
 /// that.
 const FIRST_LOOK: Duration = Duration::from_micros(20);
@@ -153,11 +153,10 @@ impl<M: Vm, S> Trial<'_, M, S> {
             txs.iter().filter_map(|tx| self.block.vm.weigh(tx)).for_each(|weight| guess.add(weight));
             guess
         };
-        let factor = match weigh(done).total.as_secs_f64() {
-            // Nothing is known yet but the guess.
-            0.0 => 1.0,
-            guessed => (elapsed.as_secs_f64() / guessed).min(MOST_WRONG),
-        };
+        // Too little is done to know more than the guess.
+        let known = elapsed >= FIRST_LOOK && tx > 0;
+        let guessed = weigh(done).total.as_secs_f64().max(1e-9);
+        let factor = if known { (elapsed.as_secs_f64() / guessed).min(MOST_WRONG) } else { 1.0 };
         let rest = weigh(rest).times(factor);
         rest.others() < LEAST_LEFT || !rest.is_coarse(self.threads)
     }
@@ -219,7 +218,7 @@ mod tests {
     fn shares_what_is_long_and_has_parts() {
         assert_eq!(choose(2, &[5; 15]), Choice::Alone);
         assert_eq!(choose(2, &[5; 16]), Choice::Tried);
-        assert_eq!(choose(2, &[5; 101]), Choice::Shared);
+        assert_eq!(choose(2, &[5; 51]), Choice::Shared);
         assert_eq!(choose(2, &[100_000]), Choice::Alone);
         assert_eq!(choose(2, &[100_000, 74]), Choice::Alone);
         assert_eq!(choose(2, &[100_000, 75]), Choice::Tried);

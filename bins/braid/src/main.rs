@@ -17,6 +17,7 @@ mod judge;
 #[allow(unsafe_code)]
 mod memory;
 mod on_store;
+mod pipeline;
 mod profiles;
 mod progress;
 mod record;

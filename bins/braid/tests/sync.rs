@@ -5,7 +5,7 @@
 mod common;
 
 use braid_testkit::{Rng, data};
-use common::{Folder, code, err, json};
+use common::{Folder, code, err, json, out};
 use serde_json::Value;
 use std::{
     fs,
@@ -250,6 +250,9 @@ fn what_is_no_chain_or_no_folder_is_told() {
         assert_eq!(code(&output), 1, "{arguments:?}: {output:?}");
         assert_eq!(json(&output)["error"]["kind"], kind, "{arguments:?}: {output:?}");
         assert!(err(&output).contains("error:"), "{arguments:?}");
+        // What goes to stdout is a result, and without the chain there is none.
+        let plain = folder.braid(&arguments[..arguments.len() - 1]);
+        assert_eq!((code(&plain), out(&plain)), (1, ""), "{arguments:?}: {plain:?}");
     }
     for usage in [
         &["sync"][..],

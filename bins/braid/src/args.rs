@@ -109,6 +109,10 @@ pub(crate) struct RunArgs {
     /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
     #[arg(long, requires = "store")]
     pub(crate) commit: bool,
+    /// Compute the state root inside the measured time, begun while the block is executed: from the witness that
+    /// comes with a block, or from the whole state before it. `elapsed_ns` stays execution alone.
+    #[arg(long, conflicts_with_all = ["stream", "store"])]
+    pub(crate) root: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -144,6 +148,10 @@ pub(crate) struct CompareArgs {
     /// executions per transaction.
     #[arg(long)]
     pub(crate) costs: bool,
+    /// Time every profile with the state root as well, apart from the comparison: as for `run`, in at most 30 rounds
+    /// of which each executes the block alone and with its root.
+    #[arg(long)]
+    pub(crate) root: bool,
     /// The profile that the others are compared with.
     #[arg(long, value_name = "NAME", default_value = crate::ORACLE)]
     pub(crate) reference: String,

@@ -2,11 +2,13 @@
 
 use crate::{
     json::Problem,
+    rooted::{Rooting, Tries},
     world::{Case, Checked, Inputs, Refusal, Source},
 };
 use alloy_primitives::Bytes;
 use braid_evm::{BlockInput, ExecutedBlock};
-use braid_work::{PreState, SourceKind, WorkError, synth::Hostile};
+use braid_work::{HashedState, PreState, Scope, SourceKind, WorkError, synth::Hostile};
+use revm::primitives::hardfork::SpecId;
 use std::{hint::black_box, path::Path, sync::Arc};
 
 /// The inputs of `braid-work`.
@@ -99,7 +101,8 @@ impl Source for LibrarySource {
         let case = self.0.load().map_err(|error| problem(&error))?;
         let pre = case.state().map_err(|error| problem(&error))?.clone();
         let access_list = case.access_list().map_err(|error| problem(&error))?;
-        Ok(Box::new(LibraryCase { case, pre, access_list }))
+        let whole = matches!(self.0.kind, SourceKind::Synthetic(_));
+        Ok(Box::new(LibraryCase { case, pre, access_list, whole }))
     }
 }
 
@@ -107,6 +110,8 @@ struct LibraryCase {
     case: braid_work::Case,
     pre: Arc<PreState>,
     access_list: Option<Bytes>,
+    /// Whether `pre` is all that there is, and not only what the block needs.
+    whole: bool,
 }
 
 impl Case for LibraryCase {
@@ -130,6 +135,19 @@ impl Case for LibraryCase {
         };
         let checked = |(name, held)| Checked { name, held, difference: difference(name) };
         checks.all().into_iter().map(checked).collect()
+    }
+
+    fn rooting(&self) -> Option<Rooting<'_>> {
+        let case = &self.case;
+        let root = case.header.as_ref().map(|header| header.state_root);
+        let expected = root.filter(|_| case.expect.scope == Scope::FullBlock);
+        let tries = match (&case.expect.witness, expected) {
+            (Some(witness), Some(_)) => Tries::Witness(witness, witness.nodes.iter().cloned().collect()),
+            _ if self.whole => Tries::Whole(Box::new(HashedState::new(&self.pre))),
+            _ => return None,
+        };
+        let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
+        Some(Rooting { tries, clears_empty, expected })
     }
 
     fn recover_senders(&self, threads: usize) {

@@ -23,6 +23,7 @@ mod progress;
 mod record;
 mod render;
 mod report;
+mod rooted;
 mod run;
 mod schedules;
 mod selection;

@@ -11,6 +11,7 @@ use crate::{
     progress::Ui,
     record::Record,
     render,
+    rooted::{self, Besides},
     schedules::Schedules,
     selection::{Item, select},
     stream,
@@ -144,12 +145,29 @@ impl Runner<'_> {
         if let Ok(engine) = self.engines.get(self.profile, self.threads) {
             engine.shuffle(seed);
         }
-        let done = self.engines.execute(self.profile, self.threads, case.given(), &self.control);
+        let seat = (self.profile, self.threads);
+        let rooting = if self.args.root { case.rooting() } else { None };
+        let (done, rooted) = match &rooting {
+            Some(rooting) => rooted::execute(&mut self.engines, seat, case.given(), rooting, &self.control),
+            None => (self.engines.execute(self.profile, self.threads, case.given(), &self.control), None),
+        };
+        if self.args.root && rooting.is_none() {
+            let name = source.name();
+            ui.warn(format_args!("{name}: no root: it comes with neither a witness nor a whole state"));
+        }
         if done.as_ref().is_err_and(interrupted) {
             return None;
         }
         let mut verdict = self.judge(case.as_ref(), &done)?;
-        let seat = (self.profile, self.threads);
+        if let (Status::Ok, Some(Err(message))) = (verdict.status, rooted.as_ref().map(|one| &one.root)) {
+            verdict.status = Status::Invalid;
+            verdict.error = Some(Problem {
+                kind: "state_root".to_owned(),
+                file: None,
+                item: Some("state_root".to_owned()),
+                message: message.clone(),
+            });
+        }
         let block = done.as_ref().ok();
         let gas_used = block.map(|(block, _)| block.results.iter().map(|result| result.gas_used).sum());
         let stats = block.map(|(block, _)| block.stats);
@@ -173,22 +191,28 @@ impl Runner<'_> {
             }
             _ => None,
         };
-        if let (Status::Ok, Some(Ok(store)), Some((block, _))) = (verdict.status, &mut self.store, block)
-            && let Err(problem) = store.commit(input, block)
+        let mut besides = Besides { rooting: rooting.as_ref(), committed: None };
+        if let (Status::Ok, Some(Ok(store)), Some((block, elapsed))) =
+            (verdict.status, &mut self.store, block)
         {
-            (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+            match store.commit(input, block, *elapsed) {
+                Ok(committed) => besides.committed = committed,
+                Err(problem) => (verdict.status, verdict.error) = (Status::Unreadable, Some(problem)),
+            }
         }
         if verdict.status == Status::Ok {
             let name = source.name();
             let weighed = self.schedules.analyse_block(&name, case.as_ref(), ui);
             let (given, control) = (case.given(), &self.control);
+            let (schedules, weighed) = (&mut self.schedules, weighed.as_ref());
             let recorded =
-                self.schedules.record(&mut self.engines, seat, &name, given, weighed.as_ref(), control, ui);
+                schedules.record(&mut self.engines, seat, &name, given, &besides, weighed, control, ui);
             if let Err(problem) = recorded {
                 verdict.status = Status::Invalid;
                 verdict.error = Some(problem);
             }
         }
+        let (root, disk) = besides.committed.unzip();
         let result = RunResult {
             input: source.name(),
             block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),
@@ -202,6 +226,8 @@ impl Runner<'_> {
             fallbacks: stats.map(|stats| stats.fallbacks),
             access_list_hash: list.map(|(hash, _)| hash),
             access_list_bytes: list.map(|(_, bytes)| bytes),
+            root: rooted.map(|rooted| rooted.times).or(root),
+            disk,
             status: verdict.status,
             error: verdict.error.map(|problem| problem.within(source.file())),
             oracle_equal: verdict.oracle_equal,
@@ -254,6 +280,8 @@ impl Runner<'_> {
             fallbacks: None,
             access_list_hash: None,
             access_list_bytes: None,
+            root: None,
+            disk: None,
             status: Status::Unreadable,
             error: Some(problem),
             oracle_equal: None,

@@ -105,6 +105,10 @@ pub(crate) struct RunArgs {
     /// Execute on the state of this data folder, on the version of the block before, instead of the input's own.
     #[arg(long, value_name = "DIR", conflicts_with = "stream")]
     pub(crate) store: Option<PathBuf>,
+    /// With `--store`: reads of the folder that each thread may have under way, executions being suspended over them;
+    /// for a state that is seldom in memory, under profiles that can suspend.
+    #[arg(long, requires = "store", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) overlap: u16,
     /// With `--store`: make what a block did, if it is right, the folder's next version. A folder that is not there
     /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
     #[arg(long, requires = "store")]

@@ -30,6 +30,8 @@ const KEEP: usize = 128;
 pub(crate) struct OnStore<'a> {
     path: &'a Path,
     folder: Opened,
+    /// Reads that each thread may have under way.
+    overlap: u16,
 }
 
 enum Opened {
@@ -39,7 +41,7 @@ enum Opened {
 
 impl<'a> OnStore<'a> {
     /// Opens the folder at `path`, to write if results are to be committed.
-    pub(crate) fn open(path: &'a Path, commit: bool, threads: usize) -> Result<Self, Problem> {
+    pub(crate) fn open(path: &'a Path, commit: bool, overlap: u16, threads: usize) -> Result<Self, Problem> {
         let folder = match commit {
             true => {
                 DataFolder::open_or_create(path, options(threads, KEEP)).map(Box::new).map(Opened::Writer)
@@ -47,7 +49,7 @@ impl<'a> OnStore<'a> {
             false => DataReader::open(path, DiskOptions::default()).map(Opened::Reader),
         };
         let folder = folder.map_err(|error| folder_problem(path, &error))?;
-        Ok(OnStore { path, folder })
+        Ok(OnStore { path, folder, overlap })
     }
 
     /// A case on the version before its block.
@@ -64,7 +66,7 @@ impl<'a> OnStore<'a> {
                 folder.state(before)
             }
         };
-        let mut pre = PreState::over(Arc::new(state.map_err(problem)?));
+        let mut pre = PreState::over(Arc::new(state.map_err(problem)?.overlapping(self.overlap)));
         pre.block_hashes.clone_from(&case.pre().block_hashes);
         Ok(Box::new(Placed { case, pre }))
     }

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         schedules: Schedules::new(args.trace),
         store: None,
     };
-    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, threads));
+    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, args.overlap, threads));
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {

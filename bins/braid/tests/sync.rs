@@ -113,6 +113,7 @@ fn commands(folder: &Folder, last: u64) {
     }
     let unknown = folder.braid(&["db", "proof", "--data", "e", &format!("0x{:040}", 1), "--block", "3"]);
     assert_eq!(code(&unknown), 1, "{unknown:?}");
+    snapshots(folder, &before);
     let to = (last - 10).to_string();
     let back = json(&folder.braid(&["db", "rollback", "--data", "e", "--to", &to, "--json"]));
     assert_eq!(
@@ -135,6 +136,50 @@ fn commands(folder: &Folder, last: u64) {
             stat(folder, "e")["state_root"] == before["state_root"]
         ),
         (Some(10), true)
+    );
+}
+
+/// The folder `e` to a file, and back.
+fn snapshots(folder: &Folder, before: &Value) {
+    let written = folder.braid(&["db", "snapshot", "--data", "e", "--out", "e.snap", "--json"]);
+    let written = json(&written)["result"].clone();
+    assert_eq!(written["state_root"], before["state_root"], "{written}");
+    assert!(written["accounts"].as_u64().unwrap() > 8_893, "{written}");
+    let restored = folder.braid(&["db", "restore", "e.snap", "--store", "r", "--json"]);
+    let restored = json(&restored)["result"].clone();
+    assert_eq!(restored, written);
+    assert_eq!(code(&folder.braid(&["db", "verify", "--data", "r"])), 0);
+    let after = stat(folder, "r");
+    assert_eq!((&after["state_root"], &after["latest"]), (&before["state_root"], &before["latest"]));
+    let again = folder.braid(&["db", "restore", "e.snap", "--data", "r", "--json"]);
+    assert_eq!((code(&again), &json(&again)["error"]["kind"]), (1, &"exists".into()));
+    // An older version that is kept, and one that is not.
+    let version = (before["oldest"].as_u64().unwrap() + 3).to_string();
+    let older = folder.braid(&[
+        "db",
+        "snapshot",
+        "--data",
+        "e",
+        "--out",
+        "old.snap",
+        "--version",
+        &version,
+        "--json",
+    ]);
+    assert_eq!(json(&older)["result"]["version"].as_u64(), version.parse().ok(), "{older:?}");
+    let gone =
+        folder.braid(&["db", "snapshot", "--data", "e", "--out", "no.snap", "--version", "1", "--json"]);
+    assert_eq!((code(&gone), &json(&gone)["error"]["kind"]), (1, &"no_version".into()));
+    assert!(!folder.0.join("no.snap").exists());
+    // Damaged: no folder is left.
+    let mut bytes = fs::read(folder.0.join("e.snap")).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 4;
+    folder.write("bad.snap", &bytes);
+    let bad = folder.braid(&["db", "restore", "bad.snap", "--data", "b", "--json"]);
+    assert_eq!((code(&bad), &json(&bad)["error"]["kind"]), (1, &"damaged".into()), "{bad:?}");
+    assert!(
+        err(&bad).contains("bad.snap") && !folder.0.join("b").exists() && !folder.0.join("b.part").exists()
     );
 }
 

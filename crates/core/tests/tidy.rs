@@ -77,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-fuzz",
         &[
             "braid-core",
+            "braid-db",
             "braid-testkit",
             "braid-sched",
             "braid-store",

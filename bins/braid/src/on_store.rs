@@ -90,6 +90,10 @@ fn commit(
     finished: &Finished,
     elapsed: Duration,
 ) -> Result<(RootTimes, DiskTimes), DbError> {
+    let latest = folder.latest().map_or(0, |(latest, _)| latest);
+    if finished.number != latest + 1 {
+        return Err(DbError::Order { number: finished.number, latest });
+    }
     let start = Instant::now();
     let prepared = folder.prepare(finished)?;
     let after = start.elapsed();

@@ -17,9 +17,12 @@ use crate::{
     stream,
     world::{Case, Source, World},
 };
+use alloy_primitives::B256;
 use braid_core::Control;
+use braid_evm::{BlockInput, ExecutedBlock};
 use braid_profiles::{Profile, find, find_any};
-use std::collections::BTreeMap;
+use braid_report::{DiskTimes, RootTimes};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Carries the command out.
 pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
@@ -171,50 +174,16 @@ impl Runner<'_> {
         let block = done.as_ref().ok();
         let gas_used = block.map(|(block, _)| block.results.iter().map(|result| result.gas_used).sum());
         let stats = block.map(|(block, _)| block.stats);
-        let list = match &self.args.access_list {
-            Some(folder) if verdict.status == Status::Ok => {
-                match access_list::write(
-                    &mut self.engines,
-                    seat,
-                    case.as_ref(),
-                    &self.control,
-                    folder,
-                    &source.name(),
-                ) {
-                    Ok(list) => Some(list),
-                    Err(problem) => {
-                        verdict.status = Status::Unreadable;
-                        verdict.error = Some(problem);
-                        None
-                    }
-                }
-            }
-            _ => None,
-        };
+        let name = source.name();
+        let list = self.list(case.as_ref(), &name, &mut verdict);
         let mut besides = Besides { rooting: rooting.as_ref(), committed: None };
-        if let (Status::Ok, Some(Ok(store)), Some((block, elapsed))) =
-            (verdict.status, &mut self.store, block)
-        {
-            match store.commit(input, block, *elapsed) {
-                Ok(committed) => besides.committed = committed,
-                Err(problem) => (verdict.status, verdict.error) = (Status::Unreadable, Some(problem)),
-            }
+        if let Some((block, elapsed)) = block {
+            besides.committed = self.keep(input, block, *elapsed, &mut verdict);
         }
-        if verdict.status == Status::Ok {
-            let name = source.name();
-            let weighed = self.schedules.analyse_block(&name, case.as_ref(), ui);
-            let (given, control) = (case.given(), &self.control);
-            let (schedules, weighed) = (&mut self.schedules, weighed.as_ref());
-            let recorded =
-                schedules.record(&mut self.engines, seat, &name, given, &besides, weighed, control, ui);
-            if let Err(problem) = recorded {
-                verdict.status = Status::Invalid;
-                verdict.error = Some(problem);
-            }
-        }
+        self.trace(case.as_ref(), &name, &besides, &mut verdict, ui);
         let (root, disk) = besides.committed.unzip();
         let result = RunResult {
-            input: source.name(),
+            input: name,
             block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),
             profile: self.profile.name.to_owned(),
             threads: self.threads,
@@ -235,6 +204,58 @@ impl Runner<'_> {
             checks: verdict.checks,
         };
         Some((result, verdict.alone))
+    }
+
+    /// Writes the access list of a block that is right, if that was asked.
+    fn list(&mut self, case: &dyn Case, name: &str, verdict: &mut Verdict) -> Option<(B256, usize)> {
+        let folder = self.args.access_list.as_ref().filter(|_| verdict.status == Status::Ok)?;
+        let seat = (self.profile, self.threads);
+        match access_list::write(&mut self.engines, seat, case, &self.control, folder, name) {
+            Ok(list) => Some(list),
+            Err(problem) => {
+                (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+                None
+            }
+        }
+    }
+
+    /// Commits a block that is right to the folder, if that was asked, and says what it took.
+    fn keep(
+        &mut self,
+        input: &BlockInput,
+        block: &ExecutedBlock,
+        elapsed: Duration,
+        verdict: &mut Verdict,
+    ) -> Option<(RootTimes, DiskTimes)> {
+        let (Status::Ok, Some(Ok(store))) = (verdict.status, &mut self.store) else { return None };
+        match store.commit(input, block, elapsed) {
+            Ok(committed) => committed,
+            Err(problem) => {
+                (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+                None
+            }
+        }
+    }
+
+    /// Records the schedule of a block that is right, if that was asked.
+    fn trace(
+        &mut self,
+        case: &dyn Case,
+        name: &str,
+        besides: &Besides<'_>,
+        verdict: &mut Verdict,
+        ui: &mut Ui<'_>,
+    ) {
+        if verdict.status != Status::Ok {
+            return;
+        }
+        let weighed = self.schedules.analyse_block(name, case, ui);
+        let (given, control, seat) = (case.given(), &self.control, (self.profile, self.threads));
+        let (schedules, weighed) = (&mut self.schedules, weighed.as_ref());
+        let recorded = schedules.record(&mut self.engines, seat, name, given, besides, weighed, control, ui);
+        if let Err(problem) = recorded {
+            (verdict.status, verdict.error) = (Status::Invalid, Some(problem));
+        }
     }
 
     /// Holds a result against as much as was asked. Without `--check serial` the oracle runs only to

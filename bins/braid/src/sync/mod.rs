@@ -1,7 +1,10 @@
 //! `braid sync`: import a chain into a data folder.
 
 mod pipeline;
+mod receipts;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Exit, Session,

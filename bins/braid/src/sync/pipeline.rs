@@ -5,6 +5,7 @@
 //! 2. The folder takes all blocks that wait as a group: their bodies, receipts and code are made durable together,
 //!    then the version after each by itself. A root that is wrong ends the import before its version is committed.
 
+use super::receipts;
 use crate::pipeline::{Failure, Inbox, Passing, pass, recoverers, timed};
 use braid_core::Control;
 use braid_db::{DataFolder, DbError, Finished, Layer, LayeredState};
@@ -155,6 +156,7 @@ fn keep_group(
             let prepared = prepared.map_err(|error| in_folder(error.into()))?;
             let checked = block.check(&finished.done, || prepared.root());
             checked.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
+            receipts::check(folder, block, &finished.done)?;
             Ok(prepared)
         })?;
         timed(&mut imported.commit, || folder.commit_prepared(prepared)).map_err(in_folder)?;

@@ -82,7 +82,7 @@ pub(crate) enum Check {
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`
-    /// (see `braid workloads`); `hostile` stands for one of each kind of hostile block.
+    /// (see `braid workloads`), or a blockchain test as `FILE.json#NAME`; `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.

@@ -1,6 +1,7 @@
 //! Inputs as `braid-work` loads and generates them.
 
 use crate::{
+    chain_inputs,
     json::Problem,
     rooted::{Rooting, Tries},
     world::{Case, Checked, Inputs, Refusal, Source},
@@ -15,13 +16,18 @@ use std::{hint::black_box, path::Path, sync::Arc};
 pub(crate) struct Library;
 
 impl Inputs for Library {
-    /// A path; one block of a chain file as `PATH#NUMBER`; or the text of a workload.
+    /// A path; one block of a chain file as `PATH#NUMBER`; a blockchain test as `FILE.json#NAME`, perhaps with
+    /// `/NUMBER` of one of its blocks; or the text of a workload.
     fn resolve(&self, text: &str) -> Result<Vec<Box<dyn Source>>, Refusal> {
         let path = Path::new(text);
         if path.exists() {
             return load(path);
         }
         if let Some((file, number)) = text.rsplit_once('#').filter(|(file, _)| Path::new(file).exists()) {
+            let is_json = Path::new(file).extension().is_some_and(|extension| extension == "json");
+            if let Some(found) = is_json.then(|| chain_inputs::resolve(Path::new(file), number)).flatten() {
+                return found;
+            }
             let mut found = load(Path::new(file))?;
             found.retain(|source| source.name().ends_with(&format!("#{number}")));
             return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
@@ -128,13 +134,7 @@ impl Case for LibraryCase {
     }
 
     fn verify(&self, done: &ExecutedBlock) -> Vec<Checked> {
-        let checks = braid_work::verify(&self.case, done);
-        let difference = |name: &str| {
-            let told = |text: &&String| text.split(':').next() == Some(name);
-            checks.differences.iter().find(told).cloned()
-        };
-        let checked = |(name, held)| Checked { name, held, difference: difference(name) };
-        checks.all().into_iter().map(checked).collect()
+        verified(&self.case, done)
     }
 
     fn rooting(&self) -> Option<Rooting<'_>> {
@@ -156,6 +156,17 @@ impl Case for LibraryCase {
             drop(black_box(braid_work::recover_senders(raw, threads)));
         }
     }
+}
+
+/// The checks of a case against a result.
+pub(crate) fn verified(case: &braid_work::Case, done: &ExecutedBlock) -> Vec<Checked> {
+    let checks = braid_work::verify(case, done);
+    let difference = |name: &str| {
+        let told = |text: &&String| text.split(':').next() == Some(name);
+        checks.differences.iter().find(told).cloned()
+    };
+    let checked = |(name, held)| Checked { name, held, difference: difference(name) };
+    checks.all().into_iter().map(checked).collect()
 }
 
 /// An error of `braid-work` as it is reported: a stable word, the file, the item.

@@ -3,6 +3,7 @@
 
 mod access_list;
 mod args;
+mod chain_inputs;
 mod compare;
 mod db;
 mod diverge;

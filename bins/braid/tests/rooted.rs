@@ -125,6 +125,73 @@ fn witness_cases_have_their_roots_begun_ahead() {
     assert!(rooted > 2, "{rooted} roots: {document}");
 }
 
+/// Blockchain tests come with a whole state, and each header has the root after its block.
+#[test]
+fn blockchain_tests_have_their_roots() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("root-tests");
+    let archive = data.join("ethereum/tests/tests_blockchain.tar.zst");
+    let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let mut found = false;
+    for entry in tar::Archive::new(decoder).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with("bcWalletTest/wallet2outOf3txs.json") {
+            entry.unpack(folder.0.join("wallet.json")).unwrap();
+            found = true;
+        }
+    }
+    assert!(found, "the test is in the archive");
+    let tests: Value = serde_json::from_slice(&fs::read(folder.0.join("wallet.json")).unwrap()).unwrap();
+    let (name, test) = tests.as_object().unwrap().iter().next().unwrap();
+    let text = format!("wallet.json#{name}");
+    let run = [
+        "run",
+        &text,
+        "--profile",
+        "braid",
+        "-j",
+        "2",
+        "--root",
+        "--trace",
+        "--json",
+        "--record",
+        "run.json",
+    ];
+    let output = folder.braid(&run);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let results = json(&output)["results"].as_array().unwrap().clone();
+    assert_eq!(results.len(), test["blocks"].as_array().unwrap().len(), "{output:?}");
+    for (result, block) in results.iter().zip(1..) {
+        assert_eq!((&result["status"], &result["block"]), (&"ok".into(), &block.into()), "{result}");
+        assert_eq!(
+            (&result["checks"]["state_root"], &result["root"]["from"]),
+            (&true.into(), &"state".into())
+        );
+        assert!(number(&result["root"]["rooted_ns"]) > number(&result["elapsed_ns"]), "{result}");
+    }
+    let traces = record(&folder, "run.json")["traces"].as_array().unwrap().clone();
+    assert!(
+        traces.len() == results.len()
+            && traces.iter().all(|trace| trace["lanes"].as_array().unwrap().len() == 2)
+    );
+    // The last one by itself, named as it was; and what is not there.
+    let last = results.last().unwrap();
+    let one = json(&folder.braid(&["run", last["input"].as_str().unwrap(), "--profile", "lean", "--json"]));
+    assert_eq!(
+        (&one["results"][0]["gas_used"], &one["results"][0]["status"]),
+        (&last["gas_used"], &"ok".into())
+    );
+    for wrong in [format!("{text}/77"), "wallet.json#nobody".to_owned()] {
+        let output = folder.braid(&["run", &wrong, "--profile", "lean", "--json"]);
+        assert_eq!(
+            (code(&output), &json(&output)["results"][0]["error"]["kind"]),
+            (1, &"not_found".into()),
+            "{output:?}"
+        );
+    }
+}
+
 #[test]
 fn what_a_root_adds_is_compared_apart() {
     let folder = Folder::new("root-compare");

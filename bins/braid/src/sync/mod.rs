@@ -2,7 +2,7 @@
 
 mod pipeline;
 mod receipts;
-mod source;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 

@@ -334,6 +334,9 @@ fn blocks_run_on_a_folder() {
     assert_eq!(committed["versions"], 2);
     // Again on the version before it, beside nobody; and not a second time after it.
     assert_eq!(code(&run(&["--store", "d"])), 0);
+    let overlapped = run(&["--store", "d", "--overlap", "64"]);
+    assert_eq!(json(&overlapped)["results"][0]["gas_used"], json(&first)["results"][0]["gas_used"]);
+    assert_eq!(code(&run(&["--overlap", "64"])), 2);
     assert_eq!(stat(&folder, "d"), committed);
     let twice = run(&["--store", "d", "--commit"]);
     assert_eq!(

@@ -78,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-fuzz",
         &[
             "braid-core",
+            "braid-db",
             "braid-testkit",
             "braid-sched",
             "braid-store",

@@ -12,6 +12,7 @@ mod folder;
 mod forks;
 mod layers;
 mod reader;
+mod snapshot;
 
 pub use ahead::{AheadStats, Told, root_ahead};
 pub use archive::ArchiveStat;
@@ -20,3 +21,7 @@ pub use folder::{DataFolder, Finished};
 pub use forks::{ForkId, ForkLimits, Forks};
 pub use layers::{Layer, LayeredState};
 pub use reader::DataReader;
+pub use snapshot::{
+    SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat, SnapshotTotals,
+    encode_snapshot, restore,
+};

@@ -10,6 +10,8 @@
 //! 4. If a check fails, the transaction runs again right there. Every earlier one is committed and nothing can be
 //!    committed meanwhile, so this execution is final: at most two per transaction.
 //! 5. A failure (invalid, store, panic) is believed of a final execution only.
+//! 6. Who has executed at the cursor itself may ask for the baton first ([`settle_now`](Merge::settle_now)): whoever
+//!    gets it merges that execution without a slot, and goes on with rule 2.
 
 use crate::{
     attempt::Attempt,
@@ -149,9 +151,15 @@ where
         me: &mut Worker<M, S::Reader<'a>>,
         withdraw: &impl Fn(TxIndex, &[Loc]),
     ) -> bool {
-        if !self.baton.ring() {
-            return false;
-        }
+        self.baton.ring() && self.merge_on(me, withdraw)
+    }
+
+    /// As [`merge`](Self::merge), for who has the baton already.
+    pub(crate) fn merge_on(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) -> bool {
         let mut seen = 1;
         loop {
             let mut ledger = self.ledger.lock();
@@ -159,21 +167,47 @@ where
                 let Some(slot) = self.slots.get(ledger.cursor as usize) else { break };
                 let Some(attempt) = slot.lock().take() else { break };
                 self.crowd.release(attempt.log.reads.len());
-                match self.settle(me, &mut ledger, attempt, withdraw) {
-                    // Release: whoever finds the cursor here sees what was folded.
-                    Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
-                    Ok(false) => self.interrupt(None),
-                    Err(cause) => {
-                        ledger.fail(cause);
-                        self.interrupt(None);
-                    }
-                }
+                self.advance(me, &mut ledger, attempt, withdraw);
             }
             drop(ledger);
             me.hand.chaos.point();
             match self.baton.leave(seen) {
                 Ok(()) => return true,
                 Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Rule 6. Gives `attempt` back, a final execution of the transaction at the cursor, if somebody else has the baton.
+    /// Otherwise it is merged, and the caller has the baton: [`merge_on`](Self::merge_on) is to follow.
+    pub(crate) fn settle_now(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        attempt: Box<Attempt<M>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) -> Result<(), Box<Attempt<M>>> {
+        if !self.baton.ring() {
+            return Err(attempt);
+        }
+        self.advance(me, &mut self.ledger.lock(), attempt, withdraw);
+        Ok(())
+    }
+
+    /// Merges the transaction at the cursor, or ends the block there.
+    fn advance(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: Box<Attempt<M>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) {
+        match self.settle(me, ledger, attempt, withdraw) {
+            // Release: whoever finds the cursor here sees what was folded.
+            Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
+            Ok(false) => self.interrupt(None),
+            Err(cause) => {
+                ledger.fail(cause);
+                self.interrupt(None);
             }
         }
     }

@@ -32,6 +32,8 @@ pub enum Mutant {
     Exact,
     /// `graph` forgets dependencies between transactions that declare them.
     Edge,
+    /// `graph` tells that a transaction is executed before anybody can read what it wrote.
+    Publish,
 }
 
 #[cfg(feature = "mutants")]

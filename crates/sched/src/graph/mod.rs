@@ -22,7 +22,9 @@
 //!    That none was executed in another way is read from `inexact`, which an execution raises before it
 //!    starts. Who depends on it has started after the monitor was told of its end, so it finds it raised
 //!    (Relaxed: the monitor's lock orders it). Of one that does not depend on it, it does not matter.
-//! 5. A transaction that begins at the cursor is executed finally, as everywhere.
+//! 5. A transaction that begins at the cursor is executed finally, as everywhere. If its worker then gets the baton,
+//!    it commits it before it tells the policy (`merge.rs`, rule 6): what is committed can be read, so nothing is
+//!    published. So a chain costs little more than under `serial`.
 //! 6. Who takes a transaction at the desk and leaves others there that may start, has somebody else look. Without that,
 //!    and unless commits let transactions start, those who have nothing to do leave the desk alone: a chain runs on
 //!    one worker as fast as it would alone.
@@ -184,9 +186,15 @@ where
                 Next::Start(tx) => {
                     idle.reset();
                     me.hand.chaos.point();
-                    let Some(following) = self.step(&mut me, tx) else { break };
+                    let Some((following, holds)) = self.step(&mut me, tx) else { break };
                     me.hand.chaos.point();
-                    if merge.merge(&mut me, &|tx, locs| self.withdraw(tx, locs)) && self.awaited {
+                    let withdraw = |tx, locs: &[Loc]| self.withdraw(tx, locs);
+                    let merged = if holds {
+                        merge.merge_on(&mut me, &withdraw)
+                    } else {
+                        merge.merge(&mut me, &withdraw)
+                    };
+                    if merged && self.awaited {
                         merge.crowd.wake_one();
                     }
                     next = following;
@@ -273,33 +281,60 @@ where
     }
 
     /// Rule 2: from the start of a transaction to the news of its end, and what this worker starts next: a chain
-    /// stays where it is. `None` if the block was given up.
-    fn step(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> Option<Next> {
+    /// stays where it is; and whether it holds the baton. `None` if the block was given up.
+    fn step(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> Option<(Next, bool)> {
         let mut attempt = me.take(&self.merge.arena.buffers);
         self.merge.event(me.hand.id, Event::Start { tx, incarnation: 0 });
-        if !self.execute(me, tx, &mut attempt) {
+        let Some(at_cursor) = self.execute(me, tx, &mut attempt) else {
             self.merge.interrupt(None);
             return None;
-        }
-        self.publish(me, tx, &mut attempt);
-        self.merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
-        self.merge.rest(tx, attempt);
+        };
+        let holds = self.surrender(me, tx, attempt, at_cursor);
         me.hand.chaos.point();
         let mut desk = self.desk.lock();
         let Desk { order, waited, .. } = &mut *desk;
         order.done(tx, me.hand.id, waited);
         self.tell(me, waited);
-        Some(self.next_at(me, &mut desk))
+        Some((self.next_at(me, &mut desk), holds))
     }
 
-    /// Rules 4 and 5. False if the block was given up.
-    fn execute(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex, attempt: &mut Attempt<M>) -> bool {
+    /// Rules 2 and 5: makes readable what was written, and leaves the execution to the commits, which it may be one of.
+    /// Whether this worker holds the baton.
+    fn surrender(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        tx: TxIndex,
+        mut attempt: Box<Attempt<M>>,
+        at_cursor: bool,
+    ) -> bool {
+        self.merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
+        let hidden = mutants::on(Mutant::Publish) && at_cursor;
+        if at_cursor && !hidden {
+            match self.merge.settle_now(me, attempt, &|_, _| {}) {
+                Ok(()) => return true,
+                Err(back) => attempt = back,
+            }
+        }
+        if !hidden {
+            self.publish(me, tx, &mut attempt);
+        }
+        self.merge.rest(tx, attempt);
+        false
+    }
+
+    /// Rules 4 and 5. Whether it began at the cursor; `None` if the block was given up.
+    fn execute(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        tx: TxIndex,
+        attempt: &mut Attempt<M>,
+    ) -> Option<bool> {
         let (vm, cells, body) =
             (self.merge.block.vm, &self.merge.arena.cells, &self.merge.block.txs[tx as usize]);
         // Acquire: whatever was folded before the cursor moved here is seen.
         let cursor = self.merge.cursor.load(Ordering::Acquire);
         if cursor == tx {
-            return me.execute_final(vm, body, cells, self.merge.brake(), attempt);
+            return me.execute_final(vm, body, cells, self.merge.brake(), attempt).then_some(true);
         }
         // Relaxed, twice: rule 4.
         let inexact = self.inexact.load(Ordering::Relaxed).max(self.plan.loose[tx as usize]);
@@ -328,9 +363,9 @@ where
             Verdict::Done => {}
             Verdict::Failed(cause) => *failure = Some(cause),
             Verdict::Blocked(_) => unreachable!("no version is an estimate here"),
-            Verdict::Interrupted => return false,
+            Verdict::Interrupted => return None,
         }
-        true
+        Some(false)
     }
 
     /// Rule 2: makes readable what was written.

@@ -328,13 +328,19 @@ impl<K: Key, V: Value> Cell<K, V> {
         if let Some(at) = self.position(tx) {
             self.versions.remove(at);
         }
-        self.committed = Committed::Known(match std::mem::replace(&mut self.committed, Committed::Unread) {
+        let value = match std::mem::replace(&mut self.committed, Committed::Unread) {
             Committed::Known(value) => write.onto(value),
             Committed::Unread => {
                 debug_assert!(!matches!(write, Write::Add(_)), "the base of an addition is loaded before");
                 write.onto(None)
             }
-        });
+        };
+        self.commit_value(tx, value)
+    }
+
+    /// Makes `value` the committed one, as `tx` has left it; whether this is the block's first change here.
+    pub(crate) fn commit_value(&mut self, tx: TxIndex, value: Option<V>) -> bool {
+        self.committed = Committed::Known(value);
         std::mem::replace(&mut self.stamp, tx + 1) == 0
     }
 }
@@ -473,6 +479,18 @@ impl<K: Key, V: Value> Cells<K, V> {
                     }
                     return open;
                 }
+            }
+        }
+    }
+
+    /// The cell of `key`, if it has been interned.
+    pub(crate) fn find(&self, key: &K) -> Option<Open<'_, K, V>> {
+        let mut probe = self.index.probe(self.hash(key));
+        loop {
+            let Found::Cell(cell) = probe.next() else { return None };
+            let open = self.at(Loc(cell));
+            if open.key() == key {
+                return Some(open);
             }
         }
     }

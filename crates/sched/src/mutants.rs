@@ -34,6 +34,8 @@ pub enum Mutant {
     Edge,
     /// `graph` tells that a transaction is executed before anybody can read what it wrote.
     Publish,
+    /// `graph` lets others start while a worker is alone.
+    Alone,
 }
 
 #[cfg(feature = "mutants")]

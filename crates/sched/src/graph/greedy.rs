@@ -12,10 +12,13 @@ use super::{
     holders::Holders,
     order::{Order, Waited},
     plan::{Footprints, excludes},
-    prio::{BATCH, LOOKS, effort},
+    prio::{BATCH, LOOKS, STRANGER, effort},
 };
 use braid_core::{Mode, TxIndex};
 use std::collections::{BTreeSet, VecDeque};
+
+/// Open transactions that are looked at to know whether a worker is alone, and transactions for which it then is.
+const GLANCE: usize = 32;
 
 /// Locks noted in the present scan.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(super) struct Greedy<'a> {
     last: Vec<(Option<TxIndex>, Option<TxIndex>)>,
     done: Vec<bool>,
     blocker: Vec<Option<(u32, TxIndex)>>,
+    /// For so many transactions a worker is alone without another look.
+    believed: usize,
 }
 
 impl<'a> Greedy<'a> {
@@ -78,6 +83,7 @@ impl<'a> Greedy<'a> {
             last: vec![(None, None); feet.locks as usize],
             done: vec![false; feet.len() as usize],
             blocker: vec![None; feet.len() as usize],
+            believed: 0,
         }
     }
 
@@ -129,6 +135,29 @@ impl Order for Greedy<'_> {
 
     fn more(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Looks at the first of what is open, as another worker's scan would, and believes what it sees for a while.
+    fn alone(&mut self, worker: u16) -> bool {
+        let mut others = (0..).zip(&self.queues).filter(|(other, _)| *other != worker);
+        if !others.all(|(_, queue)| queue.is_empty()) {
+            self.believed = 0;
+            return false;
+        }
+        if self.believed > 0 {
+            self.believed -= 1;
+            return true;
+        }
+        self.scan += 1;
+        for tx in self.open.iter().take(GLANCE) {
+            let locks = self.feet.of(*tx);
+            if !self.passed.meets(self.scan, locks) && self.holders.allows(STRANGER, locks) {
+                return false;
+            }
+            self.passed.note(self.scan, locks);
+        }
+        self.believed = GLANCE;
+        true
     }
 
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {

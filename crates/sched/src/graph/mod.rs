@@ -25,6 +25,7 @@
 //! 5. A transaction that begins at the cursor is executed finally, as everywhere. If its worker then gets the baton,
 //!    it commits it before it tells the policy (`merge.rs`, rule 6): what is committed can be read, so nothing is
 //!    published. So a chain costs little more than under `serial`.
+//!    While nobody else can start anything, its worker goes on as `serial` would (`alone.rs`).
 //! 6. Who takes a transaction at the desk and leaves others there that may start, has somebody else look. Without that,
 //!    and unless commits let transactions start, those who have nothing to do leave the desk alone: a chain runs on
 //!    one worker as fast as it would alone.
@@ -33,6 +34,7 @@
 //!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that
 //!    finds everything started leaves, and the last ring commits what is left.
 
+mod alone;
 mod critical;
 mod fifo;
 mod greedy;
@@ -61,6 +63,7 @@ use crate::{
         atomic::{AtomicU32, Ordering},
     },
 };
+use alone::Alone;
 use braid_core::{
     Block, BlockError, Control, Event, Outcome, Probe, Reader, Scheduler, Sink, State, TxIndex, Value, Vm,
     Write,
@@ -101,11 +104,14 @@ struct Desk<'a> {
     fed: TxIndex,
     started: TxIndex,
     waited: Vec<Waited>,
+    alone: Alone,
 }
 
 /// What a worker finds at the desk.
 enum Next {
     Start(TxIndex),
+    /// As `Start`, and nobody else is given anything until this worker says so (`alone.rs`).
+    Alone(TxIndex),
     Nothing,
     Over,
 }
@@ -121,6 +127,8 @@ struct Run<'a, 'p, M: Vm, S, K, P> {
     inexact: CachePadded<AtomicU32>,
     /// Whether a commit may let transactions start (rule 6).
     awaited: bool,
+    threads: u16,
+    chaos: Option<u64>,
 }
 
 impl Scheduler for Graph {
@@ -152,10 +160,18 @@ impl Scheduler for Graph {
                 merge: Merge::new(block, ledger, probe, control, arena, crowd, self.chaos),
                 plan: &plan,
                 policy: self.policy,
-                desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
+                desk: CachePadded::new(Mutex::new(Desk {
+                    order,
+                    fed: 0,
+                    started: 0,
+                    waited: Vec::new(),
+                    alone: Alone::new(),
+                })),
                 news: CachePadded::new(AtomicU32::new(0)),
                 inexact: CachePadded::new(AtomicU32::new(0)),
                 awaited,
+                threads,
+                chaos: self.chaos.filter(|_| cfg!(debug_assertions)),
             };
             spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
             run.merge.end()
@@ -183,10 +199,12 @@ where
         let mut next = self.next(&me);
         while !stopped() {
             match next {
-                Next::Start(tx) => {
+                Next::Start(tx) | Next::Alone(tx) => {
                     idle.reset();
                     me.hand.chaos.point();
-                    let Some((following, holds)) = self.step(&mut me, tx) else { break };
+                    let alone = matches!(next, Next::Alone(_));
+                    let done = if alone { self.go_alone(&mut me, tx) } else { self.step(&mut me, tx) };
+                    let Some((following, holds)) = done else { break };
                     me.hand.chaos.point();
                     let withdraw = |tx, locs: &[Loc]| self.withdraw(tx, locs);
                     let merged = if holds {
@@ -251,9 +269,12 @@ where
         // Acquire: what is committed has been released.
         let cursor = self.merge.cursor.load(Ordering::Acquire);
         let count = self.merge.count();
-        let Desk { order, fed, started, waited } = desk;
+        let Desk { order, fed, started, waited, alone } = desk;
         if *started == count {
             return Next::Over;
+        }
+        if alone.excludes(me.hand.id) && !mutants::on(Mutant::Alone) {
+            return Next::Nothing;
         }
         order.committed(cursor, waited);
         let ahead = if self.merge.crowd.heavy() { 1 } else { self.policy.window() };
@@ -263,7 +284,11 @@ where
         }
         let next = order.next(me.hand.id, waited);
         *started += TxIndex::from(next.is_some());
-        let more = next.is_some() && order.more();
+        let single = next.is_some_and(|tx| {
+            tx == cursor && *started == tx + 1 && (self.nobody_else(tx) || order.alone(me.hand.id))
+        });
+        let alone = next.is_some() && alone.give(me.hand.id, single);
+        let more = next.is_some() && !alone && order.more();
         if more || *started == count {
             self.tidings();
         }
@@ -271,7 +296,16 @@ where
         if more {
             self.merge.crowd.wake_one();
         }
-        next.map_or(Next::Nothing, Next::Start)
+        match next {
+            Some(tx) if alone => Next::Alone(tx),
+            Some(tx) => Next::Start(tx),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Whether the worker that executes `tx` is alone whatever the policy has. Tests have it so now and then.
+    fn nobody_else(&self, tx: TxIndex) -> bool {
+        self.threads == 1 || self.chaos.is_some_and(|seed| !(seed ^ u64::from(tx / 8)).is_multiple_of(3))
     }
 
     /// Has idle workers ask the desk.

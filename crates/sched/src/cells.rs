@@ -495,6 +495,19 @@ impl<K: Key, V: Value> Cells<K, V> {
         }
     }
 
+    /// All that have been interned, if they are no more than `most`. Nobody interns meanwhile.
+    pub(crate) fn all(&self, most: u32) -> Option<impl Iterator<Item = Open<'_, K, V>>> {
+        // Relaxed: who has interned is ordered before by whatever says that nobody does now.
+        let counts = || self.stripes.iter().map(|stripe| stripe.next.load(Ordering::Relaxed));
+        let bits = self.bits;
+        (counts().fold(0, u32::saturating_add) <= most).then(|| {
+            let locs = (0..).zip(counts()).flat_map(move |(stripe, count): (u32, u32)| {
+                (0..count).map(move |index| Loc(index << bits | stripe))
+            });
+            locs.map(|loc| self.at(loc))
+        })
+    }
+
     /// A cell that nobody else knows yet, locked. One that is not needed after all is lost for this block.
     fn fresh(&self, key: &K) -> Open<'_, K, V> {
         let stripe = STRIPE.get() as usize & (self.stripes.len() - 1);

@@ -11,7 +11,7 @@ use crate::{
     mutants::{self, Mutant},
     pool::Pool,
     quiet::Quiet,
-    serial::Overlay,
+    serial::{Change, Overlay},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -36,22 +36,52 @@ pub(crate) struct Changed<K, V> {
     pub(crate) cells: Vec<(K, Loc)>,
     /// What was changed after that without touching cells, by a worker alone (`graph/alone.rs`).
     pub(crate) apart: Overlay<K, V>,
+    /// If all that cells hold has been taken in there, so many locations are those of cells.
+    adopted: Option<u32>,
 }
 
 impl<K: Key, V: Value> Changed<K, V> {
+    /// Locations that are taken in at once, rather than looked for in cells one by one.
+    const ADOPTED: u32 = 128;
+
     fn new(ranges: bool) -> Self {
-        Changed { cells: Vec::new(), apart: Overlay::new(ranges) }
+        Changed { cells: Vec::new(), apart: Overlay::new(ranges), adopted: None }
+    }
+
+    /// Before the first change apart: makes it cheap if cells are few.
+    pub(crate) fn part(&mut self, cells: &Cells<K, V>) {
+        let Some(few) = cells.all(Self::ADOPTED) else { return };
+        let mut adopted = 0;
+        for cell in few {
+            // What nobody has asked the state for is as the state says. So is a location whose cell was lost to another.
+            if let Some(value) = cell.committed() {
+                self.apart.adopt(cell.key(), value.cloned());
+                adopted += 1;
+            }
+        }
+        self.adopted = Some(adopted);
+    }
+
+    /// What is below the changes apart, and these.
+    pub(crate) fn over<'a, R>(
+        &'a mut self,
+        cells: &'a Cells<K, V>,
+        reader: &'a mut R,
+    ) -> (&'a mut Overlay<K, V>, Beneath<'a, K, V, R>) {
+        let cells = self.adopted.is_none().then_some(cells);
+        (&mut self.apart, Beneath { cells, reader })
     }
 
     /// Commits what was changed apart.
     pub(crate) fn join(&mut self, cells: &Cells<K, V>) {
-        for (key, value, tx) in self.apart.drain_changes() {
+        for Change { key, value, by, .. } in self.apart.drain_changes() {
             let mut cell = cells.open(&key);
-            if cell.commit_value(tx, value) {
+            if cell.commit_value(by, value) {
                 self.cells.push((key, cell.loc));
             }
         }
         self.apart.clear(usize::MAX);
+        self.adopted = None;
     }
 }
 
@@ -98,9 +128,11 @@ impl<K: Key, V: Value> Arena<K, V> {
         if let Some(mut changed) = changed {
             values.reserve_exact(changed.cells.len() + changed.apart.changes());
             values.extend(changed.cells.iter().map(|(key, _)| (*key, None)));
-            for (key, value, tx) in changed.apart.drain_changes() {
-                match self.cells.find(&key).filter(|cell| cell.stamp() != 0) {
-                    Some(mut cell) => _ = cell.commit_value(tx, value),
+            let looked_for = changed.adopted.take().unwrap_or(u32::MAX);
+            for Change { at, key, value, by } in changed.apart.drain_changes() {
+                let cell = (at < looked_for).then(|| self.cells.find(&key)).flatten();
+                match cell.filter(|cell| cell.stamp() != 0) {
+                    Some(mut cell) => _ = cell.commit_value(by, value),
                     None => values.push((key, value)),
                 }
             }
@@ -524,13 +556,14 @@ impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
 
 /// What is committed, as a state: for who is alone, and changes it apart.
 pub(crate) struct Beneath<'a, K, V: Value, R> {
-    pub(crate) cells: &'a Cells<K, V>,
-    pub(crate) reader: &'a mut R,
+    /// `None` if they hold nothing that matters.
+    cells: Option<&'a Cells<K, V>>,
+    reader: &'a mut R,
 }
 
 impl<K: Key, V: Value, R: Reader<K, V>> Reader<K, V> for Beneath<'_, K, V, R> {
     fn get(&mut self, key: &K) -> Result<Option<V>, StoreError> {
-        if let Some(cell) = self.cells.find(key)
+        if let Some(cell) = self.cells.and_then(|cells| cells.find(key))
             && let Some(value) = cell.committed()
         {
             return Ok(value.cloned());
@@ -539,7 +572,8 @@ impl<K: Key, V: Value, R: Reader<K, V>> Reader<K, V> for Beneath<'_, K, V, R> {
     }
 
     fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, StoreError> {
-        scan(self.cells, self.reader, &range, committed).map_err(|halt| match halt {
+        let Some(cells) = self.cells else { return self.reader.scan(range) };
+        scan(cells, self.reader, &range, committed).map_err(|halt| match halt {
             Halt::Store(error) => error,
             halt => unreachable!("what is committed does not halt anybody: {halt:?}"),
         })

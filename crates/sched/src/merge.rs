@@ -21,7 +21,7 @@ use crate::{
     brake::Brake,
     cells::Loc,
     chaos::Chaos,
-    commit::{Arena, Beneath, Ended, Ledger, Shift, Worker},
+    commit::{Arena, Ended, Ledger, Shift, Worker},
     crowd::Crowd,
     mutants::{self, Mutant},
     serial::SerialView,
@@ -238,8 +238,7 @@ where
         self.event(id, Event::Start { tx, incarnation: 0 });
         attempt.clear(true);
         me.hand.count(|stats| stats.executions += 1);
-        let mut beneath = Beneath { cells: &self.arena.cells, reader: &mut me.hand.reader };
-        let apart = &mut ledger.changed.apart;
+        let (apart, mut beneath) = ledger.changed.over(&self.arena.cells, &mut me.hand.reader);
         let mut view = SerialView::new(apart, &mut beneath, self.brake());
         let body = &self.block.txs[tx as usize];
         let halted = |view: &mut SerialView<'_, _, _, _>| view.halted.take();

@@ -38,6 +38,16 @@ struct Entry<K, V> {
     stamp: u32,
 }
 
+/// What became of a location.
+pub(crate) struct Change<K, V> {
+    /// How many locations were touched before it.
+    pub(crate) at: u32,
+    pub(crate) key: K,
+    pub(crate) value: Option<V>,
+    /// The last transaction that changed it.
+    pub(crate) by: TxIndex,
+}
+
 /// What is known of the state so far: each key once, in order of first touch.
 #[derive(Debug)]
 pub(crate) struct Overlay<K, V> {
@@ -142,13 +152,18 @@ impl<K: Key, V: Value> Overlay<K, V> {
         applied.map_err(Cause::Panicked)?.map_err(Cause::Store)
     }
 
-    /// What was changed, by first change: locations, their values, and the last who changed them.
-    pub(crate) fn drain_changes(&mut self) -> impl Iterator<Item = (K, Option<V>, TxIndex)> + '_ {
+    /// What was changed, by first change.
+    pub(crate) fn drain_changes(&mut self) -> impl Iterator<Item = Change<K, V>> + '_ {
         let entries = &mut self.entries;
         self.changed.drain(..).map(|at| {
             let entry = &mut entries[at as usize];
-            (entry.key, entry.value.take(), entry.stamp - 1)
+            Change { at, key: entry.key, value: entry.value.take(), by: entry.stamp - 1 }
         })
+    }
+
+    /// Takes in what a location holds that has not been touched yet.
+    pub(crate) fn adopt(&mut self, key: &K, value: Option<V>) {
+        self.insert(self.hasher.hash_one(key), key, value);
     }
 
     /// How many locations were changed.
@@ -317,6 +332,6 @@ where
         spawned.extend(effects.spawn.iter().cloned());
         sink.commit(at, &mut effects);
     }
-    let changes = overlay.drain_changes().map(|(key, value, _)| (key, value)).collect();
+    let changes = overlay.drain_changes().map(|change| (change.key, change.value)).collect();
     Ok(Outcome { changes, spawned, stats })
 }

@@ -66,6 +66,7 @@ where
             self.let_in();
             return self.step(me, tx);
         };
+        ledger.changed.part(&self.merge.arena.cells);
         let mut attempt = me.take(&self.merge.arena.buffers);
         let following = loop {
             me.hand.chaos.point();

@@ -84,7 +84,7 @@ impl<'a> PrioGraph<'a> {
             blocker: vec![(0, NOBODY); count],
             top: BTreeSet::new(),
             open: 0,
-            holders: Holders::new(feet.locks),
+            holders: Holders::new(feet.locks, threads),
             queues: vec![VecDeque::new(); usize::from(threads)],
             next: vec![Vec::new(); usize::from(threads)],
         }
@@ -157,9 +157,9 @@ impl Order for PrioGraph<'_> {
                 let Access { writer, readers } = std::mem::take(access);
                 access.writer = Some(tx);
                 // Readers came after the writer.
-                let before = if readers.is_empty() { writer.into_iter().collect() } else { readers };
-                for on in before {
-                    self.order(tx, on, lock);
+                match writer.filter(|_| readers.is_empty()) {
+                    Some(on) => self.order(tx, on, lock),
+                    None => readers.into_iter().for_each(|on| self.order(tx, on, lock)),
                 }
             } else {
                 access.readers.push(tx);

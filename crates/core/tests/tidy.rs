@@ -11,6 +11,7 @@ use std::{
 /// `braid-sched` (a VM is tested under real schedulers), nothing else.
 const LAYERS: &[(&str, &[&str])] = &[
     ("braid-core", &[]),
+    ("braid-keccak", &[]),
     ("braid-testkit", &["braid-core"]),
     ("braid-sched", &["braid-core"]),
     ("braid-store", &["braid-core"]),
@@ -131,6 +132,7 @@ const WAIST: &[(&str, &str, usize, usize)] = &[
 const UNSAFE: &[&str] = &[
     "crates/sched/src/lanes.rs",
     "crates/evm/src/interp/cursor.rs",
+    "crates/keccak/src/x86.rs",
     "crates/sched/src/pool.rs",
     "crates/sched/src/sync.rs",
     "crates/store/src/io/uring.rs",

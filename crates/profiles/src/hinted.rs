@@ -118,8 +118,7 @@ pub fn touched(shared: &EvmShared, input: &BlockInput, pre: &PreState) -> Vec<Hi
 /// Adds what the transactions of a block touched to what is known of calls.
 pub fn learn(learned: &mut Learned, shared: &EvmShared, input: &BlockInput, pre: &PreState) {
     let truth = touched(shared, input, pre);
-    let mut code = code_hashes(pre);
-    learned.learn(input, hints::of_users(input, &truth), |address| code(address));
+    learned.learn(input, hints::of_users(input, &truth), code_hashes(pre));
 }
 
 /// The access list of a block that came with none; `None` if the block does not run to its end.

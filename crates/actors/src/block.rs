@@ -13,11 +13,10 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, Bytes, Log, U256};
 use braid_core::{
-    Block, BlockError, Control, Effects, Outcome, Probe, Reader, Scheduler, Sink, State, Stats, StoreError,
-    TxIndex, Vm,
+    Block, Control, Effects, Probe, Reader, Scheduler, Sink, State, Stats, StoreError, TxIndex,
 };
 use braid_evm::{BlockInput, EvmChanges, EvmKey, EvmValue, ExecutedBlock, SYSTEM_CALL_GAS, Status, TxResult};
-use braid_sched::{DeliveryError, Rounds};
+use braid_sched::{DeliveryError, Rounds, Serial};
 use revm::primitives::hardfork::SpecId;
 use std::collections::BTreeMap;
 
@@ -93,7 +92,8 @@ pub(crate) fn calls_before(input: &BlockInput) -> impl Iterator<Item = (Address,
     hash.into_iter().chain(root)
 }
 
-/// Delivers a block's messages on the state before it, under any schedule of each round.
+/// Delivers a block's messages on the state before it, under any schedule of each round. The probe is told of messages
+/// by their numbers over all rounds, as in [`mail`].
 ///
 /// # Errors
 /// If the state cannot answer, or the delivery is given up. Never because of what a transaction does.
@@ -111,24 +111,73 @@ where
     S: State<EvmKey, EvmValue>,
     P: Probe<ActorKey>,
 {
+    deliver_into(scheduler, input, limits, &mut Collect::new(input, with_effects), (state, probe), control)
+}
+
+/// A message that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Its receiver.
+    pub to: Address,
+    /// The number of the message that it was sent in answer to, or by; `None` for those that a block begins with, and
+    /// for the first of those that follow when all else is quiet.
+    pub from: Option<TxIndex>,
+    /// Its round, counted over the whole block.
+    pub round: u32,
+}
+
+/// The messages of a block by their numbers: found by delivering them one by one. The same whatever the schedule.
+///
+/// # Errors
+/// As [`deliver`].
+pub fn mail<S: State<EvmKey, EvmValue>>(
+    input: &BlockInput,
+    limits: Limits,
+    state: &S,
+    control: &Control<'_>,
+) -> Result<Vec<Mail>, ActorBlockError> {
+    let mut sink = Collect { mail: Some(Vec::new()), ..Collect::new(input, false) };
+    deliver_into(&Serial::new(), input, limits, &mut sink, (state, &()), control)?;
+    Ok(sink.mail.unwrap_or_default())
+}
+
+/// How many messages of a block come before its transactions.
+pub fn messages_before(input: &BlockInput) -> u32 {
+    let drained = input.rites.dao_drain.as_ref().map_or(0, |(from, _)| from.len());
+    (calls_before(input).count() + drained) as u32
+}
+
+fn deliver_into<C, S, P>(
+    scheduler: &C,
+    input: &BlockInput,
+    limits: Limits,
+    sink: &mut Collect,
+    (state, probe): (&S, &P),
+    control: &Control<'_>,
+) -> Result<ActorBlock, ActorBlockError>
+where
+    C: Scheduler,
+    S: State<EvmKey, EvmValue>,
+    P: Probe<ActorKey>,
+{
     if input.spec.is_enabled_in(SpecId::AMSTERDAM) {
         return Err(ActorBlockError::Fork(input.spec));
     }
     let mut vm = ActorVm::new(input, limits);
-    if with_effects {
+    if !sink.effects.is_empty() {
         vm = vm.with_changes();
     }
     // An answer for each message, a transaction's first and last, and what its last sends.
-    let rounds = Rounds::new(By(scheduler)).rounds(limits.messages.saturating_mul(2).saturating_add(8));
-    let rounds = rounds.messages(u32::MAX - 1);
-    let mut sink = Collect::new(input, with_effects);
+    let rounds = Rounds::new(scheduler).rounds(limits.messages.saturating_mul(2).saturating_add(8));
     let mut layers = Layered { base: state, over: BTreeMap::new() };
     let (mut order, mut stats) = (Vec::new(), Stats::default());
     let (mut taken, mut messages) = (0, 0);
     let (after, issued) = after(&vm, input);
     for first in [before(&vm, input), after] {
         let block = Block::new(&vm, &first, &layers);
-        let done = rounds.run(&block, &mut sink, probe, control)?;
+        sink.begin(&first);
+        let done = rounds.clone().messages(u32::MAX - 1 - messages).numbered_from(messages);
+        let done = done.run(&block, sink, probe, control)?;
         for (key, value) in done.changes {
             if layers.over.insert(key, value).is_none() {
                 order.push(key);
@@ -147,16 +196,16 @@ where
         }
     }
     let (changes, waiting) = ethereum(order, layers.over);
-    let Collect { ends, effects, partial, burnt, .. } = sink;
+    let ends = std::mem::take(&mut sink.ends);
     let gas_used =
         ends.iter().map(|end| if let End::Executed(result) = end { result.gas_used } else { 0 }).sum();
     Ok(ActorBlock {
-        partial,
         ends,
-        effects,
+        partial: std::mem::take(&mut sink.partial),
+        effects: std::mem::take(&mut sink.effects),
         changes,
         gas_used,
-        burnt,
+        burnt: sink.burnt,
         issued,
         rounds: taken,
         messages,
@@ -217,6 +266,8 @@ struct Collect {
     logs: Vec<Vec<Log>>,
     partial: Vec<bool>,
     burnt: U256,
+    /// The messages so far, if they are asked for.
+    mail: Option<Vec<Mail>>,
 }
 
 impl Collect {
@@ -228,12 +279,26 @@ impl Collect {
             logs: vec![Vec::new(); txs],
             partial: vec![false; txs],
             burnt: U256::ZERO,
+            mail: None,
+        }
+    }
+
+    /// A delivery begins with these.
+    fn begin(&mut self, first: &[Message]) {
+        if let Some(mail) = &mut self.mail {
+            let round = mail.last().map_or(0, |last| last.round + 1);
+            mail.extend(first.iter().map(|message| Mail { to: message.to, from: None, round }));
         }
     }
 }
 
 impl Sink<ActorVm<'_>> for Collect {
-    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<ActorVm<'_>>) {
+    fn commit(&mut self, index: TxIndex, effects: &mut Effects<ActorVm<'_>>) {
+        if let Some(mail) = &mut self.mail {
+            let round = mail[index as usize].round + 1;
+            let sent = effects.spawn.iter();
+            mail.extend(sent.map(|message| Mail { to: message.to, from: Some(index), round }));
+        }
         let Some(Delivered { origin, receiver, logs, end, burnt, partial, credit, change }) =
             effects.output.take()
         else {
@@ -257,31 +322,6 @@ impl Sink<ActorVm<'_>> for Collect {
                 refused => refused,
             };
         }
-    }
-}
-
-/// A scheduler by reference.
-struct By<'a, C>(&'a C);
-
-impl<C: Scheduler> Scheduler for By<'_, C> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn run<M, S, K, P>(
-        &self,
-        block: &Block<'_, M, S>,
-        sink: &mut K,
-        probe: &P,
-        control: &Control<'_>,
-    ) -> Result<Outcome<M>, BlockError<M::Error>>
-    where
-        M: Vm,
-        S: State<M::Key, M::Value>,
-        K: Sink<M>,
-        P: Probe<M::Key>,
-    {
-        self.0.run(block, sink, probe, control)
     }
 }
 

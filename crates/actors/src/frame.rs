@@ -21,6 +21,16 @@ use std::{ops::Range, sync::Arc};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parked(pub(crate) Kept);
 
+impl Parked {
+    /// Bytes of memory and stack in its frames.
+    pub fn bytes(&self) -> u64 {
+        match &self.0 {
+            Kept::Frames { frames, .. } => frames.iter().map(|frame| frame.bytes()).sum(),
+            Kept::Sender(_) => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kept {
     /// Frames of one actor, the outermost first; the last one waits for an answer.
@@ -65,6 +75,12 @@ pub(crate) struct ParkedFrame {
     is_static: bool,
     awaits: Awaits,
     warm: Warm,
+}
+
+impl ParkedFrame {
+    fn bytes(&self) -> u64 {
+        (self.memory.len() + 32 * self.stack.len()) as u64
+    }
 }
 
 /// What a frame waits for.

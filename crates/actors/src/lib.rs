@@ -47,7 +47,7 @@ mod tx;
 mod vm;
 mod warm;
 
-pub use block::{ActorBlock, ActorBlockError, deliver};
+pub use block::{ActorBlock, ActorBlockError, Mail, deliver, mail, messages_before};
 pub use effects::{EvmOutcome, TxEffects, differing, evm_outcomes};
 pub use frame::Parked;
 pub use key::{ActorKey, ActorSeen, ActorValue};

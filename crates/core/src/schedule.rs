@@ -183,3 +183,25 @@ pub trait Scheduler: Send + Sync {
         K: Sink<M>,
         P: Probe<M::Key>;
 }
+
+impl<T: Scheduler> Scheduler for &T {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn run<M, S, K, P>(
+        &self,
+        block: &Block<'_, M, S>,
+        sink: &mut K,
+        probe: &P,
+        control: &Control<'_>,
+    ) -> Result<Outcome<M>, BlockError<M::Error>>
+    where
+        M: Vm,
+        S: State<M::Key, M::Value>,
+        K: Sink<M>,
+        P: Probe<M::Key>,
+    {
+        (**self).run(block, sink, probe, control)
+    }
+}

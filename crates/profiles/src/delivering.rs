@@ -4,12 +4,17 @@ use crate::{
     Engine, ExecError, Executed, ProfileError,
     ours::{in_range, pool},
 };
-use braid_actors::{ActorBlock, ActorBlockError, ActorError, Limits, deliver, differing, evm_outcomes};
-use braid_core::{Cause, Control, Scheduler};
-use braid_evm::{BlockInput, EvmShared, ExecutedBlock};
+use alloy_primitives::Address;
+use braid_actors::{
+    ActorBlock, ActorBlockError, ActorError, ActorKey, Limits, deliver, differing, evm_outcomes, mail,
+    messages_before,
+};
+use braid_core::{Cause, Control, Event, Mode, Probe, Scheduler};
+use braid_evm::{BlockInput, EvmKey, EvmShared, ExecutedBlock};
+use braid_report::{Conflicts, Model, Recorder};
 use braid_sched::{DeliveryError, Pool, Serial};
 use braid_work::PreState;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 struct Delivering<S> {
     /// Always there: taken only while it is perturbed, which goes by value.
@@ -30,6 +35,25 @@ pub(crate) fn delivering<S: Scheduler + 'static>(
     Ok(Box::new(Delivering { scheduler, perturb, shared: EvmShared::default() }))
 }
 
+/// A recorder that is told of an actor where a message is concerned with something that Ethereum does not have.
+struct Located<'a>(&'a Recorder<EvmKey>);
+
+impl Probe<ActorKey> for Located<'_> {
+    fn event(&self, worker: u16, event: Event<'_, ActorKey>) {
+        let located = |key: &ActorKey| match key {
+            ActorKey::State(key) => *key,
+            other => EvmKey::Account(other.owner().unwrap_or(Address::ZERO)),
+        };
+        match event {
+            Event::Start { tx, incarnation } => self.0.event(worker, Event::Start { tx, incarnation }),
+            Event::Wait { tx, key, on } => self.0.event(worker, Event::Wait { tx, key: &located(key), on }),
+            Event::Abort { tx, key, by } => self.0.event(worker, Event::Abort { tx, key: &located(key), by }),
+            Event::Finish { tx, incarnation } => self.0.event(worker, Event::Finish { tx, incarnation }),
+            Event::Commit { tx } => self.0.event(worker, Event::Commit { tx }),
+        }
+    }
+}
+
 struct Delivered(ActorBlock);
 
 impl Executed for Delivered {
@@ -47,10 +71,11 @@ impl<S: Scheduler> Delivering<S> {
         input: &BlockInput,
         pre: &PreState,
         with_effects: bool,
+        probe: &impl Probe<ActorKey>,
         control: &Control<'_>,
     ) -> Result<ActorBlock, ExecError> {
         let Some(scheduler) = &self.scheduler else { unreachable!("put back after every perturbation") };
-        let done = deliver(scheduler, input, Limits::default(), with_effects, pre, &(), control);
+        let done = deliver(scheduler, input, Limits::default(), with_effects, pre, probe, control);
         done.map_err(|error| exec_error(error, input.txs.len()))
     }
 }
@@ -62,7 +87,46 @@ impl<S: Scheduler + 'static> Engine for Delivering<S> {
         pre: &PreState,
         control: &Control<'_>,
     ) -> Result<Box<dyn Executed>, ExecError> {
-        Ok(Box::new(Delivered(self.run(input, pre, false, control)?)))
+        Ok(Box::new(Delivered(self.run(input, pre, false, &(), control)?)))
+    }
+
+    fn execute_watched(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        let done = self.run(input, pre, false, &Located(recorder), control);
+        Some(done.map(|done| Box::new(Delivered(done)) as Box<dyn Executed>))
+    }
+
+    fn model(&self) -> Option<Model> {
+        self.scheduler.as_ref().map(|scheduler| match scheduler.name() {
+            "serial" => Model::Serial,
+            _ => Model::Delivery,
+        })
+    }
+
+    fn before(&self, input: &BlockInput) -> u32 {
+        messages_before(input)
+    }
+
+    /// A message needs the one that sent it, and its receiver for itself. What begins when all else is quiet needs the
+    /// last one before.
+    fn conflicts(&mut self, input: &BlockInput, pre: &PreState) -> Option<Conflicts> {
+        let all = mail(input, Limits::default(), pre, &Control::default()).ok()?;
+        let (mut numbers, mut needs, mut hints) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut quiet = None;
+        for (at, message) in (0u32..).zip(&all) {
+            if message.from.is_none() && message.round > 0 {
+                quiet = quiet.or(at.checked_sub(1));
+            }
+            needs.push(Vec::from_iter(message.from.or(quiet)));
+            let next = numbers.len() as u32;
+            hints.push(vec![(*numbers.entry(message.to).or_insert(next), Mode::Write)]);
+        }
+        Some(Conflicts { before: messages_before(input), needs, hints })
     }
 
     fn oracle(&self) -> Option<Box<dyn Engine>> {
@@ -75,7 +139,7 @@ impl<S: Scheduler + 'static> Engine for Delivering<S> {
     }
 
     fn differs_from_evm(&mut self, input: &BlockInput, pre: &PreState) -> Option<f64> {
-        let done = self.run(input, pre, true, &Control::default()).ok()?;
+        let done = self.run(input, pre, true, &(), &Control::default()).ok()?;
         let evm = evm_outcomes(&self.shared, input, pre).ok()?;
         let (differing, all) = (differing(&done, &evm).len(), evm.len());
         Some(if all == 0 { 0.0 } else { differing as f64 / all as f64 })

@@ -4,9 +4,10 @@ use crate::HintSource;
 use alloy_primitives::Bytes;
 use braid_core::{Control, Hint, StoreError};
 use braid_evm::{
-    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, Feed, TraceOptions, hints::Learned,
+    AccessRecord, BlockAccessList, BlockInput, EvmKey, ExecutedBlock, Feed, TraceOptions, first_position,
+    hints::Learned,
 };
-use braid_report::{Model, Recorder, model::HintTime};
+use braid_report::{Conflicts, Model, Recorder, model::HintTime};
 use braid_sched::Accuracy;
 use braid_work::PreState;
 use std::sync::Arc;
@@ -277,6 +278,17 @@ pub trait Engine: Send {
     /// What its hints say about each scheduled transaction of a block, off the clock: what it runs that block from.
     /// `None` if it runs without.
     fn told(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<Vec<Hint<EvmKey>>> {
+        None
+    }
+
+    /// How many positions of its schedule come before the first transaction of a block.
+    fn before(&self, input: &BlockInput) -> u32 {
+        first_position(input)
+    }
+
+    /// What the positions of its schedule have to do with one another, off the clock, if they are not the transactions of
+    /// the block and what surrounds them; `None` where they are, and for blocks that cannot be executed.
+    fn conflicts(&mut self, _input: &BlockInput, _pre: &PreState) -> Option<Conflicts> {
         None
     }
 

@@ -118,7 +118,7 @@ pub fn touched(shared: &EvmShared, input: &BlockInput, pre: &PreState) -> Vec<Hi
 /// Adds what the transactions of a block touched to what is known of calls.
 pub fn learn(learned: &mut Learned, shared: &EvmShared, input: &BlockInput, pre: &PreState) {
     let truth = touched(shared, input, pre);
-    learned.learn(input, hints::of_users(input, &truth), |address| code_hash(pre, address));
+    learned.learn(input, hints::of_users(input, &truth), code_hashes(pre));
 }
 
 /// The access list of a block that came with none; `None` if the block does not run to its end.
@@ -128,10 +128,10 @@ fn recorded(shared: &EvmShared, input: &BlockInput, pre: &PreState) -> Option<By
     made.rlp(pre).ok()
 }
 
-/// The hash of an account's code before the block; `None` if it has none.
-fn code_hash(pre: &PreState, address: Address) -> Option<B256> {
-    let value = pre.reader().ok()?.get(&EvmKey::Account(address)).ok()?;
-    match value {
+/// The hashes of accounts' code before the block; `None` of one that has none, and if the state cannot tell.
+fn code_hashes(pre: &PreState) -> impl FnMut(Address) -> Option<B256> + '_ {
+    let mut reader = pre.reader().ok();
+    move |address| match reader.as_mut()?.get(&EvmKey::Account(address)).ok()? {
         Some(EvmValue::Account(account)) => Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY),
         _ => None,
     }
@@ -157,8 +157,8 @@ impl Hinting {
             HintSource::Emulated => hints::foresee(shared, input, pre, |block| emulate(pool, block, control)),
             HintSource::Learned => {
                 let id = Learned::id(input);
-                let code = |address| code_hash(pre, address);
-                hints::about_users(input, |_, tx| self.learned.hint(&id, tx, code))
+                let mut code = code_hashes(pre);
+                hints::about_users(input, |_, tx| self.learned.hint(&id, tx, &mut code))
             }
             HintSource::Oracle => hints::foresee(shared, input, pre, |block| oracle(block, control)),
         };

@@ -8,7 +8,7 @@ use crate::{
 };
 use alloy_primitives::Address;
 use braid_core::{Control, Hint, Mode, Trust};
-use braid_evm::{EvmKey, ExecutedBlock, Feed, first_position};
+use braid_evm::{EvmKey, ExecutedBlock, Feed};
 use braid_report::{
     Analysis, Conflicts, Described, Graph, Key, Model, Recorder, Trace,
     analysis::{Access, Facts},
@@ -101,7 +101,7 @@ impl Watched {
             profile: profile.name.to_owned(),
             scheduler: profile.scheduler.to_owned(),
             threads,
-            before: first_position(given.input),
+            before: engine.before(given.input),
             txs: given.input.txs.len() as u32,
         };
         let hint_ns = self.done.stats.hint_ns;
@@ -135,7 +135,10 @@ const HINTED_MOST: usize = 1 << 22;
 /// What the transactions of a block, as [`observe`](crate::limit::observe) saw them, have to do with one another, and
 /// what `engine` is told of that, in `count` positions. Nonces are predicted, as all engines do.
 fn conflicts(engine: &mut dyn Engine, given: Given<'_>, block: &[Footprint], count: usize) -> Conflicts {
-    let before = first_position(given.input);
+    if let Some(own) = engine.conflicts(given.input, given.pre) {
+        return own;
+    }
+    let before = engine.before(given.input);
     let mut needs = vec![Vec::new(); count];
     let drawn = Dependencies::new(block, Nonces::Predicted).on;
     for (needs, on) in needs.iter_mut().skip(before as usize).zip(drawn) {

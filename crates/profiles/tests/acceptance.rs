@@ -10,9 +10,9 @@ use alloy_primitives::{Address, TxKind};
 use braid_core::{Control, Mode};
 use braid_evm::{EvmKey, ExecutedBlock, hints};
 use braid_profiles::{
-    Names,
+    Names, OWN_RULES, PROFILES,
     bench::Given,
-    learn,
+    find_any, learn,
     limit::{Dependencies, Footprint, Nonces, trace as footprints},
     profile,
     schedule::{model, record},
@@ -366,4 +366,138 @@ fn an_access_list_is_a_source_of_hints() {
         let executions = |times: &ModelTimes| times.on(8).unwrap().executions;
         assert!(executions(&times) < executions(&blind), "{text}: {times:?}");
     }
+}
+
+/// Aptos, 2: with ten thousand accounts 32 workers are at least 12 times as fast as one, and with two nothing is lost
+/// beyond a third.
+#[test]
+fn aptos_fills_workers_where_there_is_room_and_loses_little_where_there_is_none() {
+    let (wide, narrow) =
+        (Block::of("transfers?txs=1000&accounts=10000"), Block::of("transfers?txs=1000&accounts=2"));
+    let gained = gains(&wide.virtual_times("aptos", &[], 0), gas(&wide), 32);
+    assert!(gained >= 12.0, "{gained}");
+    let chain = Block::of("mint?txs=60&collections=1");
+    for block in [&narrow, &chain] {
+        let (times, serial) = (block.virtual_times("aptos", &[], 0), gas(block));
+        for one in &times.on_workers {
+            assert!(one.time_ns * 10 <= serial * 13, "{} on {}: {times:?}", block.name, one.workers);
+        }
+    }
+}
+
+/// Aptos, 4: what everybody adds to aborts nobody, and costs at most a fifth of the time.
+#[test]
+fn additions_to_one_account_abort_nobody() {
+    let paid = |to: &dyn Fn(u64) -> u64| {
+        let mut world = World::new(SpecId::OSAKA);
+        for sender in 1..=64 {
+            world.fund(account(sender), common::ETHER);
+            world.call(account(sender), 0, account(to(sender)), sender.into());
+        }
+        Block { name: "64 senders".to_owned(), input: world.input, pre: world.pre }
+    };
+    let (one, many) = (paid(&|_| 1_000), paid(&|sender| 1_000 + sender));
+    for seed in schedule_seeds(8) {
+        let trace = one.recorded("aptos", 4, seed);
+        assert_eq!((trace.totals().executions, trace.aborts.len()), (64, 0), "BRAID_SEED={seed}");
+    }
+    let (shared, apart) = (one.virtual_times("aptos", &[], 0), many.virtual_times("aptos", &[], 0));
+    for workers in [2, 8, 32] {
+        let time = |times: &ModelTimes| times.on(workers).unwrap().time_ns;
+        assert!(time(&shared) * 10 <= time(&apart) * 12, "{workers} workers: {shared:?}, {apart:?}");
+    }
+}
+
+/// Sei, 2: a storm of conflicts is given up after ten rounds, and costs at most half of the time more than one by one.
+#[test]
+fn sei_gives_up_after_ten_rounds() {
+    let mut most = 0;
+    for text in [HOT_POOL, "mint?txs=60&collections=1"] {
+        let block = Block::of(text);
+        for seed in schedule_seeds(6) {
+            let trace = block.recorded("sei", 4, seed);
+            let last = trace.tasks.iter().map(|task| task.incarnation).max().unwrap();
+            assert!(last <= 10, "{text}; BRAID_SEED={seed}: {last} repetitions of one transaction");
+            most = most.max(last);
+        }
+        let (times, serial) = (block.virtual_times("sei", &[], 0), gas(&block));
+        for one in times.on_workers.iter().filter(|one| one.workers > 1) {
+            assert!(one.time_ns * 2 <= serial * 3, "{text} on {}: {times:?}", one.workers);
+        }
+    }
+    assert!(most > 1, "no transaction was repeated more than once: nothing was looked at");
+}
+
+/// Neon, 2: what executing on the parent state finds is all that is touched, if that state is the one that the
+/// transaction meets; and where it is not, the result is that of one by one.
+#[test]
+fn emulation_finds_all_on_an_unchanged_state() {
+    for text in ["swaps?txs=1&pools=1", "erc20?txs=1", "mint?txs=1", "orderbook?txs=1", "mainnet?txs=1"] {
+        let block = Block::of(text);
+        for name in ["sealevel", "megaeth", "monad-article"] {
+            let mut engine = engine(name, 2);
+            // Code that is known is not read, so let it be known.
+            engine.told(&block.input, &block.pre);
+            let accuracy = engine.accuracy(&block.input, &block.pre).unwrap();
+            assert_eq!(accuracy.recall(), Some(1.0), "{name}, {text}: {accuracy:?}");
+        }
+    }
+    let changed = Block::of("orderbook?txs=60&markets=1");
+    let accuracy = engine("megaeth", 2).accuracy(&changed.input, &changed.pre).unwrap();
+    assert!(accuracy.recall().unwrap() < 1.0, "nothing was different from the parent state: {accuracy:?}");
+    let expected = changed.serially();
+    for seed in schedule_seeds(4) {
+        let mut engine = engine("megaeth", 4);
+        engine.shuffle(seed);
+        let done = engine.execute(&changed.input, &changed.pre, &Control::default()).unwrap();
+        let done = ExecutedBlock { stats: expected.stats, ..done.into_block(&changed.pre) };
+        assert_eq!(done, expected, "BRAID_SEED={seed}");
+    }
+}
+
+/// Neon, 3: transfers of one token between strangers run side by side where slots are what conflicts, and in line where
+/// accounts are.
+#[test]
+fn one_token_is_a_line_for_accounts_and_none_for_slots() {
+    let block = Block::of("erc20?txs=200&holders=100000&tokens=1");
+    let serial = gas(&block);
+    let (slots, accounts) =
+        (block.virtual_times("megaeth-oracle", &[], 0), block.virtual_times("sealevel-oracle", &[], 0));
+    assert!(gains(&slots, serial, 8) >= 6.0, "{slots:?}");
+    assert!(gains(&accounts, serial, 32) <= 1.02, "{accounts:?}");
+}
+
+/// MegaETH, b: independent accounts fill the workers, as long as they have no beneficiary in common: tips are
+/// messages, which stand in line at one receiver.
+#[test]
+fn independent_actors_fill_the_workers() {
+    let times = |tip: bool| {
+        let mut world = World::new(SpecId::OSAKA);
+        for sender in 1..=128 {
+            world.fund(account(sender), common::ETHER);
+            let tx = world.call(account(sender), 0, account(1_000 + sender), 1);
+            if !tip {
+                world.input.txs[tx].gas_price = world.input.env.basefee.into();
+            }
+        }
+        let found = find_any(PROFILES, OWN_RULES, "megaeth-actors").unwrap();
+        let (mut engine, given) =
+            ((found.build)(1).unwrap(), Given { input: &world.input, pre: &world.pre, access_list: None });
+        let trace =
+            record(engine.as_mut(), (found, 1), "strangers", given, &Names::default(), &Control::default());
+        let mut trace = trace.unwrap().unwrap();
+        for (task, at) in trace.tasks.iter_mut().zip(0..) {
+            (task.start_ns, task.end_ns) = (at * 1_000, (at + 1) * 1_000);
+        }
+        (trace.elapsed_ns, trace.waits) = (trace.tasks.len() as u64 * 1_000, Vec::new());
+        model(engine.as_mut(), &mut trace, given, &footprints(&world.input, &world.pre).unwrap()).unwrap();
+        trace.model.unwrap()
+    };
+    let (free, tipped) = (times(false), times(true));
+    for workers in [2, 8, 16] {
+        let gained = free.speedup(workers).unwrap();
+        assert!(gained >= 0.8 * workers as f64, "{gained} on {workers}");
+    }
+    // One queue of as many messages as there are transactions, of four times as many.
+    assert!(tipped.speedup(16).unwrap() < 4.0, "{tipped:?}");
 }

@@ -5,10 +5,15 @@
 //! skip. A part of them is drawn by a seed, which a failure prints and `BRAID_SEED` sets; `BRAID_LONG=1` takes all.
 
 use alloy_primitives::{Address, U256};
-use braid_actors::{ActorBlock, Limits, deliver, differing, evm_outcomes};
+use braid_actors::{ActorBlock, Limits, deliver, differing, evm_outcomes, mail, messages_before};
 use braid_core::{Control, Scheduler};
 use braid_evm::{AccountState, EvmKey, EvmShared, EvmValue, execute_block};
-use braid_profiles::{OWN_RULES, PROFILES, find_any, profile};
+use braid_profiles::{
+    Names, OWN_RULES, PROFILES,
+    bench::Given,
+    find_any, limit, profile,
+    schedule::{ScheduleError, model, record},
+};
 use braid_sched::{BlockStm, Graph, Occ, Policy, Pool, Serial};
 use braid_testkit::{Rng, data};
 use braid_work::{Case, PreState, load};
@@ -144,6 +149,57 @@ fn the_profile_equals_its_oracle_and_tells_how_far_it_is_from_ethereum() {
         let nothing = expected.results.iter().all(|result| result.gas_used == 0);
         assert!(!nothing && U256::from(expected.gas_used) > U256::ZERO);
     }
+}
+
+/// Every message is in the schedule, once; those to one receiver stand in line, and rounds follow one another. Times
+/// that cannot be are noticed.
+#[test]
+fn a_schedule_of_messages() {
+    let workload: braid_work::Workload = "swaps?txs=40&pools=3&traders=12".parse().unwrap();
+    let case = workload.source().load().unwrap();
+    let (input, pre) = (&case.input, case.state().unwrap());
+    let given = Given { input, pre, access_list: None };
+    let found = find_any(PROFILES, OWN_RULES, "megaeth-actors").unwrap();
+    let control = Control::default();
+    let all = mail(input, Limits::default(), pre.as_ref(), &control).unwrap();
+    let before = i64::from(messages_before(input));
+    let footprints = limit::trace(input, pre).unwrap();
+    let mut waits = 0;
+    for threads in [1, 2, 4] {
+        let mut engine = (found.build)(threads).unwrap();
+        for seed in 1..4 {
+            let who = format!("{threads} threads, seed {seed}");
+            engine.shuffle(seed);
+            let seat = (found, threads);
+            let done = record(engine.as_mut(), seat, "swaps", given, &Names::default(), &control);
+            let mut trace = done.unwrap().unwrap();
+            trace.check().unwrap();
+            assert_eq!((trace.txs, trace.lost), (40, 0), "{who}");
+            let numbers: Vec<i64> = trace.commits.iter().map(|commit| commit.tx).collect();
+            assert_eq!(numbers, Vec::from_iter(-before..all.len() as i64 - before), "{who}");
+            let message = |tx: i64| &all[usize::try_from(tx + before).unwrap()];
+            let first = trace.tasks.iter().filter(|task| task.incarnation == 0);
+            for task in first.clone() {
+                for other in first.clone().filter(|other| other.tx > task.tx) {
+                    let (mine, its) = (message(task.tx), message(other.tx));
+                    if mine.to == its.to || mine.round < its.round {
+                        let (one, two) = (task.tx, other.tx);
+                        assert!(task.end_ns <= other.start_ns, "{who}: {one} and {two} overlap");
+                    }
+                }
+            }
+            waits += trace.waits.len();
+            model(engine.as_mut(), &mut trace, given, &footprints).unwrap();
+            let times = trace.model.clone().unwrap();
+            assert_eq!(times.on(1).unwrap().time_ns, times.work_ns, "{who}");
+            assert!(times.span_ns <= times.on(32).unwrap().time_ns && times.span_ns < times.work_ns, "{who}");
+            assert!(times.floor_ns > 0 && times.floor_ns <= trace.elapsed_ns, "{who}");
+            trace.elapsed_ns = times.floor_ns - 1;
+            let error = model(engine.as_mut(), &mut trace, given, &footprints).unwrap_err();
+            assert!(matches!(error, ScheduleError::Impossible(_)), "{who}: {error}");
+        }
+    }
+    assert!(waits > 0, "three pools and four threads: some messages had to wait");
 }
 
 /// A transaction alone in its block has nobody between its steps. So it ends as in Ethereum, unless a frame fails

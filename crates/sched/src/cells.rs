@@ -328,13 +328,19 @@ impl<K: Key, V: Value> Cell<K, V> {
         if let Some(at) = self.position(tx) {
             self.versions.remove(at);
         }
-        self.committed = Committed::Known(match std::mem::replace(&mut self.committed, Committed::Unread) {
+        let value = match std::mem::replace(&mut self.committed, Committed::Unread) {
             Committed::Known(value) => write.onto(value),
             Committed::Unread => {
                 debug_assert!(!matches!(write, Write::Add(_)), "the base of an addition is loaded before");
                 write.onto(None)
             }
-        });
+        };
+        self.commit_value(tx, value)
+    }
+
+    /// Makes `value` the committed one, as `tx` has left it; whether this is the block's first change here.
+    pub(crate) fn commit_value(&mut self, tx: TxIndex, value: Option<V>) -> bool {
+        self.committed = Committed::Known(value);
         std::mem::replace(&mut self.stamp, tx + 1) == 0
     }
 }
@@ -475,6 +481,31 @@ impl<K: Key, V: Value> Cells<K, V> {
                 }
             }
         }
+    }
+
+    /// The cell of `key`, if it has been interned.
+    pub(crate) fn find(&self, key: &K) -> Option<Open<'_, K, V>> {
+        let mut probe = self.index.probe(self.hash(key));
+        loop {
+            let Found::Cell(cell) = probe.next() else { return None };
+            let open = self.at(Loc(cell));
+            if open.key() == key {
+                return Some(open);
+            }
+        }
+    }
+
+    /// All that have been interned, if they are no more than `most`. Nobody interns meanwhile.
+    pub(crate) fn all(&self, most: u32) -> Option<impl Iterator<Item = Open<'_, K, V>>> {
+        // Relaxed: who has interned is ordered before by whatever says that nobody does now.
+        let counts = || self.stripes.iter().map(|stripe| stripe.next.load(Ordering::Relaxed));
+        let bits = self.bits;
+        (counts().fold(0, u32::saturating_add) <= most).then(|| {
+            let locs = (0..).zip(counts()).flat_map(move |(stripe, count): (u32, u32)| {
+                (0..count).map(move |index| Loc(index << bits | stripe))
+            });
+            locs.map(|loc| self.at(loc))
+        })
     }
 
     /// A cell that nobody else knows yet, locked. One that is not needed after all is lost for this block.

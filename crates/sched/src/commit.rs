@@ -11,13 +11,15 @@ use crate::{
     mutants::{self, Mutant},
     pool::Pool,
     quiet::Quiet,
+    serial::{Change, Overlay},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 use braid_core::{
-    BlockError, Cause, Halt, Key, Outcome, Read, ReadId, Reader, Sink, Stats, TxIndex, Value, View, Vm, Write,
+    BlockError, Cause, Halt, Key, Outcome, Read, ReadId, Reader, Sink, Stats, StoreError, TxIndex, Value,
+    View, Vm, Write,
 };
 use crossbeam_utils::CachePadded;
 use std::{
@@ -28,24 +30,80 @@ use std::{
     time::Duration,
 };
 
-/// Changed locations, by first change.
-pub(crate) type Changed<K> = Vec<(K, Loc)>;
+/// What a block has changed, with memory that outlives it.
+pub(crate) struct Changed<K, V> {
+    /// Locations whose cells have been changed, by first change.
+    pub(crate) cells: Vec<(K, Loc)>,
+    /// What was changed after that without touching cells, by a worker alone (`graph/alone.rs`).
+    pub(crate) apart: Overlay<K, V>,
+    /// If all that cells hold has been taken in there, so many locations are those of cells.
+    adopted: Option<u32>,
+}
 
-/// What a ledger leaves: changed locations and spawned transactions.
-pub(crate) type End<M> = (Changed<<M as Vm>::Key>, Vec<<M as Vm>::Tx>);
+impl<K: Key, V: Value> Changed<K, V> {
+    /// Locations that are taken in at once, rather than looked for in cells one by one.
+    const ADOPTED: u32 = 128;
+
+    fn new(ranges: bool) -> Self {
+        Changed { cells: Vec::new(), apart: Overlay::new(ranges), adopted: None }
+    }
+
+    /// Before the first change apart: makes it cheap if cells are few.
+    pub(crate) fn part(&mut self, cells: &Cells<K, V>) {
+        let Some(few) = cells.all(Self::ADOPTED) else { return };
+        let mut adopted = 0;
+        for cell in few {
+            // What nobody has asked the state for is as the state says. So is a location whose cell was lost to another.
+            if let Some(value) = cell.committed() {
+                self.apart.adopt(cell.key(), value.cloned());
+                adopted += 1;
+            }
+        }
+        self.adopted = Some(adopted);
+    }
+
+    /// What is below the changes apart, and these.
+    pub(crate) fn over<'a, R>(
+        &'a mut self,
+        cells: &'a Cells<K, V>,
+        reader: &'a mut R,
+    ) -> (&'a mut Overlay<K, V>, Beneath<'a, K, V, R>) {
+        let cells = self.adopted.is_none().then_some(cells);
+        (&mut self.apart, Beneath { cells, reader })
+    }
+
+    /// Commits what was changed apart.
+    pub(crate) fn join(&mut self, cells: &Cells<K, V>) {
+        for Change { key, value, by, .. } in self.apart.drain_changes() {
+            let mut cell = cells.open(&key);
+            if cell.commit_value(by, value) {
+                self.cells.push((key, cell.loc));
+            }
+        }
+        self.apart.clear(usize::MAX);
+        self.adopted = None;
+    }
+}
+
+/// What a ledger leaves: what was changed, and spawned transactions.
+pub(crate) type End<M> = (Changed<<M as Vm>::Key, <M as Vm>::Value>, Vec<<M as Vm>::Tx>);
 
 /// Tables and buffers of a parallel schedule, kept from block to block.
 pub(crate) struct Arena<K, V: Value> {
     pub(crate) cells: Cells<K, V>,
     pub(crate) buffers: CachePadded<Mutex<Vec<Buffers<K, V>>>>,
-    changed: Changed<K>,
+    /// `None` while it is lent.
+    changed: Option<Changed<K, V>>,
 }
 
 impl<K: Key, V: Value> Arena<K, V> {
+    /// Locations changed apart for which memory is kept.
+    const APART_KEPT: usize = 1 << 16;
+
     /// An empty arena for `threads` threads.
     pub(crate) fn new(threads: u16, ranges: bool) -> Self {
         let buffers = CachePadded::new(Mutex::new(Vec::new()));
-        Arena { cells: Cells::new(threads, ranges), buffers, changed: Vec::new() }
+        Arena { cells: Cells::new(threads, ranges), buffers, changed: None }
     }
 
     /// An arena that a finished block left, or a new one.
@@ -58,16 +116,32 @@ impl<K: Key, V: Value> Arena<K, V> {
         arena
     }
 
-    /// Lends the list of changed locations to a ledger.
-    pub(crate) fn lend_changed(&mut self) -> Changed<K> {
-        std::mem::take(&mut self.changed)
+    /// Lends the lists of what was changed to a ledger.
+    pub(crate) fn lend_changed(&mut self) -> Changed<K, V> {
+        self.changed.take().unwrap_or_else(|| Changed::new(self.cells.has_ranges()))
     }
 
-    /// The final values of the changed locations. Takes the list back, and forgets all locations.
-    pub(crate) fn finish(&mut self, mut changed: Changed<K>) -> Vec<(K, Option<V>)> {
-        let values = changed.iter().map(|(key, loc)| (*key, self.cells.take(*loc))).collect();
-        changed.clear();
-        self.changed = changed;
+    /// The final values of the changed locations, if the block has come to its end. Takes the lists back, and forgets
+    /// all locations.
+    pub(crate) fn finish(&mut self, changed: Option<Changed<K, V>>) -> Vec<(K, Option<V>)> {
+        let mut values = Vec::new();
+        if let Some(mut changed) = changed {
+            values.reserve_exact(changed.cells.len() + changed.apart.changes());
+            values.extend(changed.cells.iter().map(|(key, _)| (*key, None)));
+            let looked_for = changed.adopted.take().unwrap_or(u32::MAX);
+            for Change { at, key, value, by } in changed.apart.drain_changes() {
+                let cell = (at < looked_for).then(|| self.cells.find(&key)).flatten();
+                match cell.filter(|cell| cell.stamp() != 0) {
+                    Some(mut cell) => _ = cell.commit_value(by, value),
+                    None => values.push((key, value)),
+                }
+            }
+            changed.apart.clear(Self::APART_KEPT);
+            for ((_, value), (_, loc)) in values.iter_mut().zip(changed.cells.drain(..)) {
+                *value = self.cells.take(loc);
+            }
+            self.changed = Some(changed);
+        }
         self.cells.clear();
         values
     }
@@ -236,7 +310,7 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
             let cell = attempt.log.locs.get(at).map_or_else(|| cells.open(key), |loc| cells.at(*loc));
             let mut cell = open_for_commit(cells, cell, write, &mut self.hand.reader)?;
             if cell.commit(tx, write) {
-                ledger.changed.push((*key, cell.loc));
+                ledger.changed.cells.push((*key, cell.loc));
             }
         }
         Ok(())
@@ -314,14 +388,14 @@ pub(crate) struct Ledger<'a, M: Vm, K> {
     sink: &'a mut K,
     /// The first transaction that is not final.
     pub(crate) cursor: TxIndex,
-    /// Changed locations by first change.
-    pub(crate) changed: Changed<M::Key>,
+    /// What was changed up to there.
+    pub(crate) changed: Changed<M::Key, M::Value>,
     spawned: Vec<M::Tx>,
     error: Option<BlockError<M::Error>>,
 }
 
 impl<'a, M: Vm, K: Sink<M>> Ledger<'a, M, K> {
-    pub(crate) fn new(sink: &'a mut K, changed: Changed<M::Key>) -> Self {
+    pub(crate) fn new(sink: &'a mut K, changed: Changed<M::Key, M::Value>) -> Self {
         Ledger { sink, cursor: 0, changed, spawned: Vec::new(), error: None }
     }
 
@@ -370,14 +444,14 @@ pub(crate) type Ended<M> = (Result<End<M>, BlockError<<M as Vm>::Error>>, Stats)
 pub(crate) fn in_arena<M: Vm>(
     arenas: &Arenas,
     threads: u16,
-    go: impl FnOnce(&Arena<M::Key, M::Value>, Changed<M::Key>) -> Ended<M>,
+    go: impl FnOnce(&Arena<M::Key, M::Value>, Changed<M::Key, M::Value>) -> Ended<M>,
 ) -> Result<Outcome<M>, BlockError<M::Error>> {
     let mut arena = Arena::take(arenas, threads, M::RANGES);
     let changed = arena.lend_changed();
     let (ended, stats) = go(&arena, changed);
     let (changed, result) = match ended {
-        Ok((changed, spawned)) => (changed, Ok(spawned)),
-        Err(error) => (Vec::new(), Err(error)),
+        Ok((changed, spawned)) => (Some(changed), Ok(spawned)),
+        Err(error) => (None, Err(error)),
     };
     let changes = arena.finish(changed);
     arenas.put(arena);
@@ -477,6 +551,32 @@ impl<K: Key, V: Value, R: Reader<K, V>> View<K, V> for FinalView<'_, K, V, R> {
         let scanned =
             self.brake.check().and_then(|()| scan(self.cells, self.reader, &range, committed::<K, V>));
         scanned.inspect_err(|halt| self.halted = Some(halt.clone()))
+    }
+}
+
+/// What is committed, as a state: for who is alone, and changes it apart.
+pub(crate) struct Beneath<'a, K, V: Value, R> {
+    /// `None` if they hold nothing that matters.
+    cells: Option<&'a Cells<K, V>>,
+    reader: &'a mut R,
+}
+
+impl<K: Key, V: Value, R: Reader<K, V>> Reader<K, V> for Beneath<'_, K, V, R> {
+    fn get(&mut self, key: &K) -> Result<Option<V>, StoreError> {
+        if let Some(cell) = self.cells.and_then(|cells| cells.find(key))
+            && let Some(value) = cell.committed()
+        {
+            return Ok(value.cloned());
+        }
+        self.reader.get(key)
+    }
+
+    fn scan(&mut self, range: Range<K>) -> Result<Vec<(K, V)>, StoreError> {
+        let Some(cells) = self.cells else { return self.reader.scan(range) };
+        scan(cells, self.reader, &range, committed).map_err(|halt| match halt {
+            Halt::Store(error) => error,
+            halt => unreachable!("what is committed does not halt anybody: {halt:?}"),
+        })
     }
 }
 

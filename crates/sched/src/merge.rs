@@ -10,17 +10,23 @@
 //! 4. If a check fails, the transaction runs again right there. Every earlier one is committed and nothing can be
 //!    committed meanwhile, so this execution is final: at most two per transaction.
 //! 5. A failure (invalid, store, panic) is believed of a final execution only.
+//! 6. Who has executed at the cursor itself may ask for the baton first ([`settle_now`](Merge::settle_now)): whoever
+//!    gets it merges that execution without a slot, and goes on with rule 2.
+//! 7. Who has the baton ([`hold`](Merge::hold)), and knows that nobody else executes or commits anything, may execute
+//!    at the cursor as `serial` does ([`execute_apart`](Merge::execute_apart)): on an overlay over what is committed,
+//!    which is joined to it before anybody looks at cells again.
 
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, Verdict, execute},
     brake::Brake,
     cells::Loc,
     chaos::Chaos,
     commit::{Arena, Ended, Ledger, Shift, Worker},
     crowd::Crowd,
     mutants::{self, Mutant},
+    serial::SerialView,
     sync::{
-        Baton, Mutex,
+        Baton, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -149,9 +155,15 @@ where
         me: &mut Worker<M, S::Reader<'a>>,
         withdraw: &impl Fn(TxIndex, &[Loc]),
     ) -> bool {
-        if !self.baton.ring() {
-            return false;
-        }
+        self.baton.ring() && self.merge_on(me, withdraw)
+    }
+
+    /// As [`merge`](Self::merge), for who has the baton already.
+    pub(crate) fn merge_on(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) -> bool {
         let mut seen = 1;
         loop {
             let mut ledger = self.ledger.lock();
@@ -159,21 +171,107 @@ where
                 let Some(slot) = self.slots.get(ledger.cursor as usize) else { break };
                 let Some(attempt) = slot.lock().take() else { break };
                 self.crowd.release(attempt.log.reads.len());
-                match self.settle(me, &mut ledger, attempt, withdraw) {
-                    // Release: whoever finds the cursor here sees what was folded.
-                    Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
-                    Ok(false) => self.interrupt(None),
-                    Err(cause) => {
-                        ledger.fail(cause);
-                        self.interrupt(None);
-                    }
-                }
+                self.advance(me, &mut ledger, attempt, withdraw);
             }
             drop(ledger);
             me.hand.chaos.point();
             match self.baton.leave(seen) {
                 Ok(()) => return true,
                 Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Rule 6. Gives `attempt` back, a final execution of the transaction at the cursor, if somebody else has the baton.
+    /// Otherwise it is merged, and the caller has the baton: [`merge_on`](Self::merge_on) is to follow.
+    pub(crate) fn settle_now(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        attempt: Box<Attempt<M>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) -> Result<(), Box<Attempt<M>>> {
+        if !self.baton.ring() {
+            return Err(attempt);
+        }
+        self.advance(me, &mut self.ledger.lock(), attempt, withdraw);
+        Ok(())
+    }
+
+    /// Rule 7: asks for the baton. Who gets it has to go on with [`merge_on`](Self::merge_on) without the ledger.
+    pub(crate) fn hold(&self) -> Option<MutexGuard<'_, Ledger<'a, M, K>>> {
+        self.baton.ring().then(|| self.ledger.lock())
+    }
+
+    /// Rule 7: executes and commits the transaction at the cursor. Whether the block goes on.
+    pub(crate) fn execute_apart(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: &mut Attempt<M>,
+    ) -> bool {
+        let goes_on = self.settle_apart(me, ledger, attempt);
+        match goes_on {
+            // Release: as in `advance`.
+            Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
+            Ok(false) => self.interrupt(None),
+            Err(cause) => {
+                ledger.fail(cause);
+                self.interrupt(None);
+                return false;
+            }
+        }
+        matches!(goes_on, Ok(true))
+    }
+
+    /// As [`settle`](Self::settle), from the start of the execution.
+    fn settle_apart(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: &mut Attempt<M>,
+    ) -> Result<bool, Cause<M::Error>> {
+        let (tx, id) = (ledger.cursor, me.hand.id);
+        if self.brake().interrupted::<M::Error>().is_some() {
+            return Ok(false);
+        }
+        ledger.admit()?;
+        self.event(id, Event::Start { tx, incarnation: 0 });
+        attempt.clear(true);
+        me.hand.count(|stats| stats.executions += 1);
+        let (apart, mut beneath) = ledger.changed.over(&self.arena.cells, &mut me.hand.reader);
+        let mut view = SerialView::new(apart, &mut beneath, self.brake());
+        let body = &self.block.txs[tx as usize];
+        let halted = |view: &mut SerialView<'_, _, _, _>| view.halted.take();
+        match execute(self.block.vm, &mut me.scratch, body, &mut view, halted, &mut attempt.effects) {
+            Verdict::Done => {}
+            // A slow state is not waited for any more.
+            Verdict::Failed(Cause::Store(_)) if self.brake().given_up() => return Ok(false),
+            Verdict::Failed(cause) => return Err(cause),
+            Verdict::Blocked(_) => unreachable!("what is committed never waits"),
+            Verdict::Interrupted => return Ok(false),
+        }
+        self.event(id, Event::Finish { tx, incarnation: 0 });
+        apart.fold(tx, &attempt.effects, &mut beneath)?;
+        self.event(id, Event::Commit { tx });
+        ledger.deliver(attempt);
+        Ok(true)
+    }
+
+    /// Merges the transaction at the cursor, or ends the block there.
+    fn advance(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        ledger: &mut Ledger<'a, M, K>,
+        attempt: Box<Attempt<M>>,
+        withdraw: &impl Fn(TxIndex, &[Loc]),
+    ) {
+        match self.settle(me, ledger, attempt, withdraw) {
+            // Release: whoever finds the cursor here sees what was folded.
+            Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
+            Ok(false) => self.interrupt(None),
+            Err(cause) => {
+                ledger.fail(cause);
+                self.interrupt(None);
             }
         }
     }

@@ -32,6 +32,10 @@ pub enum Mutant {
     Exact,
     /// `graph` forgets dependencies between transactions that declare them.
     Edge,
+    /// `graph` tells that a transaction is executed before anybody can read what it wrote.
+    Publish,
+    /// `graph` lets others start while a worker is alone.
+    Alone,
 }
 
 #[cfg(feature = "mutants")]

@@ -28,6 +28,7 @@ pub struct Rounds<S> {
     inner: S,
     rounds: u32,
     messages: u32,
+    first: TxIndex,
 }
 
 /// What a delivery leaves behind, besides what its sink received.
@@ -70,7 +71,7 @@ pub enum DeliveryError<E> {
 impl<S: Scheduler> Rounds<S> {
     /// Each round is run by `inner`. At most 10,000 rounds and 10,000,000 messages, unless set.
     pub fn new(inner: S) -> Self {
-        Rounds { inner, rounds: ROUNDS, messages: MESSAGES }
+        Rounds { inner, rounds: ROUNDS, messages: MESSAGES, first: 0 }
     }
 
     /// Allows at most so many rounds.
@@ -84,6 +85,14 @@ impl<S: Scheduler> Rounds<S> {
     #[must_use]
     pub fn messages(mut self, most: u32) -> Self {
         self.messages = most;
+        self
+    }
+
+    /// The number of the first message, as sink, probe and errors are told it: for a delivery that follows another one.
+    /// No number may go beyond `u32::MAX`.
+    #[must_use]
+    pub fn numbered_from(mut self, first: TxIndex) -> Self {
+        self.first = first;
         self
     }
 
@@ -122,7 +131,7 @@ impl<S: Scheduler> Rounds<S> {
             let limit = self.messages;
             let total = u32::try_from(sent).ok().filter(|sent| *sent <= limit);
             let Some(total) = total else { return Err(DeliveryError::Messages { sent, limit }) };
-            let first = all.messages;
+            let first = self.first.saturating_add(all.messages);
             let round = self.round(block, messages, hints, &over, (&mut *sink, probe, control, first))?;
             for (key, value) in round.changes {
                 if over.insert(key, value).is_none() {

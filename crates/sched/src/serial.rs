@@ -14,6 +14,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::{collections::BTreeMap, hash::BuildHasher, ops::Range};
 
+/// Entries kept for later blocks.
+const MAX_KEPT: usize = 1 << 20;
+
 /// Runs transactions one by one on the calling thread, without locks and without recording.
 #[derive(Debug, Default)]
 pub struct Serial {
@@ -27,14 +30,27 @@ impl Serial {
     }
 }
 
+#[derive(Debug)]
 struct Entry<K, V> {
     key: K,
     value: Option<V>,
-    changed: bool,
+    /// The last transaction that changed it, plus one; zero if none has.
+    stamp: u32,
+}
+
+/// What became of a location.
+pub(crate) struct Change<K, V> {
+    /// How many locations were touched before it.
+    pub(crate) at: u32,
+    pub(crate) key: K,
+    pub(crate) value: Option<V>,
+    /// The last transaction that changed it.
+    pub(crate) by: TxIndex,
 }
 
 /// What is known of the state so far: each key once, in order of first touch.
-struct Overlay<K, V> {
+#[derive(Debug)]
+pub(crate) struct Overlay<K, V> {
     table: HashTable<u32>,
     entries: Vec<Entry<K, V>>,
     changed: Vec<u32>,
@@ -43,10 +59,7 @@ struct Overlay<K, V> {
 }
 
 impl<K: Key, V: Value> Overlay<K, V> {
-    /// Entries kept for later blocks.
-    const MAX_KEPT: usize = 1 << 20;
-
-    fn new(ranges: bool) -> Self {
+    pub(crate) fn new(ranges: bool) -> Self {
         Overlay {
             table: HashTable::new(),
             entries: Vec::new(),
@@ -62,7 +75,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
 
     fn insert(&mut self, hash: u64, key: &K, value: Option<V>) -> u32 {
         let at = u32::try_from(self.entries.len()).expect("fewer than 2^32 locations fit into memory");
-        self.entries.push(Entry { key: *key, value, changed: false });
+        self.entries.push(Entry { key: *key, value, stamp: 0 });
         let (entries, hasher) = (&self.entries, &self.hasher);
         self.table.insert_unique(hash, at, |at| hasher.hash_one(entries[*at as usize].key));
         if let Some(ordered) = &mut self.ordered {
@@ -87,6 +100,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
         &mut self,
         key: &K,
         write: &Write<V>,
+        tx: TxIndex,
         reader: &mut R,
     ) -> Result<(), StoreError> {
         let at = if let Write::Add(_) = write {
@@ -101,8 +115,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
             Write::Add(delta) => V::apply(entry.value.take(), delta),
             Write::Delete => None,
         };
-        if !entry.changed {
-            entry.changed = true;
+        if std::mem::replace(&mut entry.stamp, tx + 1) == 0 {
             self.changed.push(at);
         }
         Ok(())
@@ -123,18 +136,45 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Ok(self.ordered.iter().flat_map(|ordered| ordered.range(range.clone())).filter_map(present).collect())
     }
 
-    fn take_changes(&mut self) -> Vec<(K, Option<V>)> {
-        let entries = &mut self.entries;
-        let take = |at: u32| {
-            let entry = &mut entries[at as usize];
-            (entry.key, entry.value.take())
-        };
-        self.changed.drain(..).map(take).collect()
+    /// Applies the writes of `tx`. A state that fails or panics does so for that transaction.
+    pub(crate) fn fold<M, R>(
+        &mut self,
+        tx: TxIndex,
+        effects: &Effects<M>,
+        reader: &mut R,
+    ) -> Result<(), Cause<M::Error>>
+    where
+        M: Vm<Key = K, Value = V>,
+        R: Reader<K, V>,
+    {
+        let mut writes = effects.writes.iter();
+        let applied = guarded(|| writes.try_for_each(|(key, write)| self.apply(key, write, tx, reader)));
+        applied.map_err(Cause::Panicked)?.map_err(Cause::Store)
     }
 
-    fn clear(&mut self) {
+    /// What was changed, by first change.
+    pub(crate) fn drain_changes(&mut self) -> impl Iterator<Item = Change<K, V>> + '_ {
+        let entries = &mut self.entries;
+        self.changed.drain(..).map(|at| {
+            let entry = &mut entries[at as usize];
+            Change { at, key: entry.key, value: entry.value.take(), by: entry.stamp - 1 }
+        })
+    }
+
+    /// Takes in what a location holds that has not been touched yet.
+    pub(crate) fn adopt(&mut self, key: &K, value: Option<V>) {
+        self.insert(self.hasher.hash_one(key), key, value);
+    }
+
+    /// How many locations were changed.
+    pub(crate) fn changes(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Forgets everything. Memory of more than so many entries is given back.
+    pub(crate) fn clear(&mut self, kept: usize) {
         self.changed.clear();
-        if self.entries.len() > Self::MAX_KEPT {
+        if self.entries.len() > kept {
             *self = Overlay::new(self.ordered.is_some());
         }
         self.table.clear();
@@ -145,17 +185,29 @@ impl<K: Key, V: Value> Overlay<K, V> {
     }
 }
 
-struct SerialView<'a, K, V, R> {
+/// What a transaction sees whose predecessors are all on the overlay, or below it. Records nothing.
+pub(crate) struct SerialView<'a, K, V, R> {
     overlay: &'a mut Overlay<K, V>,
     reader: &'a mut R,
     brake: Brake<'a>,
-    halted: Option<Halt>,
+    pub(crate) halted: Option<Halt>,
     /// Entries read, to check what the VM says about them.
     #[cfg(debug_assertions)]
     reads: Vec<u32>,
 }
 
-impl<K: Key, V: Value, R: Reader<K, V>> SerialView<'_, K, V, R> {
+impl<'a, K: Key, V: Value, R: Reader<K, V>> SerialView<'a, K, V, R> {
+    pub(crate) fn new(overlay: &'a mut Overlay<K, V>, reader: &'a mut R, brake: Brake<'a>) -> Self {
+        SerialView {
+            overlay,
+            reader,
+            brake,
+            halted: None,
+            #[cfg(debug_assertions)]
+            reads: Vec::new(),
+        }
+    }
+
     fn locate(&mut self, key: &K) -> Result<u32, Halt> {
         self.brake.check()?;
         Ok(self.overlay.load(key, self.reader)?)
@@ -223,7 +275,7 @@ impl Scheduler for Serial {
             *overlay = Overlay::new(M::RANGES);
         }
         let result = run_on(block, sink, probe, control, &mut overlay);
-        overlay.clear();
+        overlay.clear(MAX_KEPT);
         self.arenas.put(overlay);
         result
     }
@@ -262,14 +314,7 @@ where
         }
         effects.clear();
         stats.executions += 1;
-        let mut view = SerialView {
-            overlay,
-            reader: &mut reader,
-            brake: Brake::new(control, &stop),
-            halted: None,
-            #[cfg(debug_assertions)]
-            reads: Vec::new(),
-        };
+        let mut view = SerialView::new(overlay, &mut reader, Brake::new(control, &stop));
         let halted = |view: &mut SerialView<'_, _, _, _>| view.halted.take();
         match execute(block.vm, &mut worker, tx, &mut view, halted, &mut effects) {
             Verdict::Done => {}
@@ -279,11 +324,7 @@ where
                 return Err(fail(at, control.interrupted().unwrap_or(Cause::Cancelled)));
             }
         }
-        let mut writes = effects.writes.iter();
-        let applied = guarded(|| writes.try_for_each(|(key, write)| overlay.apply(key, write, &mut reader)));
-        applied
-            .map_err(|message| fail(at, Cause::Panicked(message)))?
-            .map_err(|error| fail(at, Cause::Store(error)))?;
+        overlay.fold(at, &effects, &mut reader).map_err(|cause| fail(at, cause))?;
         if P::ON {
             probe.event(0, Event::Finish { tx: at, incarnation: 0 });
             probe.event(0, Event::Commit { tx: at });
@@ -291,5 +332,6 @@ where
         spawned.extend(effects.spawn.iter().cloned());
         sink.commit(at, &mut effects);
     }
-    Ok(Outcome { changes: overlay.take_changes(), spawned, stats })
+    let changes = overlay.drain_changes().map(|change| (change.key, change.value)).collect();
+    Ok(Outcome { changes, spawned, stats })
 }

@@ -1,76 +1,35 @@
 //! What a schedule tells while it runs: final prefixes to the sink, waits and aborts to the probe.
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
-use braid_core::{Block, Control, Effects, Event, Probe, Scheduler, Sink, Stop, TxIndex, View, Vm, Write};
+mod scripted;
+
+use braid_core::{Block, Control, Event, Probe, Scheduler, View};
 use braid_sched::{Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool, Serial, Waits};
-use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyError, ToyState, ToyTx};
+use braid_testkit::{Num, Op, OwnedEvent, Recorder, RecordingSink, Toy, ToyState, ToyTx};
+use scripted::{Outputs, Scripted, until, within};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// The last transaction does not end before the first one was delivered, or this has passed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Says of each transaction how many were delivered when it ended.
-struct Patient<'a> {
-    delivered: &'a AtomicU32,
-    last: u32,
-}
-
-impl Vm for Patient<'_> {
-    type Tx = u32;
-    type Key = u64;
-    type Value = Num;
-    type Output = u32;
-    type Error = ToyError;
-    type Worker = ();
-
-    fn worker(&self) {}
-
-    fn execute(
-        &self,
-        (): &mut (),
-        tx: &u32,
-        _view: &mut dyn View<u64, Num>,
-        effects: &mut Effects<Self>,
-    ) -> Result<(), Stop<ToyError>> {
-        let start = Instant::now();
-        // Relaxed, here and in the sink: a count that orders nothing.
-        while *tx == self.last && self.delivered.load(Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
-            std::thread::yield_now();
-        }
-        effects.output = Some(self.delivered.load(Ordering::Relaxed));
-        Ok(())
-    }
-}
-
-struct Counting<'a> {
-    delivered: &'a AtomicU32,
-    outputs: Vec<Option<u32>>,
-}
-
-impl Sink<Patient<'_>> for Counting<'_> {
-    fn commit(&mut self, index: TxIndex, effects: &mut Effects<Patient<'_>>) {
-        assert_eq!(index as usize, self.outputs.len(), "in order");
-        self.outputs.push(effects.output.take());
-        self.delivered.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
+/// The last transaction does not end before the first one was delivered.
 fn delivers_early<S: Scheduler>(scheduler: &S) {
     let delivered = AtomicU32::new(0);
-    let txs: Vec<u32> = (0..8).collect();
-    let vm = Patient { delivered: &delivered, last: 7 };
-    let state = ToyState::default();
+    // Relaxed, here and below: a count that orders nothing.
+    let count = || delivered.load(Ordering::Relaxed);
+    let vm = Scripted::<_>(|tx, _: &mut dyn View<u64, Num>| {
+        let _ = tx < 7 || until(|| count() > 0);
+        Ok((i64::from(count()), Vec::new()))
+    });
+    let (txs, state): (Vec<u32>, _) = ((0..8).collect(), ToyState::default());
     let block = Block::new(&vm, &txs, &state);
-    let mut sink = Counting { delivered: &delivered, outputs: Vec::new() };
+    let mut sink = Outputs(Vec::new(), || _ = delivered.fetch_add(1, Ordering::Relaxed));
     scheduler.run(&block, &mut sink, &(), &Control::default()).expect("valid");
-    assert_eq!(sink.outputs.len(), 8);
-    assert!(sink.outputs[7] > Some(0), "{}: the last one ended before any was delivered", scheduler.name());
+    assert_eq!(sink.0.len(), 8);
+    assert!(sink.0[7] > 0, "{}: the last one ended before any was delivered", scheduler.name());
 }
 
 #[test]
@@ -86,60 +45,23 @@ fn the_final_prefix_is_delivered_while_later_transactions_run() {
 }
 
 /// The first transaction puts a key into a range, but not before another one has scanned the range.
-struct Ranger {
-    scanned: AtomicBool,
-}
-
-impl Vm for Ranger {
-    type Tx = u32;
-    type Key = u64;
-    type Value = Num;
-    type Output = usize;
-    type Error = ToyError;
-    type Worker = ();
-    const RANGES: bool = true;
-
-    fn worker(&self) {}
-
-    fn execute(
-        &self,
-        (): &mut (),
-        tx: &u32,
-        view: &mut dyn View<u64, Num>,
-        effects: &mut Effects<Self>,
-    ) -> Result<(), Stop<ToyError>> {
-        let start = Instant::now();
-        // Relaxed, twice: a flag that orders nothing.
-        while *tx == 0 && !self.scanned.load(Ordering::Relaxed) && start.elapsed() < PATIENCE {
-            std::thread::yield_now();
-        }
-        if *tx == 0 {
-            effects.writes.push((5, Write::Put(Num(1))));
-            effects.output = Some(0);
-        } else {
-            effects.output = Some(view.scan(0..10)?.len());
-            self.scanned.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Outputs(Vec<Option<usize>>);
-
-impl Sink<Ranger> for Outputs {
-    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<Ranger>) {
-        self.0.push(effects.output.take());
-    }
-}
-
 fn meets_a_phantom<S: Scheduler>(scheduler: &S) {
-    let vm = Ranger { scanned: AtomicBool::new(false) };
+    let scanned = AtomicBool::new(false);
+    let vm = Scripted::<_, true>(|tx, view: &mut dyn View<u64, Num>| {
+        if tx == 0 {
+            // Relaxed, twice: a flag that orders nothing.
+            until(|| scanned.load(Ordering::Relaxed));
+            return Ok((0, vec![(5, Num(1))]));
+        }
+        let found = view.scan(0..10)?.len();
+        scanned.store(true, Ordering::Relaxed);
+        Ok((found as i64, Vec::new()))
+    });
     let (txs, state): (Vec<u32>, _) = ((0..4).collect(), ToyState::default());
     let block = Block::new(&vm, &txs, &state);
-    let (mut sink, recorder) = (Outputs::default(), Recorder::default());
+    let (mut sink, recorder) = (Outputs(Vec::new(), || ()), Recorder::default());
     scheduler.run(&block, &mut sink, &recorder, &Control::default()).expect("valid");
-    assert_eq!(sink.0, [Some(0), Some(1), Some(1), Some(1)], "{}", scheduler.name());
+    assert_eq!(sink.0, [0, 1, 1, 1], "{}", scheduler.name());
     let events = recorder.take();
     let aborted = events.iter().any(|(_, event)| matches!(event, OwnedEvent::Abort(1.., 0..10, _)));
     assert!(aborted, "{}: {events:?}", scheduler.name());
@@ -243,17 +165,6 @@ struct Script {
     stopped: AtomicBool,
 }
 
-impl Script {
-    /// Until the flag is set. Gives up after a while, so that a schedule without stops ends too.
-    fn wait(flag: &AtomicBool, patience: Duration) {
-        let start = Instant::now();
-        // Relaxed, here and in the probe: flags that order nothing.
-        while !flag.load(Ordering::Relaxed) && start.elapsed() < patience {
-            std::thread::yield_now();
-        }
-    }
-}
-
 impl Probe<u64> for Script {
     fn event(&self, _worker: u16, event: Event<'_, u64>) {
         match event {
@@ -265,58 +176,30 @@ impl Probe<u64> for Script {
     }
 }
 
-impl Vm for &Script {
-    type Tx = u64;
-    type Key = u64;
-    type Value = Num;
-    type Output = Option<Num>;
-    type Error = ToyError;
-    type Worker = ();
-
-    fn worker(&self) {}
-
-    fn execute(
-        &self,
-        (): &mut (),
-        tx: &u64,
-        view: &mut dyn View<u64, Num>,
-        effects: &mut Effects<Self>,
-    ) -> Result<(), Stop<ToyError>> {
-        match tx {
-            0 => Script::wait(&self.copied, PATIENCE),
-            1 if self.runs_again.load(Ordering::Relaxed) => Script::wait(&self.stopped, STOP_PATIENCE),
-            2 => Script::wait(&self.runs_again, PATIENCE),
-            _ => {}
-        }
-        let seen = if *tx == 0 { Some(Num(7)) } else { view.read(tx)?.value };
-        effects.writes.push((tx + 1, Write::Put(seen.unwrap_or(Num(0)))));
-        effects.output = Some(seen);
-        Ok(())
-    }
-}
-
 /// How long the writer of an estimate waits for its reader.
 const STOP_PATIENCE: Duration = Duration::from_secs(if cfg!(feature = "mutants") { 1 } else { 20 });
-
-#[derive(Default)]
-struct Copies(Vec<Option<Num>>);
-
-impl Sink<&Script> for Copies {
-    fn commit(&mut self, _index: TxIndex, effects: &mut Effects<&Script>) {
-        self.0.push(effects.output.take().flatten());
-    }
-}
 
 /// Whether the third transaction of the script stopped at the estimate of the second one.
 fn stops_at_estimates(waits: Waits) -> bool {
     let script = Script::default();
+    // Relaxed, here and in the probe: flags that order nothing.
+    let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+    let vm = Scripted::<_>(|tx, view: &mut dyn View<u64, Num>| {
+        let _ = match tx {
+            0 => until(|| is(&script.copied)),
+            1 if is(&script.runs_again) => within(STOP_PATIENCE, || is(&script.stopped)),
+            2 => until(|| is(&script.runs_again)),
+            _ => true,
+        };
+        let seen = if tx == 0 { 7 } else { view.read(&u64::from(tx))?.value.map_or(0, |seen| seen.0) };
+        Ok((seen, vec![(u64::from(tx) + 1, Num(seen))]))
+    });
     let (txs, state) = ([0, 1, 2], ToyState::default());
-    let vm = &script;
     let block = Block::new(&vm, &txs, &state);
-    let mut sink = Copies::default();
+    let mut sink = Outputs(Vec::new(), || ());
     let scheduler = BlockStm::new(Arc::new(Pool::new(2))).waits(waits);
     scheduler.run(&block, &mut sink, &script, &Control::default()).expect("valid");
-    assert_eq!(sink.0, [Some(Num(7)); 3], "as in order");
+    assert_eq!(sink.0, [7; 3], "as in order");
     script.stopped.load(Ordering::Relaxed)
 }
 

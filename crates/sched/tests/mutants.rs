@@ -103,6 +103,16 @@ fn graph_needs_dependencies() {
     assert!(!survives_told(Some(Mutant::Edge), Family::Programs, 100));
 }
 
+#[test]
+fn graph_needs_writes_to_be_readable_before_it_tells() {
+    assert!(!survives_told(Some(Mutant::Publish), Family::Programs, 100));
+}
+
+#[test]
+fn graph_needs_others_kept_out_while_one_is_alone() {
+    assert!(!survives_told(Some(Mutant::Alone), Family::Programs, 100));
+}
+
 /// Versions that were not withdrawn only mislead: their readers are validated like all others.
 #[test]
 fn graph_is_right_without_retractions() {

@@ -8,78 +8,34 @@
 //! the same batches, and have the same roots. Then each is opened anew and asked for accounts and slots
 //! of random versions, with next to nothing remembered between two questions.
 
-use alloy_primitives::{Address, U256, keccak256};
-use alloy_trie::TrieAccount;
+mod drawn;
+
 use braid_store::{
     Layout,
     delta::{DeltaOptions, DeltaStore},
     disk::{Batch, DiskOptions, DiskStore},
     io::{FileMedium, Medium},
 };
+use drawn::{Drawn, Random, SLOTS_EACH, address};
 use std::{env, error::Error, path::Path, sync::Arc, time::Instant};
 
 /// The allocator that `braid` is built with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SLOTS_EACH: u64 = 100;
 const QUESTIONS: u64 = 2000;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-fn address(number: u64) -> Address {
-    Address::from_word(keccak256(number.to_be_bytes()))
-}
-
-fn account(random: &mut Random) -> TrieAccount {
-    let balance = U256::from(random.below(u64::MAX));
-    TrieAccount { nonce: random.below(1000), balance, ..TrieAccount::default() }
-}
 
 /// What is stored, and how much of it a version changes.
 #[derive(Clone, Copy)]
 struct Load {
     versions: u64,
     updates: u64,
-    accounts: u64,
+    state: Drawn,
 }
 
 impl Load {
-    fn contracts(self) -> u64 {
-        self.accounts.div_ceil(SLOTS_EACH)
-    }
-
     fn genesis(self) -> Batch {
-        let (mut random, mut batch) = (Random(1), Batch::default());
-        for number in 0..self.accounts {
-            let held = if number < self.contracts() { SLOTS_EACH } else { 0 };
-            let slots = (0..held).map(|slot| (U256::from(slot), U256::from(1 + slot)));
-            batch.change(address(number), Some(account(&mut random)), false, slots);
-        }
-        batch
-    }
-
-    fn block(self, random: &mut Random) -> Batch {
-        let mut batch = Batch::default();
-        for _ in 0..self.updates {
-            batch.change(address(random.below(self.accounts)), Some(account(random)), false, []);
-        }
-        for _ in 0..self.updates {
-            let (of, slot) = (random.below(self.contracts()), random.below(SLOTS_EACH));
-            batch.slots(address(of), [(U256::from(slot), U256::from(1 + random.below(u64::MAX - 1)))]);
-        }
-        batch
+        self.state.genesis(&mut Random(1))
     }
 
     /// Writes all versions; the seconds that took.
@@ -87,7 +43,7 @@ impl Load {
         store.apply(0, &self.genesis())?;
         let (mut random, started) = (Random(2), Instant::now());
         for version in 1..=self.versions {
-            store.apply(version, &self.block(&mut random))?;
+            store.apply(version, &self.state.block(&mut random, self.updates))?;
         }
         Ok(started.elapsed().as_secs_f64())
     }
@@ -100,10 +56,10 @@ impl Load {
             for _ in 0..QUESTIONS {
                 let version = random.below(self.versions + 1);
                 match slots {
-                    false => drop(store.account(version, &address(random.below(self.accounts)))?),
+                    false => drop(store.account(version, &address(random.below(self.state.accounts)))?),
                     true => {
-                        let (of, slot) = (random.below(self.contracts()), random.below(SLOTS_EACH));
-                        store.slot(version, &address(of), &U256::from(slot))?;
+                        let (contract, slot) = self.state.slot(&mut random);
+                        store.slot(version, &contract, &slot)?;
                     }
                 }
             }
@@ -132,7 +88,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let versions = numbers.next().transpose()?.unwrap_or(1000).max(1);
     let updates = numbers.next().transpose()?.unwrap_or(200);
     let accounts = numbers.next().transpose()?.unwrap_or(20_000).max(1);
-    let load = Load { versions, updates, accounts };
+    let state = Drawn { accounts, contracts: accounts.div_ceil(SLOTS_EACH) };
+    let load = Load { versions, updates, state };
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("nodes");
     let options = DiskOptions {

@@ -9,9 +9,10 @@
 //! `--keep` the store stays in its folder; where there is one already it is opened, not loaded: so a large one can be
 //! loaded once, and then updated with less memory (`scripts/store.sh`).
 
-use alloy_primitives::{Address, U256, keccak256};
-use alloy_trie::TrieAccount;
-use braid_store::disk::{Batch, DiskOptions, DiskStore};
+mod drawn;
+
+use braid_store::disk::{DiskOptions, DiskStore};
+use drawn::{Drawn, Random, SLOTS_EACH, address};
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -45,54 +46,8 @@ impl Arguments {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-fn address(number: u64) -> Address {
-    Address::from_word(keccak256(number.to_be_bytes()))
-}
-
-fn account(random: &mut Random) -> TrieAccount {
-    let balance = U256::from(random.below(u64::MAX));
-    TrieAccount { nonce: random.below(1000), balance, ..TrieAccount::default() }
-}
-
-const SLOTS_EACH: u64 = 100;
-
-/// All accounts; the first ones have slots.
-fn genesis(random: &mut Random, accounts: u64, slots: u64) -> Batch {
-    let mut batch = Batch::default();
-    for number in 0..accounts {
-        let held = if number < slots / SLOTS_EACH { SLOTS_EACH } else { 0 };
-        let slots = (0..held).map(|slot| (U256::from(slot), U256::from(1 + slot)));
-        batch.change(address(number), Some(account(random)), false, slots);
-    }
-    batch
-}
-
-fn block(random: &mut Random, accounts: u64, slots: u64) -> Batch {
-    let mut batch = Batch::default();
-    for _ in 0..5000 {
-        let (number, account) = (random.below(accounts), account(random));
-        batch.change(address(number), Some(account), false, []);
-    }
-    for _ in 0..5000 {
-        let contract = address(random.below((slots / SLOTS_EACH).max(1)));
-        let slot = U256::from(random.below(SLOTS_EACH));
-        batch.slots(contract, [(slot, U256::from(1 + random.below(u64::MAX - 1)))]);
-    }
-    batch
-}
+/// Accounts, and slots, that a block changes.
+const UPDATES: u64 = 5000;
 
 /// Milliseconds of processor time of all threads of this process so far (Linux).
 fn processor_millis() -> f64 {
@@ -108,7 +63,7 @@ fn processor_millis() -> f64 {
 fn cold_reads(
     folder: &Path,
     options: DiskOptions,
-    (accounts, slots): (u64, u64),
+    state: Drawn,
     random: &mut Random,
 ) -> Result<(), Box<dyn Error>> {
     const LOOKUPS: u64 = 5000;
@@ -120,10 +75,10 @@ fn cold_reads(
         let (before, started) = (store.stat()?.page_reads, Instant::now());
         for _ in 0..LOOKUPS {
             if round.ends_with("accounts") {
-                view.account(&address(random.below(accounts)))?.ok_or("an account is missing")?;
+                view.account(&address(random.below(state.accounts)))?.ok_or("an account is missing")?;
             } else {
-                let contract = address(random.below((slots / SLOTS_EACH).max(1)));
-                view.slot(&contract, &U256::from(random.below(SLOTS_EACH)))?;
+                let (contract, slot) = state.slot(random);
+                view.slot(&contract, &slot)?;
             }
         }
         let reads = (store.stat()?.page_reads - before) as f64 / LOOKUPS as f64;
@@ -139,6 +94,7 @@ fn cold_reads(
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse()?;
     let (accounts, slots) = (arguments.get("--accounts", 100_000)?, arguments.get("--slots", 100_000)?);
+    let state = Drawn { accounts, contracts: slots / SLOTS_EACH };
     let blocks: u64 = arguments.get("--blocks", 20)?;
     let standard = DiskOptions::default();
     let options = DiskOptions {
@@ -159,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         let mut store = DiskStore::create(&folder, options)?;
         let started = Instant::now();
-        let loaded = store.apply(0, &genesis(&mut Random(1), accounts, slots))?;
+        let loaded = store.apply(0, &state.genesis(&mut Random(1)))?;
         println!("loaded {accounts} accounts and {slots} slots in {:?}: {}", started.elapsed(), loaded.root);
         (store, 1)
     };
@@ -168,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut walls, mut works, mut prepares) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bytes, mut moved) = (0, 0);
     for version in first..first + blocks {
-        let batch = block(&mut random, accounts, slots);
+        let batch = state.block(&mut random, UPDATES);
         let (started, before) = (Instant::now(), processor_millis());
         let prepared = store.prepare(version, &batch)?;
         prepares.push(started.elapsed().as_secs_f64() * 1e3);
@@ -201,7 +157,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("root {}; {:?}", store.latest().map(|(_, root)| root).unwrap_or_default(), store.stat()?);
     drop(store);
-    cold_reads(&folder, options, (accounts, slots), &mut random)?;
+    cold_reads(&folder, options, state, &mut random)?;
     if !arguments.0.contains_key("--keep") {
         fs::remove_dir_all(folder)?;
     }

@@ -93,7 +93,10 @@ impl Trace {
                 let most = both.map(|(first, again)| first.saturating_add(*again)).max();
                 ("the executions of one transaction", most.unwrap_or(0))
             }
-            (Model::Values | Model::Hinted(..) | Model::Batches { .. }, _) => ("", 0),
+            (Model::Delivery, Some(conflicts)) => {
+                ("the longest queue of each round", phases::lines(conflicts, &times.first))
+            }
+            (Model::Values | Model::Hinted(..) | Model::Batches { .. } | Model::Delivery, _) => ("", 0),
         }
     }
 

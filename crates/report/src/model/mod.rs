@@ -62,6 +62,9 @@ pub enum Model {
         /// Transactions that are looked at together; each such part has its own rounds.
         part: usize,
     },
+    /// Messages in rounds: a round begins when the one before has been executed, and ends before the first message that
+    /// needs one of its own. Within it each location that hints name is a lock (MegaETH, as the article has it).
+    Delivery,
     /// Nothing: what transactions read is known. The longest go first.
     Values,
     /// As [`MultiVersion`](Self::MultiVersion) where that pays, else as [`Serial`](Self::Serial): if all but the
@@ -278,6 +281,7 @@ impl Model {
             Model::Hinted(Waits::Locks, _) => "locks on hinted locations",
             Model::Batches { .. } => "batches with barriers",
             Model::Rounds { .. } => "rounds with barriers",
+            Model::Delivery => "messages in rounds, a queue for each receiver",
             Model::Values => "nothing waits",
             Model::Adaptive { .. } => "serial or multi-version",
         }
@@ -341,6 +345,7 @@ impl Model {
                 chain(&executed).max(chain(&conflicts.needs))
             }
             Model::Batches { most } => phases::batches(conflicts, weights, *most, usize::MAX).time,
+            Model::Delivery => phases::lines(conflicts, weights),
             Model::Values => weights.iter().copied().max().unwrap_or(0),
         }
     }
@@ -357,6 +362,7 @@ impl Model {
             Model::Hinted(waits, first) => merge::hinted(conflicts, weights, workers, *waits, *first),
             Model::Batches { most } => phases::batches(conflicts, weights, *most, workers),
             Model::Rounds { most, part } => phases::rounds(conflicts, weights, (*most, *part), workers),
+            Model::Delivery => phases::delivery(conflicts, weights, workers),
             Model::Values => {
                 let mut longest_first = weights.to_vec();
                 longest_first.sort_unstable_by_key(|weight| Reverse(*weight));

@@ -1,8 +1,12 @@
 //! Simulation of schedules with barriers: batches and rounds.
 
-use super::{Conflicts, Simulated, listed};
+use super::{Conflicts, First, Simulated, Waits, listed, merge};
 use braid_core::Mode;
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    ops::Range,
+};
 
 /// The batches of a block: where each ends.
 pub(super) fn closed(conflicts: &Conflicts, most: usize) -> Vec<usize> {
@@ -149,4 +153,58 @@ fn round(
         }
     }
     left
+}
+
+/// The rounds of a delivery: each ends before the first message that needs one of its own.
+fn delivered(conflicts: &Conflicts) -> Vec<Range<usize>> {
+    let (mut rounds, mut start) = (Vec::new(), 0);
+    for (at, needs) in conflicts.needs.iter().enumerate() {
+        if needs.iter().any(|on| *on as usize >= start) {
+            rounds.push(start..at);
+            start = at;
+        }
+    }
+    rounds.push(start..conflicts.len());
+    rounds
+}
+
+/// One round by itself, its locations numbered from zero.
+fn alone(conflicts: &Conflicts, round: Range<usize>) -> Conflicts {
+    let mut numbers = BTreeMap::new();
+    let mut hints = vec![Vec::new(); round.len()];
+    for (mine, all) in hints.iter_mut().zip(conflicts.hints.iter().take(round.end).skip(round.start)) {
+        for (location, mode) in all {
+            let next = numbers.len() as u32;
+            mine.push((*numbers.entry(*location).or_insert(next), *mode));
+        }
+    }
+    Conflicts { before: 0, needs: vec![Vec::new(); round.len()], hints }
+}
+
+/// Round after round, each by locks in the order of the messages.
+pub(super) fn delivery(conflicts: &Conflicts, weights: &[u64], workers: usize) -> Simulated {
+    let mut done = Simulated::default();
+    for round in delivered(conflicts) {
+        let members = &weights[round.clone()];
+        let one = merge::hinted(&alone(conflicts, round), members, workers, Waits::Locks, First::InBlock);
+        done.time = done.time.saturating_add(one.time);
+        done.busy = done.busy.saturating_add(one.busy);
+        done.executions += one.executions;
+    }
+    done
+}
+
+/// The heaviest line of each round, one after the other.
+pub(super) fn lines(conflicts: &Conflicts, weights: &[u64]) -> u64 {
+    let rounds = delivered(conflicts).into_iter();
+    let heaviest = rounds.map(|round| {
+        let (waits, _) = alone(conflicts, round.clone()).waits(Waits::Locks);
+        let mut ends: Vec<u64> = Vec::with_capacity(waits.len());
+        for (on, weight) in waits.iter().zip(&weights[round]) {
+            let ready = on.iter().filter_map(|on| ends.get(*on as usize)).max();
+            ends.push(ready.copied().unwrap_or(0).saturating_add(*weight));
+        }
+        ends.into_iter().max().unwrap_or(0)
+    });
+    heaviest.fold(0, u64::saturating_add)
 }

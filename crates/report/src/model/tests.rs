@@ -9,7 +9,7 @@ const LOCKS: Model = Model::Hinted(Waits::Locks, First::InBlock);
 const BATCHES: Model = Model::Batches { most: 3 };
 const ROUNDS: Model = Model::Rounds { most: 10, part: 4096 };
 const ADAPTIVE: Model = Model::Adaptive { least_ns: 20, each_ns: 0, percent: 95 };
-const ALL: [Model; 10] = [
+const ALL: [Model; 11] = [
     Model::Serial,
     Model::InOrder,
     Model::MultiVersion,
@@ -20,6 +20,7 @@ const ALL: [Model; 10] = [
     ROUNDS,
     Model::Values,
     ADAPTIVE,
+    Model::Delivery,
 ];
 
 /// Location 0 written by those in `writes`, nothing known of others.
@@ -201,6 +202,31 @@ fn what_does_not_fit_together_is_told() {
     assert_eq!(times(&short, &two), Ok(None));
     assert_eq!(times(&Trace { lost: 1, ..trace(&[1; 2]) }, &two), Ok(None));
     assert_eq!(times(&Trace::default(), &Conflicts::default()).unwrap().unwrap().work_ns, 0);
+}
+
+/// Two messages to one receiver and one to another; each sends one, all to the same receiver.
+#[test]
+fn messages_in_rounds() {
+    let to = |receiver| vec![(receiver, Mode::Write)];
+    let hints = vec![to(0), to(0), to(1), to(7), to(7), to(7)];
+    let mail = conflicts(&[&[], &[], &[], &[0], &[1], &[2]], hints);
+    let weights = [3, 4, 5, 1, 1, 2];
+    assert_eq!(Model::Delivery.span(&mail, &weights), 7 + 4);
+    assert_eq!(run(Model::Delivery, &mail, &weights, 1), (16, 16));
+    for workers in [2, 3, 32] {
+        assert_eq!(run(Model::Delivery, &mail, &weights, workers), (11, 16), "{workers} workers");
+    }
+    // Without the rounds the first answer would not wait for the second transaction.
+    let apart = conflicts(&[&[], &[], &[], &[0]], vec![to(0), to(0), to(1), to(7)]);
+    assert_eq!(run(Model::Delivery, &apart, &[1, 9, 1, 1], 8), (11, 12));
+    // In a recorded schedule the second message to a receiver overlaps the first.
+    let mut fast = trace(&[10, 10]);
+    (fast.tasks[1].start_ns, fast.tasks[1].end_ns, fast.tasks[1].worker, fast.elapsed_ns) = (2, 12, 1, 12);
+    let two = |other| conflicts(&[&[], &[]], vec![to(0), to(other)]);
+    assert!(Model::Delivery.times(&fast, &two(1), HintTime::None).is_ok());
+    assert!(Model::Delivery.times(&fast, &two(0), HintTime::None).is_err());
+    let answer = conflicts(&[&[], &[0]], vec![to(0), to(1)]);
+    assert!(Model::Delivery.times(&fast, &answer, HintTime::None).is_err());
 }
 
 /// Two executions that overlap, though their design has one wait for the other.

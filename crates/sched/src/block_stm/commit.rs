@@ -208,7 +208,7 @@ where
                 };
                 let mut cell = cells.at(*loc);
                 if cell.commit_published(tx) {
-                    ledger.changed.push((*cell.key(), *loc));
+                    ledger.changed.cells.push((*cell.key(), *loc));
                 }
                 continue;
             }
@@ -219,7 +219,7 @@ where
                 self.disturbances.add();
             }
             if cell.commit(tx, write) {
-                ledger.changed.push((*key, loc));
+                ledger.changed.cells.push((*key, loc));
             }
             let is_add = matches!(write, Write::Add(_));
             let checked_later = is_add && cell.watch();

@@ -129,6 +129,10 @@ impl Order for Critical {
         !self.ready.is_empty()
     }
 
+    fn alone(&mut self, _worker: u16) -> bool {
+        self.ready.is_empty()
+    }
+
     fn waits_for_commits(&self) -> bool {
         !self.commits.is_empty()
     }

@@ -162,6 +162,10 @@ impl Order for Fifo<'_> {
         !self.ready.is_empty()
     }
 
+    fn alone(&mut self, _worker: u16) -> bool {
+        self.ready.is_empty()
+    }
+
     fn next(&mut self, _worker: u16, _waited: &mut Vec<Waited>) -> Option<TxIndex> {
         self.ready.pop().map(|Reverse(tx)| tx)
     }

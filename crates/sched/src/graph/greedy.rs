@@ -12,10 +12,13 @@ use super::{
     holders::Holders,
     order::{Order, Waited},
     plan::{Footprints, excludes},
-    prio::{BATCH, LOOKS, effort},
+    prio::{BATCH, LOOKS, STRANGER, effort},
 };
 use braid_core::{Mode, TxIndex};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+
+/// Open transactions that are looked at to know whether a worker is alone, and transactions for which it then is.
+const GLANCE: usize = 32;
 
 /// Locks noted in the present scan.
 #[derive(Debug)]
@@ -52,7 +55,11 @@ impl Noted {
 pub(super) struct Greedy<'a> {
     feet: &'a Footprints,
     threads: usize,
-    open: BTreeSet<TxIndex>,
+    /// Fed, ascending; those that have been taken are dropped when they are half of it.
+    window: VecDeque<TxIndex>,
+    taken: Vec<bool>,
+    /// Fed and not taken.
+    open: usize,
     holders: Holders,
     queues: Vec<VecDeque<TxIndex>>,
     scan: u64,
@@ -62,6 +69,8 @@ pub(super) struct Greedy<'a> {
     last: Vec<(Option<TxIndex>, Option<TxIndex>)>,
     done: Vec<bool>,
     blocker: Vec<Option<(u32, TxIndex)>>,
+    /// For so many transactions a worker is alone without another look.
+    believed: usize,
 }
 
 impl<'a> Greedy<'a> {
@@ -69,8 +78,10 @@ impl<'a> Greedy<'a> {
         Greedy {
             feet,
             threads: usize::from(threads),
-            open: BTreeSet::new(),
-            holders: Holders::new(feet.locks),
+            window: VecDeque::new(),
+            taken: vec![false; feet.len() as usize],
+            open: 0,
+            holders: Holders::new(feet.locks, threads),
             queues: vec![VecDeque::new(); usize::from(threads)],
             scan: 0,
             passed: Noted::new(feet.locks),
@@ -78,16 +89,18 @@ impl<'a> Greedy<'a> {
             last: vec![(None, None); feet.locks as usize],
             done: vec![false; feet.len() as usize],
             blocker: vec![None; feet.len() as usize],
+            believed: 0,
         }
     }
 
     /// Rules 1 to 3.
     fn draw(&mut self, worker: u16) {
-        let room = (self.open.len() / (2 * self.threads)).clamp(1, BATCH);
+        let room = (self.open / (2 * self.threads)).clamp(1, BATCH);
         self.scan += 1;
         let queue = &mut self.queues[usize::from(worker)];
         let mut looks = 0;
-        for tx in &self.open {
+        let open = self.window.iter().filter(|tx| !self.taken[**tx as usize]);
+        for tx in open {
             if looks >= LOOKS {
                 break;
             }
@@ -105,7 +118,14 @@ impl<'a> Greedy<'a> {
             queue.push_back(*tx);
         }
         for tx in queue {
-            self.open.remove(tx);
+            self.taken[*tx as usize] = true;
+            self.open -= 1;
+        }
+        while self.window.front().is_some_and(|tx| self.taken[*tx as usize]) {
+            self.window.pop_front();
+        }
+        if self.window.len() > 2 * self.open {
+            self.window.retain(|tx| !self.taken[*tx as usize]);
         }
     }
 }
@@ -124,11 +144,36 @@ impl Order for Greedy<'_> {
                 *reader = Some(tx);
             }
         }
-        self.open.insert(tx);
+        self.window.push_back(tx);
+        self.open += 1;
     }
 
     fn more(&self) -> bool {
-        !self.open.is_empty()
+        self.open > 0
+    }
+
+    /// Looks at the first of what is open, as another worker's scan would, and believes what it sees for a while.
+    fn alone(&mut self, worker: u16) -> bool {
+        let mut others = (0..).zip(&self.queues).filter(|(other, _)| *other != worker);
+        if !others.all(|(_, queue)| queue.is_empty()) {
+            self.believed = 0;
+            return false;
+        }
+        if self.believed > 0 {
+            self.believed -= 1;
+            return true;
+        }
+        self.scan += 1;
+        let open = self.window.iter().filter(|tx| !self.taken[**tx as usize]);
+        for tx in open.take(GLANCE) {
+            let locks = self.feet.of(*tx);
+            if !self.passed.meets(self.scan, locks) && self.holders.allows(STRANGER, locks) {
+                return false;
+            }
+            self.passed.note(self.scan, locks);
+        }
+        self.believed = GLANCE;
+        true
     }
 
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {

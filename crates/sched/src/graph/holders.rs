@@ -19,25 +19,30 @@ struct Holder {
 /// Who holds each lock.
 #[derive(Debug)]
 pub(super) struct Holders {
+    /// By lock; nothing where there is one worker, in whose way nobody is.
     locks: Vec<SmallVec<[Holder; 2]>>,
 }
 
 impl Holders {
-    /// Nobody holds any of so many locks.
-    pub(super) fn new(locks: u32) -> Self {
-        Holders { locks: vec![SmallVec::new(); locks as usize] }
+    /// None of so many workers holds any of so many locks.
+    pub(super) fn new(locks: u32, workers: u16) -> Self {
+        Holders { locks: if workers == 1 { Vec::new() } else { vec![SmallVec::new(); locks as usize] } }
     }
 
     /// Whether `worker` may take these locks.
     pub(super) fn allows(&self, worker: u16, locks: &[(u32, Mode)]) -> bool {
-        locks.iter().all(|(lock, mode)| {
-            let mut others = self.locks[*lock as usize].iter().filter(|holder| holder.worker != worker);
-            others.all(|other| other.writes == 0 && !excludes(*mode))
-        })
+        self.locks.is_empty()
+            || locks.iter().all(|(lock, mode)| {
+                let mut others = self.locks[*lock as usize].iter().filter(|holder| holder.worker != worker);
+                others.all(|other| other.writes == 0 && !excludes(*mode))
+            })
     }
 
     /// `worker` takes these locks.
     pub(super) fn take(&mut self, worker: u16, locks: &[(u32, Mode)]) {
+        if self.locks.is_empty() {
+            return;
+        }
         for (lock, mode) in locks {
             let holders = &mut self.locks[*lock as usize];
             let at = holders.iter().position(|holder| holder.worker == worker).unwrap_or_else(|| {
@@ -50,6 +55,9 @@ impl Holders {
 
     /// `worker` gives them back.
     pub(super) fn release(&mut self, worker: u16, locks: &[(u32, Mode)]) {
+        if self.locks.is_empty() {
+            return;
+        }
         for (lock, mode) in locks {
             let holders = &mut self.locks[*lock as usize];
             let Some(at) = holders.iter().position(|holder| holder.worker == worker) else {

@@ -22,7 +22,10 @@
 //!    That none was executed in another way is read from `inexact`, which an execution raises before it
 //!    starts. Who depends on it has started after the monitor was told of its end, so it finds it raised
 //!    (Relaxed: the monitor's lock orders it). Of one that does not depend on it, it does not matter.
-//! 5. A transaction that begins at the cursor is executed finally, as everywhere.
+//! 5. A transaction that begins at the cursor is executed finally, as everywhere. If its worker then gets the baton,
+//!    it commits it before it tells the policy (`merge.rs`, rule 6): what is committed can be read, so nothing is
+//!    published. So a chain costs little more than under `serial`.
+//!    While nobody else can start anything, its worker goes on as `serial` would (`alone.rs`).
 //! 6. Who takes a transaction at the desk and leaves others there that may start, has somebody else look. Without that,
 //!    and unless commits let transactions start, those who have nothing to do leave the desk alone: a chain runs on
 //!    one worker as fast as it would alone.
@@ -31,6 +34,7 @@
 //!    that finds nothing to start asks again when there is news, and sleeps for short times in between; one that
 //!    finds everything started leaves, and the last ring commits what is left.
 
+mod alone;
 mod critical;
 mod fifo;
 mod greedy;
@@ -59,6 +63,7 @@ use crate::{
         atomic::{AtomicU32, Ordering},
     },
 };
+use alone::Alone;
 use braid_core::{
     Block, BlockError, Control, Event, Outcome, Probe, Reader, Scheduler, Sink, State, TxIndex, Value, Vm,
     Write,
@@ -99,11 +104,14 @@ struct Desk<'a> {
     fed: TxIndex,
     started: TxIndex,
     waited: Vec<Waited>,
+    alone: Alone,
 }
 
 /// What a worker finds at the desk.
 enum Next {
     Start(TxIndex),
+    /// As `Start`, and nobody else is given anything until this worker says so (`alone.rs`).
+    Alone(TxIndex),
     Nothing,
     Over,
 }
@@ -119,6 +127,8 @@ struct Run<'a, 'p, M: Vm, S, K, P> {
     inexact: CachePadded<AtomicU32>,
     /// Whether a commit may let transactions start (rule 6).
     awaited: bool,
+    threads: u16,
+    chaos: Option<u64>,
 }
 
 impl Scheduler for Graph {
@@ -150,10 +160,18 @@ impl Scheduler for Graph {
                 merge: Merge::new(block, ledger, probe, control, arena, crowd, self.chaos),
                 plan: &plan,
                 policy: self.policy,
-                desk: CachePadded::new(Mutex::new(Desk { order, fed: 0, started: 0, waited: Vec::new() })),
+                desk: CachePadded::new(Mutex::new(Desk {
+                    order,
+                    fed: 0,
+                    started: 0,
+                    waited: Vec::new(),
+                    alone: Alone::new(),
+                })),
                 news: CachePadded::new(AtomicU32::new(0)),
                 inexact: CachePadded::new(AtomicU32::new(0)),
                 awaited,
+                threads,
+                chaos: self.chaos.filter(|_| cfg!(debug_assertions)),
             };
             spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
             run.merge.end()
@@ -181,12 +199,20 @@ where
         let mut next = self.next(&me);
         while !stopped() {
             match next {
-                Next::Start(tx) => {
+                Next::Start(tx) | Next::Alone(tx) => {
                     idle.reset();
                     me.hand.chaos.point();
-                    let Some(following) = self.step(&mut me, tx) else { break };
+                    let alone = matches!(next, Next::Alone(_));
+                    let done = if alone { self.go_alone(&mut me, tx) } else { self.step(&mut me, tx) };
+                    let Some((following, holds)) = done else { break };
                     me.hand.chaos.point();
-                    if merge.merge(&mut me, &|tx, locs| self.withdraw(tx, locs)) && self.awaited {
+                    let withdraw = |tx, locs: &[Loc]| self.withdraw(tx, locs);
+                    let merged = if holds {
+                        merge.merge_on(&mut me, &withdraw)
+                    } else {
+                        merge.merge(&mut me, &withdraw)
+                    };
+                    if merged && self.awaited {
                         merge.crowd.wake_one();
                     }
                     next = following;
@@ -243,9 +269,12 @@ where
         // Acquire: what is committed has been released.
         let cursor = self.merge.cursor.load(Ordering::Acquire);
         let count = self.merge.count();
-        let Desk { order, fed, started, waited } = desk;
+        let Desk { order, fed, started, waited, alone } = desk;
         if *started == count {
             return Next::Over;
+        }
+        if alone.excludes(me.hand.id) && !mutants::on(Mutant::Alone) {
+            return Next::Nothing;
         }
         order.committed(cursor, waited);
         let ahead = if self.merge.crowd.heavy() { 1 } else { self.policy.window() };
@@ -255,7 +284,11 @@ where
         }
         let next = order.next(me.hand.id, waited);
         *started += TxIndex::from(next.is_some());
-        let more = next.is_some() && order.more();
+        let single = next.is_some_and(|tx| {
+            tx == cursor && *started == tx + 1 && (self.nobody_else(tx) || order.alone(me.hand.id))
+        });
+        let alone = next.is_some() && alone.give(me.hand.id, single);
+        let more = next.is_some() && !alone && order.more();
         if more || *started == count {
             self.tidings();
         }
@@ -263,7 +296,16 @@ where
         if more {
             self.merge.crowd.wake_one();
         }
-        next.map_or(Next::Nothing, Next::Start)
+        match next {
+            Some(tx) if alone => Next::Alone(tx),
+            Some(tx) => Next::Start(tx),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Whether the worker that executes `tx` is alone whatever the policy has. Tests have it so now and then.
+    fn nobody_else(&self, tx: TxIndex) -> bool {
+        self.threads == 1 || self.chaos.is_some_and(|seed| !(seed ^ u64::from(tx / 8)).is_multiple_of(3))
     }
 
     /// Has idle workers ask the desk.
@@ -273,33 +315,60 @@ where
     }
 
     /// Rule 2: from the start of a transaction to the news of its end, and what this worker starts next: a chain
-    /// stays where it is. `None` if the block was given up.
-    fn step(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> Option<Next> {
+    /// stays where it is; and whether it holds the baton. `None` if the block was given up.
+    fn step(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex) -> Option<(Next, bool)> {
         let mut attempt = me.take(&self.merge.arena.buffers);
         self.merge.event(me.hand.id, Event::Start { tx, incarnation: 0 });
-        if !self.execute(me, tx, &mut attempt) {
+        let Some(at_cursor) = self.execute(me, tx, &mut attempt) else {
             self.merge.interrupt(None);
             return None;
-        }
-        self.publish(me, tx, &mut attempt);
-        self.merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
-        self.merge.rest(tx, attempt);
+        };
+        let holds = self.surrender(me, tx, attempt, at_cursor);
         me.hand.chaos.point();
         let mut desk = self.desk.lock();
         let Desk { order, waited, .. } = &mut *desk;
         order.done(tx, me.hand.id, waited);
         self.tell(me, waited);
-        Some(self.next_at(me, &mut desk))
+        Some((self.next_at(me, &mut desk), holds))
     }
 
-    /// Rules 4 and 5. False if the block was given up.
-    fn execute(&self, me: &mut Worker<M, S::Reader<'a>>, tx: TxIndex, attempt: &mut Attempt<M>) -> bool {
+    /// Rules 2 and 5: makes readable what was written, and leaves the execution to the commits, which it may be one of.
+    /// Whether this worker holds the baton.
+    fn surrender(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        tx: TxIndex,
+        mut attempt: Box<Attempt<M>>,
+        at_cursor: bool,
+    ) -> bool {
+        self.merge.event(me.hand.id, Event::Finish { tx, incarnation: 0 });
+        let hidden = mutants::on(Mutant::Publish) && at_cursor;
+        if at_cursor && !hidden {
+            match self.merge.settle_now(me, attempt, &|_, _| {}) {
+                Ok(()) => return true,
+                Err(back) => attempt = back,
+            }
+        }
+        if !hidden {
+            self.publish(me, tx, &mut attempt);
+        }
+        self.merge.rest(tx, attempt);
+        false
+    }
+
+    /// Rules 4 and 5. Whether it began at the cursor; `None` if the block was given up.
+    fn execute(
+        &self,
+        me: &mut Worker<M, S::Reader<'a>>,
+        tx: TxIndex,
+        attempt: &mut Attempt<M>,
+    ) -> Option<bool> {
         let (vm, cells, body) =
             (self.merge.block.vm, &self.merge.arena.cells, &self.merge.block.txs[tx as usize]);
         // Acquire: whatever was folded before the cursor moved here is seen.
         let cursor = self.merge.cursor.load(Ordering::Acquire);
         if cursor == tx {
-            return me.execute_final(vm, body, cells, self.merge.brake(), attempt);
+            return me.execute_final(vm, body, cells, self.merge.brake(), attempt).then_some(true);
         }
         // Relaxed, twice: rule 4.
         let inexact = self.inexact.load(Ordering::Relaxed).max(self.plan.loose[tx as usize]);
@@ -328,9 +397,9 @@ where
             Verdict::Done => {}
             Verdict::Failed(cause) => *failure = Some(cause),
             Verdict::Blocked(_) => unreachable!("no version is an estimate here"),
-            Verdict::Interrupted => return false,
+            Verdict::Interrupted => return None,
         }
-        true
+        Some(false)
     }
 
     /// Rule 2: makes readable what was written.

@@ -53,6 +53,10 @@ pub(super) trait Order: Send {
     /// Whether something may be there for another worker to start.
     fn more(&self) -> bool;
 
+    /// Whether nobody but `worker` may start anything, as far as can be told at a glance. Who is told so keeps the
+    /// others out for one transaction at a time.
+    fn alone(&mut self, worker: u16) -> bool;
+
     /// Whether transactions wait for commits, not only for executions.
     fn waits_for_commits(&self) -> bool {
         false

@@ -30,9 +30,11 @@ use std::collections::{BTreeSet, VecDeque};
 pub(super) const BATCH: usize = 64;
 /// Effort of one search: a transaction that is looked at is one, and so are sixteen of its locks.
 pub(super) const LOOKS: usize = 128;
+/// Transactions on top that are looked at to know whether a worker is alone.
+const GLANCE: usize = 4;
 const NOBODY: TxIndex = TxIndex::MAX;
 /// A worker that holds nothing.
-const STRANGER: u16 = u16::MAX;
+pub(super) const STRANGER: u16 = u16::MAX;
 
 /// What it takes to look at a transaction with these locks.
 pub(super) fn effort(locks: &[(u32, Mode)]) -> usize {
@@ -82,7 +84,7 @@ impl<'a> PrioGraph<'a> {
             blocker: vec![(0, NOBODY); count],
             top: BTreeSet::new(),
             open: 0,
-            holders: Holders::new(feet.locks),
+            holders: Holders::new(feet.locks, threads),
             queues: vec![VecDeque::new(); usize::from(threads)],
             next: vec![Vec::new(); usize::from(threads)],
         }
@@ -155,9 +157,9 @@ impl Order for PrioGraph<'_> {
                 let Access { writer, readers } = std::mem::take(access);
                 access.writer = Some(tx);
                 // Readers came after the writer.
-                let before = if readers.is_empty() { writer.into_iter().collect() } else { readers };
-                for on in before {
-                    self.order(tx, on, lock);
+                match writer.filter(|_| readers.is_empty()) {
+                    Some(on) => self.order(tx, on, lock),
+                    None => readers.into_iter().for_each(|on| self.order(tx, on, lock)),
                 }
             } else {
                 access.readers.push(tx);
@@ -174,6 +176,12 @@ impl Order for PrioGraph<'_> {
 
     fn more(&self) -> bool {
         !self.top.is_empty()
+    }
+
+    fn alone(&mut self, worker: u16) -> bool {
+        let mut others = (0..).zip(&self.queues).filter(|(other, _)| *other != worker);
+        let free = |tx: &TxIndex| self.holders.allows(STRANGER, self.feet.of(*tx));
+        others.all(|(_, queue)| queue.is_empty()) && self.top.len() <= GLANCE && !self.top.iter().any(free)
     }
 
     fn next(&mut self, worker: u16, waited: &mut Vec<Waited>) -> Option<TxIndex> {

@@ -3,13 +3,12 @@
 
 use braid_core::Control;
 use braid_db::{AheadStats, root_ahead};
-use braid_evm::{AccountDiff, ExecutedBlock};
+use braid_evm::ExecutedBlock;
 use braid_profiles::Engine;
 use braid_store::trie::TrieNodes;
 use braid_work::{Case, PreState};
 use revm::primitives::hardfork::SpecId;
 use std::{
-    collections::BTreeMap,
     error::Error,
     path::Path,
     time::{Duration, Instant},
@@ -35,7 +34,7 @@ fn rooted(
             };
             Ok(done.into_block(pre))
         },
-        |done| -> BTreeMap<_, AccountDiff> { done.diff.clone() },
+        |done| &done.diff,
     );
     let (_, root, stats) = done?;
     let elapsed = start.elapsed();

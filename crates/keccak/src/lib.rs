@@ -166,13 +166,13 @@ fn schedule<const N: usize, T: AsRef<[u8]>>(
     let mut under: [Option<Under<'_>>; N] = [None; N];
     loop {
         let mut busy = false;
-        for lane in 0..N {
-            let goes_on = under[lane].is_some();
+        for (lane, under) in under.iter_mut().enumerate() {
+            let goes_on = under.is_some();
             if !goes_on {
-                under[lane] = waiting.next().map(|at| Under { at, rest: Some(messages[at].as_ref()) });
+                *under = waiting.next().map(|at| Under { at, rest: Some(messages[at].as_ref()) });
             }
             lanes.keep[lane] = if goes_on { u64::MAX } else { 0 };
-            let Some(Under { rest, .. }) = &mut under[lane] else { continue };
+            let Some(Under { rest, .. }) = under else { continue };
             busy = true;
             *rest = rest.and_then(|rest| lanes.load(lane, rest));
         }

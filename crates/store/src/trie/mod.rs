@@ -10,7 +10,9 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::{TrieAccount, root};
 
-mod node;
+mod arena;
+mod decode;
+mod levels;
 mod partial;
 mod state;
 

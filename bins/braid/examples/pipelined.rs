@@ -2,7 +2,7 @@
 //! `cargo run --release -p braid --example pipelined -- PROFILE THREADS SECONDS CASE...`
 
 use braid_core::Control;
-use braid_db::{AheadStats, root_ahead};
+use braid_db::{AheadStats, WitnessTries, root_ahead};
 use braid_evm::ExecutedBlock;
 use braid_profiles::Engine;
 use braid_store::trie::TrieNodes;
@@ -17,7 +17,8 @@ use std::{
 /// Executes a block, and finds its root after that or from the prefix on; the time, and the part after execution.
 fn rooted(
     engine: &mut dyn Engine,
-    (case, pre, nodes): (&Case, &PreState, &TrieNodes),
+    (case, pre): (&Case, &PreState),
+    tries: WitnessTries<'_>,
     fed: bool,
 ) -> Result<(Duration, Duration, AheadStats), Box<dyn Error>> {
     let witness = case.expect.witness.as_ref().ok_or("no witness")?;
@@ -25,7 +26,7 @@ fn rooted(
     let control = Control::default();
     let done = root_ahead::<ExecutedBlock, Box<dyn Error>>(
         witness,
-        nodes,
+        tries,
         case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON),
         |told| {
             let done = match fed {
@@ -36,9 +37,11 @@ fn rooted(
         },
         |done| &done.diff,
     );
-    let (_, root, stats) = done?;
+    let (done, rooted) = done?;
+    drop(done);
     let elapsed = start.elapsed();
-    let (root, header) = (root?, case.header.as_ref().map(|header| header.state_root));
+    let stats = rooted.stats;
+    let (root, header) = (rooted.root?, case.header.as_ref().map(|header| header.state_root));
     if header.is_some_and(|header| header != root) {
         return Err(format!("{}: root {root}", case.name).into());
     }
@@ -57,15 +60,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             let case = source.load()?;
             let pre = case.state()?;
             let Some(witness) = &case.expect.witness else { continue };
+            let begin = Instant::now();
             let nodes: TrieNodes = witness.nodes.iter().cloned().collect();
+            let tries = WitnessTries::new(witness, &nodes);
+            let revealed = begin.elapsed();
             let (mut alone, mut after, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
             let (start, mut stats) = (Instant::now(), AheadStats::default());
             while start.elapsed() < time {
                 let run = Instant::now();
                 drop(engine.execute(&case.input, pre, &Control::default())?.into_block(pre));
                 alone.push(run.elapsed());
-                after.push(rooted(engine.as_mut(), (&case, pre, &nodes), false)?.0);
-                let (elapsed, _, told) = rooted(engine.as_mut(), (&case, pre, &nodes), true)?;
+                after.push(rooted(engine.as_mut(), (&case, pre), tries.clone(), false)?.0);
+                let (elapsed, _, told) = rooted(engine.as_mut(), (&case, pre), tries.clone(), true)?;
                 ahead.push(elapsed);
                 stats = told;
             }
@@ -78,7 +84,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             let least = |times: &[Duration]| times[0];
             println!(
-                "{}: alone {:?} (least {:?}); root after it +{:.1}% (+{:.1}%); root ahead +{:.1}% (+{:.1}%); {stats:?}",
+                "{}: alone {:?} (least {:?}); root after it +{:.1}% (+{:.1}%); root ahead +{:.1}% (+{:.1}%); {stats:?}; \
+                 {} nodes revealed in {revealed:?}",
                 case.name,
                 median(&alone),
                 alone[0],
@@ -86,6 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 more(&after, least),
                 more(&ahead, median),
                 more(&ahead, least),
+                witness.nodes.len(),
             );
         }
     }

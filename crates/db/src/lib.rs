@@ -12,11 +12,13 @@ mod folder;
 mod forks;
 mod layers;
 mod reader;
+mod tries;
 
-pub use ahead::{AheadStats, Told, root_ahead};
+pub use ahead::{AheadStats, Rooted, Told, root_ahead};
 pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};
 pub use forks::{ForkId, ForkLimits, Forks};
 pub use layers::{Layer, LayeredState};
 pub use reader::DataReader;
+pub use tries::WitnessTries;

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, U256};
 use braid_core::Write;
-use braid_db::root_ahead;
+use braid_db::{WitnessTries, root_ahead};
 use braid_evm::{AccountDiff, AccountState, EvmKey, EvmValue};
 use braid_store::trie::TrieNodes;
 use braid_testkit::{Rng, data};
@@ -52,11 +52,12 @@ fn roots_are_those_of_headers_whatever_is_told_ahead() {
         let Some(diff) = &case.expect.post_state else { continue };
         let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
         let nodes: TrieNodes = witness.nodes.iter().cloned().collect();
+        let tries = WitnessTries::new(witness, &nodes);
         for seed in 0..4 {
             let mut rng = Rng::new(seed);
             let done = root_ahead::<_, Infallible>(
                 witness,
-                &nodes,
+                tries.clone(),
                 clears_empty,
                 |told| {
                     let writes = if seed == 0 { Vec::new() } else { writes(&mut rng, diff) };
@@ -67,7 +68,8 @@ fn roots_are_those_of_headers_whatever_is_told_ahead() {
                 },
                 |diff| diff,
             );
-            let (_, found, stats) = done.unwrap();
+            let (_, rooted) = done.unwrap();
+            let (found, stats) = (rooted.root, rooted.stats);
             assert_eq!(found, Ok(root), "{} with seed {seed}: {stats:?}", case.name);
             again += u32::from(stats.again);
             ahead += u32::from(stats.locations > 0 && !stats.again);

@@ -76,6 +76,12 @@ pub(crate) fn nibble(key: &B256, depth: usize) -> usize {
     usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
 }
 
+/// Sets the nibble of a key at a depth.
+pub(crate) fn set_nibble(key: &mut B256, depth: usize, nibble: u8) {
+    let shift = if depth.is_multiple_of(2) { 4 } else { 0 };
+    key[depth / 2] = key[depth / 2] & !(15 << shift) | nibble << shift;
+}
+
 /// How many nibbles two keys have in common.
 pub(crate) fn common(a: &B256, b: &B256) -> usize {
     match a.iter().zip(b.iter()).position(|(a, b)| a != b) {

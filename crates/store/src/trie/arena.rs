@@ -8,7 +8,7 @@
 //! 4. An extension of which the branch below is not revealed is a stub.
 
 use super::{TrieError, TrieNodes, decode, partial::path_to};
-use crate::node::{Reference, common, nibble};
+use crate::node::{Reference, common, nibble, set_nibble};
 use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 use smallvec::SmallVec;
@@ -129,6 +129,11 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// All, also those that went.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
     pub(super) fn add(&mut self, item: T) -> u32 {
         if let Some(at) = self.free.pop() {
             self[at] = item;
@@ -280,6 +285,35 @@ impl Trie {
         Ok(link)
     }
 
+    /// Reveals all nodes that are known, up to a limit; how many.
+    pub(super) fn reveal_all(&mut self, nodes: &TrieNodes, limit: usize) -> usize {
+        let (mut waiting, mut count) = (vec![(Place::Root, B256::ZERO, 0)], 0);
+        while let Some((place, key, depth)) = waiting.pop() {
+            if count >= limit {
+                break;
+            }
+            let mut link = self.link(place);
+            if link == Link::Hidden {
+                let Ok(revealed) = self.reveal(nodes, place, &key, depth) else { continue };
+                (link, count) = (revealed, count + 1);
+            }
+            if let Link::Stub(stub) = link {
+                let way = self.stubs[stub].key;
+                let Ok(revealed) = self.reveal_stub(nodes, place, stub, &way) else { continue };
+                (link, count) = (revealed, count + 1);
+            }
+            let Link::Branch(at) = link else { continue };
+            let branch = &self.branches[at];
+            let end = branch.end();
+            for nibble in (0..16).filter(|nibble| branch.present >> nibble & 1 == 1) {
+                let mut way = branch.key;
+                set_nibble(&mut way, end, nibble);
+                waiting.push((Place::Child(at, nibble), way, end + 1));
+            }
+        }
+        count
+    }
+
     /// Follows the way to `key` as far as there are nodes, remembers it in `path`, and reveals what is on it. What
     /// stands at its end: the leaf of `key`, or where the leaf would be, nothing or what is in its way; and how deep.
     fn descend(&mut self, nodes: &TrieNodes, key: &B256) -> Result<(Link, usize), TrieError> {
@@ -401,8 +435,7 @@ impl Trie {
             // is revealed, and before anything is changed: if that fails, the trie is as it was.
             let (other, end) = (others.trailing_zeros() as u8, branch.end());
             let mut way = *key;
-            let shift = if end.is_multiple_of(2) { 4 } else { 0 };
-            way[end / 2] = way[end / 2] & !(15 << shift) | other << shift;
+            set_nibble(&mut way, end, other);
             let link = self.reveal(nodes, Place::Child(at, other), &way, end + 1)?;
             self.path.pop();
             let place = self.place();

@@ -1,7 +1,7 @@
 //! Nodes of tries from their RLP.
 
 use super::arena::{Branch, KEY_NIBBLES, Leaf, Link, Stub, Trie, Value};
-use crate::node::Reference;
+use crate::node::{Reference, set_nibble};
 use alloy_primitives::B256;
 use alloy_rlp::{EMPTY_LIST_CODE, EMPTY_STRING_CODE, Header};
 
@@ -101,8 +101,7 @@ fn path_below(mut item: &[u8], key: &B256, depth: usize) -> Result<(bool, B256, 
     }
     let (mut whole, mut at) = (*key, depth);
     let mut put = |nibble: u8| {
-        let shift = if at.is_multiple_of(2) { 4 } else { 0 };
-        whole[at / 2] = whole[at / 2] & !(15 << shift) | nibble << shift;
+        set_nibble(&mut whole, at, nibble);
         at += 1;
     };
     if odd {

@@ -121,6 +121,18 @@ impl<'a> PartialTrie<'a> {
         self.trie.get_mut().remove(self.nodes, &key)
     }
 
+    /// Reveals all nodes that are known, but for about `limit`; how many it revealed. A malformed one stays as it is,
+    /// and is told of when an operation meets it. Few nodes can stand for any number of places, hence the limit.
+    pub fn reveal(&mut self, limit: usize) -> usize {
+        self.trie.get_mut().reveal_all(self.nodes, limit)
+    }
+
+    /// All keys to which the way is revealed, and their values, in no particular order; to be asked before anything
+    /// is removed.
+    pub fn revealed(&mut self) -> impl Iterator<Item = (&B256, &[u8])> {
+        self.trie.get_mut().leaves.iter().map(|leaf| (&leaf.key, &leaf.value[..]))
+    }
+
     /// The root hash.
     pub fn root(&self) -> B256 {
         self.trie.lock().hash()

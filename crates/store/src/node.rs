@@ -139,9 +139,9 @@ pub(crate) fn put_extension(out: &mut Vec<u8>, key: &B256, depth: usize, end: us
 
 /// Appends the RLP of a branch. `children` by nibble, ascending.
 pub(crate) fn put_branch(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, Reference)>) {
-    // A header of three bytes, 16 children, no value.
-    const LONGEST: usize = 3 + 16 * 33 + 1;
-    let (mut rlp, mut at, mut next) = ([alloy_rlp::EMPTY_STRING_CODE; LONGEST], 3, 0);
+    // 16 children, no value.
+    const LONGEST: usize = 16 * 33 + 1;
+    let (mut rlp, mut at, mut next) = ([alloy_rlp::EMPTY_STRING_CODE; LONGEST], 0, 0);
     for (nibble, child) in children {
         at += nibble - next;
         next = nibble + 1;
@@ -156,22 +156,8 @@ pub(crate) fn put_branch(out: &mut Vec<u8>, children: impl Iterator<Item = (usiz
         }
     }
     at += 17 - next;
-    let len = at - 3;
-    let from = match len {
-        0..56 => {
-            rlp[2] = alloy_rlp::EMPTY_LIST_CODE + len as u8;
-            2
-        }
-        56..256 => {
-            rlp[1..3].copy_from_slice(&[0xf8, len as u8]);
-            1
-        }
-        _ => {
-            rlp[..3].copy_from_slice(&[0xf9, (len >> 8) as u8, len as u8]);
-            0
-        }
-    };
-    out.extend_from_slice(&rlp[from..at]);
+    alloy_rlp::Header { list: true, payload_length: at }.encode(out);
+    out.extend_from_slice(&rlp[..at]);
 }
 
 /// What a parent at `depth` says of a leaf.

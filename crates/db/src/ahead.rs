@@ -194,8 +194,7 @@ pub fn root_ahead<'a, T, E>(
     let done = done?;
     let start = Instant::now();
     let diff = diff(&done);
-    // Among the workers that share it, so that each part that is shared need not be handed in from outside.
-    let root = rayon::scope(|_| tries.finish(diff, clears_empty)).ok();
+    let root = tries.finish(diff, clears_empty).ok();
     stats.again = root.is_none();
     let root = root.map_or_else(|| state_root_after(witness, diff, clears_empty), Ok);
     stats.after = start.elapsed();

@@ -9,8 +9,7 @@ use braid_store::trie::{PartialTrie, TrieError, TrieNodes};
 use braid_work::{Witness, witness::WitnessError};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use rayon::prelude::*;
-use std::{collections::BTreeMap, ops::Range};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
 /// Slots that a block must change for their tries to be changed by several workers.
 const SHARE_MIN: usize = 128;
@@ -95,6 +94,41 @@ struct Change<'d, 'a> {
     storage: Option<Storage<'a>>,
     /// Else the root of its storage.
     storage_root: B256,
+}
+
+/// Makes storages what they are after the block, and hashes them; two workers take a part each.
+fn finish_storages(changes: &mut [Change<'_, '_>], keys: &[B256]) -> Result<(), WitnessError> {
+    let mut groups: [(usize, Vec<&mut Change<'_, '_>>); 2] = Default::default();
+    let mut with_storage: Vec<_> = changes.iter_mut().filter(|change| change.storage.is_some()).collect();
+    // The heaviest first, each to who has less.
+    with_storage.sort_by_key(|change| Reverse(change.slots.len()));
+    for change in with_storage {
+        let at = usize::from(keys.len() >= SHARE_MIN && groups[1].0 < groups[0].0);
+        groups[at].0 += change.slots.len();
+        groups[at].1.push(change);
+    }
+    let finish = |group: &mut [&mut Change<'_, '_>]| {
+        for change in &mut *group {
+            let Some(storage) = &mut change.storage else { continue };
+            let done = storage.finish(change.slots, &keys[change.keys.clone()]);
+            done.map_err(|error| WitnessError::Storage { address: change.address, error })?;
+        }
+        // One with more slots than all others is shared.
+        let alone = group.len() == 1;
+        let tries = group.iter_mut().filter_map(|change| Some(&mut change.storage.as_mut()?.trie));
+        PartialTrie::hash_all(tries, alone);
+        Ok(())
+    };
+    let [(_, mine), (_, theirs)] = &mut groups;
+    if theirs.is_empty() {
+        return finish(mine);
+    }
+    let mut aside = Ok(());
+    let done = rayon::in_place_scope(|scope| {
+        scope.spawn(|_| aside = finish(theirs));
+        finish(mine)
+    });
+    done.and(aside)
 }
 
 /// The tries that a witness reveals, to be changed as a block changes the state. All nodes of the witness are verified
@@ -214,18 +248,8 @@ impl<'a> WitnessTries<'a> {
         clears_empty: bool,
     ) -> Result<B256, WitnessError> {
         let (mut changes, keys) = self.changes(diff, clears_empty)?;
-        let finish = |change: &mut Change<'_, 'a>| {
-            let Some(storage) = &mut change.storage else { return Ok(()) };
-            let done = storage.finish(change.slots, &keys[change.keys.clone()]);
-            done.map_err(|error| WitnessError::Storage { address: change.address, error })
-        };
-        match keys.len() >= SHARE_MIN {
-            true => changes.par_iter_mut().with_min_len(8).try_for_each(finish)?,
-            false => changes.iter_mut().try_for_each(finish)?,
-        }
         // Storage tries before the accounts that they are of.
-        let storages = changes.iter_mut().filter_map(|change| Some(&mut change.storage.as_mut()?.trie));
-        PartialTrie::hash_all(storages, true);
+        finish_storages(&mut changes, &keys)?;
         let mut rlp = Vec::with_capacity(128);
         let in_trie = |address| move |error| WitnessError::Account { address, error };
         for change in &mut changes {

@@ -59,8 +59,9 @@ pub(super) struct Branch {
     /// Children that stand in the branch as they are.
     pub(super) embedded: u16,
     pub(super) links: [Link; 16],
-    /// What is said of children: their hash, or their RLP and zeros.
-    pub(super) says: [[u8; 32]; 16],
+    /// What is said of children: their hash, or their RLP and zeros. In memory of its own, so that those who follow a
+    /// way need not pass it.
+    pub(super) says: Box<[[u8; 32]; 16]>,
 }
 
 impl Branch {
@@ -73,7 +74,7 @@ impl Branch {
             stale: 0,
             embedded: 0,
             links: [Link::Empty; 16],
-            says: [[0; 32]; 16],
+            says: Box::new([[0; 32]; 16]),
         }
     }
 

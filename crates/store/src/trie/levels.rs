@@ -9,7 +9,6 @@ use super::arena::{Link, Place, Trie};
 use crate::node::{Reference, put_branch, put_extension, put_leaf};
 use alloy_primitives::B256;
 use braid_keccak::keccak256_many;
-use rayon::prelude::*;
 
 /// Less stale nodes than this for each worker are not shared.
 const SHARE_MIN: usize = 48;
@@ -226,11 +225,17 @@ fn settle(tries: &mut [&mut Trie], groups: &[Vec<Part>]) {
         plan.hash(&shared);
         plan
     };
-    let plans: Vec<Plan> = match groups {
-        [] => return,
-        [one] => vec![work(one)],
-        many => many.par_iter().with_max_len(1).map(work).collect(),
-    };
+    let Some((first, others)) = groups.split_first() else { return };
+    let mut plans: Vec<Plan> = Vec::new();
+    plans.resize_with(groups.len(), Plan::default);
+    // The caller takes a group itself, and does not wait for a worker to wake up.
+    rayon::in_place_scope(|scope| {
+        let (mine, theirs) = plans.split_at_mut(1);
+        for (plan, group) in theirs.iter_mut().zip(others) {
+            scope.spawn(|_| *plan = work(group));
+        }
+        mine[0] = work(first);
+    });
     for plan in plans {
         for (job, said) in plan.jobs.iter().zip(&plan.said) {
             if let Some(place) = job.place {

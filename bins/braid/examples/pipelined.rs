@@ -3,9 +3,8 @@
 
 use braid_core::Control;
 use braid_db::{AheadStats, WitnessTries, root_ahead};
-use braid_evm::ExecutedBlock;
 use braid_profiles::Engine;
-use braid_store::trie::TrieNodes;
+use braid_store::trie::{Crew, TrieNodes};
 use braid_work::{Case, PreState};
 use revm::primitives::hardfork::SpecId;
 use std::{
@@ -17,6 +16,7 @@ use std::{
 /// Executes a block, and finds its root after that or from the prefix on; the time, and the part after execution.
 fn rooted(
     engine: &mut dyn Engine,
+    threads: usize,
     (case, pre): (&Case, &PreState),
     tries: WitnessTries<'_>,
     fed: bool,
@@ -24,24 +24,20 @@ fn rooted(
     let witness = case.expect.witness.as_ref().ok_or("no witness")?;
     let start = Instant::now();
     let control = Control::default();
-    let done = root_ahead::<ExecutedBlock, Box<dyn Error>>(
-        witness,
-        tries,
-        case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON),
-        |told| {
-            let done = match fed {
-                true => engine.execute_fed(&case.input, pre, &mut |writes| told.feed(writes), &control)?,
-                false => engine.execute(&case.input, pre, &control)?,
-            };
-            Ok(done.into_block(pre))
-        },
-        |done| &done.diff,
-    );
-    let (done, rooted) = done?;
+    let (done, begun) = match fed {
+        true => root_ahead(tries, |told| {
+            engine.execute_fed(&case.input, pre, &mut |writes| told.feed(writes), &control)
+        })?,
+        false => (engine.execute(&case.input, pre, &control)?, tries.into()),
+    };
+    let done = done.into_block(pre);
+    let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
+    let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| engine.split(count, work);
+    let rooted = begun.finish(witness, &done.diff, clears_empty, &mut Crew::new(threads, &mut split))?;
     drop(done);
     let elapsed = start.elapsed();
     let stats = rooted.stats;
-    let (root, header) = (rooted.root?, case.header.as_ref().map(|header| header.state_root));
+    let (root, header) = (rooted.root, case.header.as_ref().map(|header| header.state_root));
     if header.is_some_and(|header| header != root) {
         return Err(format!("{}: root {root}", case.name).into());
     }
@@ -53,7 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, name, threads, seconds, paths @ ..] = &args[..] else {
         return Err("usage: pipelined PROFILE THREADS SECONDS CASE...".into());
     };
-    let mut engine = (braid_profiles::profile(name)?.build)(threads.parse()?)?;
+    let threads = threads.parse()?;
+    let mut engine = (braid_profiles::profile(name)?.build)(threads)?;
     let time = Duration::from_secs_f64(seconds.parse()?);
     for path in paths {
         for source in braid_work::load(Path::new(path))? {
@@ -70,8 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let run = Instant::now();
                 drop(engine.execute(&case.input, pre, &Control::default())?.into_block(pre));
                 alone.push(run.elapsed());
-                after.push(rooted(engine.as_mut(), (&case, pre), tries.clone(), false)?.0);
-                let (elapsed, _, told) = rooted(engine.as_mut(), (&case, pre), tries.clone(), true)?;
+                after.push(rooted(engine.as_mut(), threads, (&case, pre), tries.clone(), false)?.0);
+                let (elapsed, _, told) = rooted(engine.as_mut(), threads, (&case, pre), tries.clone(), true)?;
                 ahead.push(elapsed);
                 stats = told;
             }

@@ -1,11 +1,11 @@
 //! Times the roots of blocks with a witness, without their execution:
-//! `cargo run --release -p braid-db --example roots -- SECONDS CASE...`
+//! `cargo run --release -p braid-db --example roots -- THREADS SECONDS CASE...`
 
-use braid_db::{WitnessTries, root_ahead};
-use braid_store::trie::TrieNodes;
+use braid_db::WitnessTries;
+use braid_sched::Pool;
+use braid_store::trie::{Crew, TrieNodes};
 use revm::primitives::hardfork::SpecId;
 use std::{
-    convert::Infallible,
     error::Error,
     path::Path,
     time::{Duration, Instant},
@@ -13,8 +13,12 @@ use std::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, seconds, paths @ ..] = &args[..] else { return Err("usage: roots SECONDS CASE...".into()) };
+    let [_, threads, seconds, paths @ ..] = &args[..] else {
+        return Err("usage: roots THREADS SECONDS CASE...".into());
+    };
     let time = Duration::from_secs_f64(seconds.parse()?);
+    let threads: u16 = threads.parse()?;
+    let (pool, threads) = (Pool::new(threads), usize::from(threads));
     for path in paths {
         for source in braid_work::load(Path::new(path))? {
             let case = source.load()?;
@@ -31,13 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let tries = WitnessTries::new(witness, &nodes);
                 let revealed = begin.elapsed();
                 verified = verified.min((revealed, named));
-                let Ok((_, rooted)) =
-                    root_ahead::<_, Infallible>(witness, tries, clears_empty, |_| Ok(diff), |diff| diff);
-                let (root, header) = (rooted.root?, case.header.as_ref().map(|header| header.state_root));
+                let mut tries = tries;
+                let begin = Instant::now();
+                let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| pool.split(count, work);
+                let root = tries.root_after(diff, clears_empty, &mut Crew::new(threads, &mut split))?;
+                least = least.min(begin.elapsed());
+                let header = case.header.as_ref().map(|header| header.state_root);
                 if header.is_some_and(|header| header != root) {
                     return Err(format!("{}: root {root}", case.name).into());
                 }
-                least = least.min(rooted.stats.after);
             }
             let slots: usize = diff.values().map(|change| change.storage.len()).sum();
             println!(

@@ -13,6 +13,7 @@ use crate::tries::{WitnessTries, hashed};
 use alloy_primitives::{Address, B256, U256};
 use braid_core::Write;
 use braid_evm::{AccountDiff, EvmKey, EvmValue};
+use braid_store::trie::Crew;
 use braid_work::{
     Witness,
     witness::{WitnessError, state_root_after},
@@ -146,33 +147,64 @@ static ROOTER: LazyLock<Mutex<Option<ThreadPool>>> = LazyLock::new(|| {
     Mutex::new(ThreadPoolBuilder::new().num_threads(1).thread_name(name).start_handler(start).build().ok())
 });
 
+/// A block that was executed while its root was begun.
+#[derive(Debug)]
+pub struct BegunRoot<'a> {
+    tries: WitnessTries<'a>,
+    stats: AheadStats,
+}
+
 /// The state root after a block, and how it came to be.
 #[derive(Debug)]
 pub struct Rooted<'a> {
     /// The root.
-    ///
-    /// # Errors
-    /// As [`state_root_after`] has it.
-    pub root: Result<B256, WitnessError>,
-    /// The tries after the block; good for nothing if the root was found without them (`AheadStats::again`).
-    pub tries: WitnessTries<'a>,
+    pub root: B256,
+    /// The tries after the block; none if the root was found without them (`AheadStats::again`).
+    pub tries: Option<WitnessTries<'a>>,
     /// What it took.
     pub stats: AheadStats,
 }
 
-/// Executes a block by `execute`, which is given what takes the writes of transactions as they become final and
-/// returns what it made and what that changed, and finds out the state root after it by a witness. `tries` are those of
-/// the witness. With `clears_empty` (EIP-161) an account that ends empty is not in the state.
+/// Nothing was done ahead.
+impl<'a> From<WitnessTries<'a>> for BegunRoot<'a> {
+    fn from(tries: WitnessTries<'a>) -> Self {
+        BegunRoot { tries, stats: AheadStats::default() }
+    }
+}
+
+impl<'a> BegunRoot<'a> {
+    /// The root after the block, which changed this, whatever was told of it. With `clears_empty` (EIP-161) an account
+    /// that ends empty is not in the state. A crew hashes.
+    ///
+    /// # Errors
+    /// As [`state_root_after`].
+    pub fn finish(
+        self,
+        witness: &Witness,
+        diff: &BTreeMap<Address, AccountDiff>,
+        clears_empty: bool,
+        crew: &mut Crew<'_>,
+    ) -> Result<Rooted<'a>, WitnessError> {
+        let BegunRoot { mut tries, mut stats } = self;
+        let start = Instant::now();
+        let (root, tries) = match tries.root_after(diff, clears_empty, crew) {
+            Ok(root) => (root, Some(tries)),
+            Err(_) => (state_root_after(witness, diff, clears_empty)?, None),
+        };
+        (stats.again, stats.after) = (tries.is_none(), start.elapsed());
+        Ok(Rooted { root, tries, stats })
+    }
+}
+
+/// Executes a block by `execute`, which is given what takes the writes of transactions as they become final, and begins
+/// its state root meanwhile. `tries` are those of its witness.
 ///
 /// # Errors
 /// That of `execute`.
 pub fn root_ahead<'a, T, E>(
-    witness: &Witness,
     mut tries: WitnessTries<'a>,
-    clears_empty: bool,
     execute: impl FnOnce(&mut Told) -> Result<T, E>,
-    diff: impl FnOnce(&T) -> &BTreeMap<Address, AccountDiff>,
-) -> Result<(T, Rooted<'a>), E> {
+) -> Result<(T, BegunRoot<'a>), E> {
     let (to, from) = channel();
     let ended = AtomicBool::new(false);
     let mut told = Told { batch: Vec::with_capacity(BATCH), to };
@@ -191,12 +223,5 @@ pub fn root_ahead<'a, T, E>(
         }),
         _ => execute(&mut told),
     };
-    let done = done?;
-    let start = Instant::now();
-    let diff = diff(&done);
-    let root = tries.finish(diff, clears_empty).ok();
-    stats.again = root.is_none();
-    let root = root.map_or_else(|| state_root_after(witness, diff, clears_empty), Ok);
-    stats.after = start.elapsed();
-    Ok((done, Rooted { root, tries, stats }))
+    Ok((done?, BegunRoot { tries, stats }))
 }

@@ -14,7 +14,7 @@ mod layers;
 mod reader;
 mod tries;
 
-pub use ahead::{AheadStats, Rooted, Told, root_ahead};
+pub use ahead::{AheadStats, BegunRoot, Rooted, Told, root_ahead};
 pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};

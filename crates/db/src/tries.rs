@@ -5,10 +5,11 @@ use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use braid_evm::{AccountDiff, AccountInfoDiff};
 use braid_keccak::keccak256_many;
-use braid_store::trie::{PartialTrie, TrieError, TrieNodes};
+use braid_store::trie::{Crew, PartialTrie, TrieError, TrieNodes};
 use braid_work::{Witness, witness::WitnessError};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
 /// Slots that a block must change for their tries to be changed by several workers.
@@ -96,16 +97,25 @@ struct Change<'d, 'a> {
     storage_root: B256,
 }
 
-/// Makes storages what they are after the block, and hashes them; two workers take a part each.
-fn finish_storages(changes: &mut [Change<'_, '_>], keys: &[B256]) -> Result<(), WitnessError> {
-    let mut groups: [(usize, Vec<&mut Change<'_, '_>>); 2] = Default::default();
+/// Makes storages what they are after the block, and hashes them. Each worker takes some, and as one that changes more
+/// than all others is hashed by all.
+fn finish_storages(
+    changes: &mut [Change<'_, '_>],
+    keys: &[B256],
+    crew: &mut Crew<'_>,
+) -> Result<(), WitnessError> {
+    let workers = crew.workers().min(1 + keys.len() / SHARE_MIN);
     let mut with_storage: Vec<_> = changes.iter_mut().filter(|change| change.storage.is_some()).collect();
-    // The heaviest first, each to who has less.
-    with_storage.sort_by_key(|change| Reverse(change.slots.len()));
+    // The heaviest first, each to who has least.
+    with_storage.sort_by_key(|change| Reverse(change.keys.len()));
+    let even = with_storage.first().is_none_or(|first| first.keys.len() <= keys.len() / workers);
+    let mut groups: Vec<(usize, Vec<&mut Change<'_, '_>>)> = Vec::new();
+    groups.resize_with(workers, Default::default);
     for change in with_storage {
-        let at = usize::from(keys.len() >= SHARE_MIN && groups[1].0 < groups[0].0);
-        groups[at].0 += change.slots.len();
-        groups[at].1.push(change);
+        if let Some((weight, group)) = groups.iter_mut().min_by_key(|(weight, _)| *weight) {
+            *weight += 1 + change.keys.len();
+            group.push(change);
+        }
     }
     let finish = |group: &mut [&mut Change<'_, '_>]| {
         for change in &mut *group {
@@ -113,22 +123,23 @@ fn finish_storages(changes: &mut [Change<'_, '_>], keys: &[B256]) -> Result<(), 
             let done = storage.finish(change.slots, &keys[change.keys.clone()]);
             done.map_err(|error| WitnessError::Storage { address: change.address, error })?;
         }
-        // One with more slots than all others is shared.
-        let alone = group.len() == 1;
-        let tries = group.iter_mut().filter_map(|change| Some(&mut change.storage.as_mut()?.trie));
-        PartialTrie::hash_all(tries, alone);
+        if even {
+            let tries = group.iter_mut().filter_map(|change| Some(&mut change.storage.as_mut()?.trie));
+            PartialTrie::hash_all(tries, &mut Crew::alone());
+        }
         Ok(())
     };
-    let [(_, mine), (_, theirs)] = &mut groups;
-    if theirs.is_empty() {
-        return finish(mine);
-    }
-    let mut aside = Ok(());
-    let done = rayon::in_place_scope(|scope| {
-        scope.spawn(|_| aside = finish(theirs));
-        finish(mine)
+    let groups: Vec<_> = groups.into_iter().map(|(_, group)| Mutex::new((group, Ok(())))).collect();
+    crew.split(workers, &|at| {
+        let (group, done) = &mut *groups[at].lock();
+        *done = finish(group);
     });
-    done.and(aside)
+    groups.into_iter().try_for_each(|group| group.into_inner().1)?;
+    if !even {
+        let tries = changes.iter_mut().filter_map(|change| Some(&mut change.storage.as_mut()?.trie));
+        PartialTrie::hash_all(tries, crew);
+    }
+    Ok(())
 }
 
 /// The tries that a witness reveals, to be changed as a block changes the state. All nodes of the witness are verified
@@ -240,16 +251,21 @@ impl<'a> WitnessTries<'a> {
         Ok((changes, hashed(&slots)))
     }
 
-    /// Changes the tries as the block does, whatever was done ahead; the root after it. If that fails, the tries are
-    /// good for nothing any more.
-    pub(crate) fn finish(
+    /// Changes the tries as the block does, whatever was done ahead; the root after it. With `clears_empty` (EIP-161) an
+    /// account that ends empty is not in the state.
+    ///
+    /// # Errors
+    /// If the witness lacks a node that the change needs, or has one that is not right. The tries are good for nothing
+    /// then. What was done ahead may need nodes that the block does not.
+    pub fn root_after(
         &mut self,
         diff: &BTreeMap<Address, AccountDiff>,
         clears_empty: bool,
+        crew: &mut Crew<'_>,
     ) -> Result<B256, WitnessError> {
         let (mut changes, keys) = self.changes(diff, clears_empty)?;
         // Storage tries before the accounts that they are of.
-        finish_storages(&mut changes, &keys)?;
+        finish_storages(&mut changes, &keys, crew)?;
         let mut rlp = Vec::with_capacity(128);
         let in_trie = |address| move |error| WitnessError::Account { address, error };
         for change in &mut changes {
@@ -268,6 +284,6 @@ impl<'a> WitnessTries<'a> {
         for change in changes.iter().filter(|change| change.info.is_none()) {
             self.accounts.remove(change.key).map_err(in_trie(change.address))?;
         }
-        Ok(self.accounts.root_shared())
+        Ok(self.accounts.root_by(crew))
     }
 }

@@ -5,10 +5,14 @@
 //!    is encoded when all lower levels are known.
 //! 2. Plans only read the tries, so that workers may share one. What they found out is written down at the end.
 
-use super::arena::{Link, Place, Trie};
+use super::{
+    Crew,
+    arena::{Link, Place, Trie},
+};
 use crate::node::{Reference, put_branch, put_extension, put_leaf};
 use alloy_primitives::B256;
 use braid_keccak::keccak256_many;
+use parking_lot::Mutex;
 
 /// Less stale nodes than this for each worker are not shared.
 const SHARE_MIN: usize = 48;
@@ -215,7 +219,7 @@ fn parts(tries: &[&mut Trie], workers: usize) -> (Vec<Part>, Vec<Part>) {
 }
 
 /// Plans parts and finds out what is said of their nodes; writes it down.
-fn settle(tries: &mut [&mut Trie], groups: &[Vec<Part>]) {
+fn settle(tries: &mut [&mut Trie], groups: &[Vec<Part>], crew: &mut Crew<'_>) {
     let shared: Vec<&Trie> = tries.iter().map(|trie| &**trie).collect();
     let work = |parts: &Vec<Part>| {
         let mut plan = Plan::default();
@@ -225,18 +229,9 @@ fn settle(tries: &mut [&mut Trie], groups: &[Vec<Part>]) {
         plan.hash(&shared);
         plan
     };
-    let Some((first, others)) = groups.split_first() else { return };
-    let mut plans: Vec<Plan> = Vec::new();
-    plans.resize_with(groups.len(), Plan::default);
-    // The caller takes a group itself, and does not wait for a worker to wake up.
-    rayon::in_place_scope(|scope| {
-        let (mine, theirs) = plans.split_at_mut(1);
-        for (plan, group) in theirs.iter_mut().zip(others) {
-            scope.spawn(|_| *plan = work(group));
-        }
-        mine[0] = work(first);
-    });
-    for plan in plans {
+    let plans: Vec<Mutex<Plan>> = groups.iter().map(|_| Mutex::default()).collect();
+    crew.split(groups.len(), &|at| *plans[at].lock() = work(&groups[at]));
+    for plan in plans.into_iter().map(Mutex::into_inner) {
         for (job, said) in plan.jobs.iter().zip(&plan.said) {
             if let Some(place) = job.place {
                 write(tries[job.trie as usize], place, *said);
@@ -245,11 +240,10 @@ fn settle(tries: &mut [&mut Trie], groups: &[Vec<Part>]) {
     }
 }
 
-/// Makes what is said of all nodes of these tries right; the workers of the rayon pool that this is called in take
-/// part if `shared`.
-pub(super) fn hash(tries: &mut [&mut Trie], shared: bool) {
+/// Makes what is said of all nodes of these tries right.
+pub(super) fn hash(tries: &mut [&mut Trie], crew: &mut Crew<'_>) {
     let all: usize = tries.iter().filter(|trie| trie.stale).map(|trie| trie.changed + 1).sum();
-    let workers = if shared { rayon::current_num_threads().min(all / SHARE_MIN).max(1) } else { 1 };
+    let workers = crew.workers().min(all / SHARE_MIN).max(1);
     let (mut parts, tops) = parts(tries, workers);
     let mut groups: Vec<(usize, Vec<Part>)> = vec![(0, Vec::new()); workers];
     // The heaviest first, each to who has least.
@@ -261,9 +255,9 @@ pub(super) fn hash(tries: &mut [&mut Trie], shared: bool) {
     }
     let groups: Vec<Vec<Part>> =
         groups.into_iter().map(|(_, group)| group).filter(|group| !group.is_empty()).collect();
-    settle(tries, &groups);
+    settle(tries, &groups, crew);
     // What is left of the tries that were taken apart: the branches at their roots.
     if !tops.is_empty() {
-        settle(tries, &[tops]);
+        settle(tries, &[tops], crew);
     }
 }

@@ -1,6 +1,6 @@
 //! Tries of which a witness reveals some nodes.
 
-use super::{arena::Trie, levels};
+use super::{Crew, arena::Trie, crew::with_rayon, levels};
 use crate::node::nibble;
 use alloy_primitives::{B256, Bytes};
 use braid_keccak::keccak256_many;
@@ -140,19 +140,24 @@ impl<'a> PartialTrie<'a> {
 
     /// The root hash, for which the workers of the rayon pool that this is called in hash.
     pub fn root_shared(&self) -> B256 {
+        with_rayon(|crew| self.root_by(crew))
+    }
+
+    /// The root hash, for which a crew hashes.
+    pub fn root_by(&self, crew: &mut Crew<'_>) -> B256 {
         let mut trie = self.trie.lock();
-        levels::hash(&mut [&mut *trie], true);
+        levels::hash(&mut [&mut *trie], crew);
         trie.said.root()
     }
 
     /// Hashes many tries together, after which [`Self::root`] of each only tells. Their nodes are hashed level by
-    /// level, several at a time; the workers of the rayon pool that this is called in take part if `shared`.
-    pub fn hash_all<'t>(tries: impl IntoIterator<Item = &'t mut PartialTrie<'a>>, shared: bool)
+    /// level, several at a time.
+    pub fn hash_all<'t>(tries: impl IntoIterator<Item = &'t mut PartialTrie<'a>>, crew: &mut Crew<'_>)
     where
         'a: 't,
     {
         let mut tries: Vec<&mut Trie> = tries.into_iter().map(|trie| trie.trie.get_mut()).collect();
-        levels::hash(&mut tries, shared);
+        levels::hash(&mut tries, crew);
     }
 }
 
@@ -160,7 +165,7 @@ impl Trie {
     /// The root hash.
     pub(super) fn hash(&mut self) -> B256 {
         if self.stale {
-            levels::hash(&mut [&mut *self], false);
+            levels::hash(&mut [&mut *self], &mut Crew::alone());
         }
         self.said.root()
     }

@@ -1,6 +1,6 @@
 //! The trie of a whole state, kept from block to block.
 
-use super::{TrieError, TrieNodes, arena::Trie, levels};
+use super::{Crew, TrieError, TrieNodes, arena::Trie, crew::with_rayon, levels};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use foldhash::fast::RandomState;
@@ -82,12 +82,12 @@ impl StateTrie {
 
     /// The state root.
     pub fn root(&self) -> B256 {
-        self.whole.lock().root(false)
+        self.whole.lock().root(&mut Crew::alone())
     }
 
     /// The state root, for which the workers of the rayon pool that this is called in hash.
     pub fn root_shared(&self) -> B256 {
-        self.whole.lock().root(true)
+        with_rayon(|crew| self.whole.lock().root(crew))
     }
 }
 
@@ -96,7 +96,7 @@ fn unknown<T>(error: &TrieError) -> T {
 }
 
 impl Whole {
-    fn root(&mut self, shared: bool) -> B256 {
+    fn root(&mut self, crew: &mut Crew<'_>) -> B256 {
         // Those that changed leave the map for as long as they are hashed together.
         let mut tries: Vec<(Address, TrieAccount, Trie)> = self
             .changed
@@ -104,7 +104,7 @@ impl Whole {
             .map(|(address, account)| (address, account, self.storages.remove(&address).unwrap_or_default()))
             .collect();
         let mut stale: Vec<&mut Trie> = tries.iter_mut().map(|(_, _, trie)| trie).collect();
-        levels::hash(&mut stale, shared);
+        levels::hash(&mut stale, crew);
         for (address, account, trie) in tries {
             let storage_root = trie.said.root();
             if storage_root != EMPTY_ROOT_HASH {
@@ -114,7 +114,7 @@ impl Whole {
             let done = self.accounts.insert(&self.none, &keccak256(address), &account);
             done.unwrap_or_else(|error| unknown(&error));
         }
-        levels::hash(&mut [&mut self.accounts], shared);
+        levels::hash(&mut [&mut self.accounts], crew);
         self.accounts.said.root()
     }
 }

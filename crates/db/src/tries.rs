@@ -92,7 +92,7 @@ struct Change<'d, 'a> {
     /// Where the keys of the slots are.
     keys: Range<usize>,
     /// If slots change, or were changed ahead.
-    storage: Option<Storage<'a>>,
+    storage: Option<Box<Storage<'a>>>,
     /// Else the root of its storage.
     storage_root: B256,
 }
@@ -149,7 +149,7 @@ pub struct WitnessTries<'a> {
     nodes: &'a TrieNodes,
     accounts: PartialTrie<'a>,
     /// By the hash of the address.
-    storages: Map<B256, Storage<'a>>,
+    storages: Map<B256, Box<Storage<'a>>>,
 }
 
 impl<'a> WitnessTries<'a> {
@@ -165,7 +165,7 @@ impl<'a> WitnessTries<'a> {
             if account.storage_root != EMPTY_ROOT_HASH && room > 0 {
                 let mut trie = PartialTrie::new(account.storage_root, nodes);
                 room = room.saturating_sub(trie.reveal(room));
-                storages.insert(*key, Storage::new(account.storage_root, trie));
+                storages.insert(*key, Box::new(Storage::new(account.storage_root, trie)));
             }
         }
         WitnessTries { nodes, accounts, storages }
@@ -181,10 +181,10 @@ impl<'a> WitnessTries<'a> {
     }
 
     /// The storage of an account, which had this root before the block, some of it set ahead. It is gone from here.
-    fn take_storage(&mut self, key: B256, before: B256) -> Storage<'a> {
+    fn take_storage(&mut self, key: B256, before: B256) -> Box<Storage<'a>> {
         match self.storages.remove(&key) {
             Some(storage) if storage.before == before => storage,
-            _ => Storage::new(before, PartialTrie::new(before, self.nodes)),
+            _ => Box::new(Storage::new(before, PartialTrie::new(before, self.nodes))),
         }
     }
 

@@ -139,9 +139,13 @@ pub(crate) fn put_extension(out: &mut Vec<u8>, key: &B256, depth: usize, end: us
 
 /// Appends the RLP of a branch. `children` by nibble, ascending.
 pub(crate) fn put_branch(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, Reference)>) {
-    // 16 children, no value.
-    const LONGEST: usize = 16 * 33 + 1;
-    let (mut rlp, mut at, mut next) = ([alloy_rlp::EMPTY_STRING_CODE; LONGEST], 0, 0);
+    // The longest header, 16 children, no value: all empty until they are set.
+    const HEAD: usize = 3;
+    const LONGEST: usize = HEAD + 16 * 33 + 1;
+    let start = out.len();
+    out.resize(start + LONGEST, alloy_rlp::EMPTY_STRING_CODE);
+    let rlp = &mut out[start..];
+    let (mut at, mut next) = (HEAD, 0);
     for (nibble, child) in children {
         at += nibble - next;
         next = nibble + 1;
@@ -150,14 +154,19 @@ pub(crate) fn put_branch(out: &mut Vec<u8>, children: impl Iterator<Item = (usiz
             rlp[at + 1..at + 33].copy_from_slice(&child.bytes);
             at += 33;
         } else {
-            let len = usize::from(child.len);
-            rlp[at..at + len].copy_from_slice(&child.bytes[..len]);
-            at += len;
+            rlp[at..at + usize::from(child.len)].copy_from_slice(child.as_rlp());
+            at += usize::from(child.len);
         }
     }
     at += 17 - next;
-    alloy_rlp::Header { list: true, payload_length: at }.encode(out);
-    out.extend_from_slice(&rlp[..at]);
+    let mut head = &mut rlp[..HEAD];
+    alloy_rlp::Header { list: true, payload_length: at - HEAD }.encode(&mut head);
+    // Those of most branches that are long have the longest header.
+    let unused = head.len();
+    if unused > 0 {
+        rlp.copy_within(HEAD..at, HEAD - unused);
+    }
+    out.truncate(start + at - unused);
 }
 
 /// What a parent at `depth` says of a leaf.

@@ -254,6 +254,7 @@ impl Source for FakeSource {
             max_blob_gas: None,
             rites: Rites::default(),
             rules: braid_evm::EvmRules::default(),
+            gas_used: None,
         };
         Ok(Box::new(FakeCase { name: self.0.clone(), input, pre }))
     }

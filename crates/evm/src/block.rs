@@ -30,6 +30,9 @@ pub struct BlockInput {
     pub rites: Rites,
     /// Rules that `spec` does not select.
     pub rules: EvmRules,
+    /// Gas of the block, if it has a header that tells. Only what is guessed of times depends on it: it need not be
+    /// true, and nobody checks it.
+    pub gas_used: Option<u64>,
 }
 
 impl BlockInput {
@@ -45,6 +48,7 @@ impl BlockInput {
             max_blob_gas: None,
             rites: Rites::default(),
             rules: EvmRules::default(),
+            gas_used: None,
         }
     }
 }

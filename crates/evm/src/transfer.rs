@@ -1,7 +1,7 @@
 //! Plain transfers: value to an account without code, and nothing else.
 //!
 //! Such a transaction needs no frame, no journal and no interpreter: it reads two records and changes three
-//! accounts. What it observes, writes and returns is what it would on the long way ([`crate::journal`]), down to
+//! accounts, or two where one of them gets the fee, as in blocks of a pool that pays its miners. What it observes, writes and returns is what it would on the long way ([`crate::journal`]), down to
 //! the order. Whatever is not as plain as that goes the long way, and so does everything that fails; what was read
 //! until then is handed over, so that nothing is read twice.
 
@@ -42,9 +42,11 @@ pub(crate) struct Candidate {
     to: Address,
     /// What the sender must have: `gas_limit * max_fee + value`.
     most: U256,
-    /// What it pays: gas and value.
+    /// What the sender has less afterwards: gas and value, without the fee if that is its own.
     debit: U256,
-    /// What the beneficiary gets.
+    /// What the recipient gets: the value, and the fee if it is the beneficiary.
+    credit: U256,
+    /// What the beneficiary gets if it is neither; else zero.
     fee: U256,
 }
 
@@ -105,9 +107,6 @@ impl Transfers {
         if !(typed && on_chain && bare && gas) || tx.gas_price < basefee || tx.nonce == u64::MAX {
             return None;
         }
-        if self.beneficiary == to || self.beneficiary == tx.caller {
-            return None;
-        }
         let most = tx.max_balance_spending().ok()?;
         // Neither overflows: `most` did not.
         let price = tx.effective_gas_price(basefee);
@@ -115,7 +114,17 @@ impl Transfers {
         let burnt = if self.spec.is_enabled_in(SpecId::LONDON) { basefee } else { 0 };
         let fee = U256::from((price - burnt) * u128::from(self.gas));
         // A fee of nothing touches the beneficiary.
-        (!fee.is_zero()).then_some(Candidate { to, most, debit, fee })
+        if fee.is_zero() {
+            return None;
+        }
+        let (debit, credit, fee) = if self.beneficiary == tx.caller {
+            (debit - fee, tx.value, U256::ZERO)
+        } else if self.beneficiary == to {
+            (debit, tx.value.checked_add(fee)?, U256::ZERO)
+        } else {
+            (debit, tx.value, fee)
+        };
+        Some(Candidate { to, most, debit, credit, fee })
     }
 
     /// Runs it, if the state agrees; otherwise, what was read.
@@ -128,7 +137,7 @@ impl Transfers {
         candidate: &Candidate,
         view: &mut dyn View<EvmKey, EvmValue>,
     ) -> Result<Result<Transfer, Given>, Stop<EvmError>> {
-        let Candidate { to, most, debit, fee } = *candidate;
+        let Candidate { to, most, debit, credit, fee } = *candidate;
         let is_final = view.is_final();
         let sender = load(view, tx.caller)?;
         let from = &sender.state;
@@ -139,12 +148,12 @@ impl Transfers {
         }
         let target = load(view, to)?;
         let onto = &target.state;
-        if onto.code_hash != KECCAK256_EMPTY || onto.balance.checked_add(tx.value).is_none() {
+        if onto.code_hash != KECCAK256_EMPTY || onto.balance.checked_add(credit).is_none() {
             return Ok(Err([Some(sender), Some(target)]));
         }
         let mut seen = AccountSeen { code_hash: Some(KECCAK256_EMPTY), ..AccountSeen::NOTHING };
         // The credit must not overflow.
-        let below = Some(tx.value.wrapping_neg());
+        let below = Some(credit.wrapping_neg());
         view.narrow(target.read, EvmSeen::Account(AccountSeen { below, ..seen }));
         if is_final {
             seen.nonce = Some(tx.nonce);
@@ -157,8 +166,8 @@ impl Transfers {
         Ok(Ok(Transfer {
             from: tx.caller,
             to,
-            value: tx.value,
             debit,
+            credit,
             nonce: tx.nonce,
             beneficiary: self.beneficiary,
             fee,
@@ -175,12 +184,13 @@ pub(crate) struct Transfer {
     pub(crate) from: Address,
     /// Payee.
     pub(crate) to: Address,
-    value: U256,
-    /// Gas and value.
+    /// As in [`Candidate`].
     debit: U256,
+    credit: U256,
     /// Nonce of the transaction.
     nonce: u64,
     beneficiary: Address,
+    /// As in [`Candidate`].
     fee: U256,
     /// Gas charged.
     gas: u64,
@@ -190,10 +200,11 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     /// The accounts that it changes, and how, in the order in which a journal would list them.
-    pub(crate) fn changes(&self) -> [(Address, AccountDelta); 3] {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Address, AccountDelta)> {
         let credit = |credit| AccountDelta { credit, ..AccountDelta::default() };
         let paid = AccountDelta { debit: self.debit, nonce: Some(self.nonce + 1), ..AccountDelta::default() };
-        [(self.from, paid), (self.to, credit(self.value)), (self.beneficiary, credit(self.fee))]
+        let fee = (!self.fee.is_zero()).then(|| (self.beneficiary, credit(self.fee)));
+        [(self.from, paid), (self.to, credit(self.credit))].into_iter().chain(fee)
     }
 
     /// Adds what it writes.
@@ -218,7 +229,7 @@ impl Transfer {
             code: None,
             slots: Vec::new(),
         };
-        self.changes().map(step).into()
+        self.changes().map(step).collect()
     }
 
     /// revm's result.
@@ -235,7 +246,11 @@ impl Transfer {
     }
 }
 
-fn load(view: &mut dyn View<EvmKey, EvmValue>, address: Address) -> Result<Loaded, Stop<EvmError>> {
+/// Reads an account's record.
+pub(crate) fn load(
+    view: &mut dyn View<EvmKey, EvmValue>,
+    address: Address,
+) -> Result<Loaded, Stop<EvmError>> {
     let read = view.read(&EvmKey::Account(address))?;
     let state = match read.value {
         Some(EvmValue::Account(state)) => state,

@@ -130,10 +130,14 @@ pub struct EvmVm<'b> {
     precompiles: ShortPrecompiles,
     /// Makes plain transfers, if the block allows it.
     pub(crate) transfers: Option<Transfers>,
+    /// Whether system transactions that need no machine go without one: yes, but in tests.
+    pub(crate) plainly: bool,
     env: &'b BlockEnv,
     txs: &'b [TxEnv],
     block_hashes: &'b BTreeMap<u64, B256>,
     listed_hashes_only: bool,
+    /// For guesses of time.
+    used_of_meant: f64,
     shared: &'b EvmShared,
 }
 
@@ -165,11 +169,13 @@ impl<'b> EvmVm<'b> {
             trace: None,
             touches: Wanted::Nothing,
             transfers: Transfers::new(&cfg, &input.env),
+            plainly: true,
             precompiles: ShortPrecompiles(precompiles),
             env: &input.env,
             txs: &input.txs,
             block_hashes: &input.block_hashes,
             listed_hashes_only,
+            used_of_meant: used_of_meant(&input.txs, input.gas_used),
             shared,
             cfg,
         }
@@ -356,6 +362,9 @@ impl<'b> EvmVm<'b> {
                 let tx = stock::system_call(self.cfg.spec, *to, data.clone());
                 self.run(worker, &tx, view, writes, told, |evm| system.run(evm))
             }
+            _ if self.plainly && system.run_plainly(self.cfg.spec, self.touches, view, writes, told)? => {
+                Ok((Bytes::new(), 0))
+            }
             _ => self.run(worker, &TxEnv::default(), view, writes, told, |evm| system.run(evm)),
         }
     }
@@ -366,8 +375,29 @@ impl<'b> EvmVm<'b> {
 const PLAIN_NS: u64 = 270;
 const CALL_NS: u64 = 800;
 const KILOGAS_NS: u64 = 100;
+/// Gas of a transaction without calldata.
+const PLAIN_GAS: u64 = 21_000;
 /// Gas that a limit is taken to mean at most: who asks for more than that seldom needs it.
 const MEANT_GAS: u64 = 10_000_000;
+
+/// Gas that `tx` may use by what it says itself; `None` if it is a transfer by its looks.
+fn meant_gas(tx: &TxEnv) -> Option<u64> {
+    let plain = tx.data.is_empty() && tx.kind.is_call();
+    (!plain).then(|| tx.gas_limit.min(MEANT_GAS))
+}
+
+/// Which part of the gas that transactions may use they do, if the block uses `used`.
+fn used_of_meant(txs: &[TxEnv], used: Option<u64>) -> f64 {
+    let Some(used) = used else { return 1.0 };
+    let (mut plain, mut meant) = (0_u64, 0_u64);
+    for tx in txs {
+        match meant_gas(tx) {
+            None => plain += PLAIN_GAS,
+            Some(gas) => meant = meant.saturating_add(gas),
+        }
+    }
+    if meant == 0 { 1.0 } else { (used.saturating_sub(plain) as f64 / meant as f64).min(1.0) }
+}
 
 /// Scratch of one thread, back to its pools when dropped, unless it has grown large.
 pub struct EvmWorker<'b> {
@@ -430,12 +460,14 @@ impl<'b> Vm for EvmVm<'b> {
         Hint { trust: Trust::Guess, access }
     }
 
-    /// By calldata and gas limit.
+    /// By calldata and gas limit, and by the gas of the block if that is known.
     fn weigh(&self, tx: &EvmTx) -> Option<Duration> {
         let nanos = match self.user(tx) {
             None => CALL_NS,
-            Some(tx) if tx.data.is_empty() && tx.kind.is_call() => PLAIN_NS,
-            Some(tx) => CALL_NS + tx.gas_limit.min(MEANT_GAS) * KILOGAS_NS / 1000,
+            Some(tx) => match meant_gas(tx) {
+                None => PLAIN_NS,
+                Some(gas) => CALL_NS + (gas as f64 * self.used_of_meant) as u64 * KILOGAS_NS / 1000,
+            },
         };
         Some(Duration::from_nanos(nanos))
     }

@@ -328,6 +328,7 @@ mod tests {
             max_blob_gas: None,
             rites: braid_evm::Rites::default(),
             rules: braid_evm::EvmRules::default(),
+            gas_used: None,
         }
     }
 

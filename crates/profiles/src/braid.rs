@@ -5,7 +5,7 @@ use braid_report::Model;
 use braid_sched::Adaptive;
 
 /// What [`Adaptive`] asks of a block that it shares.
-const MODEL: Model = Model::Adaptive { least_ns: 250_000, each_ns: 1_500, percent: 95 };
+const MODEL: Model = Model::Adaptive { least_ns: 140_000, each_ns: 1_500, percent: 95 };
 
 /// The registry entry.
 pub(crate) const PROFILE: Profile = Profile {

@@ -58,6 +58,7 @@ fn block(rites: Rites, txs: Vec<TxEnv>) -> BlockInput {
         max_blob_gas,
         rites,
         rules: Default::default(),
+        gas_used: None,
     }
 }
 

@@ -70,6 +70,7 @@ fn block(txs: &[(Address, u64, Address, u64)]) -> BlockInput {
         max_blob_gas: None,
         rites: Rites::default(),
         rules: braid_evm::EvmRules::default(),
+        gas_used: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A body against its header.
 
-use crate::{Block, ChainSpec, Fork, RuleError, SignedTx};
+use crate::{Block, ChainSpec, Fork, RuleError, SignedTx, outcome::encoded_root};
 use alloy_consensus::{Transaction, Typed2718, proofs, transaction::SignerRecoverable};
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::Address;
@@ -38,7 +38,7 @@ fn size(fork: Fork, block: &Block) -> Result<(), RuleError> {
 }
 
 fn transactions_root(block: &Block) -> Result<(), RuleError> {
-    let (got, header) = (proofs::calculate_transaction_root(&block.txs), block.header.transactions_root);
+    let (got, header) = (encoded_root(&block.txs), block.header.transactions_root);
     if got == header { Ok(()) } else { Err(RuleError::TransactionsRoot { got, header }) }
 }
 

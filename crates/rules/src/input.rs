@@ -61,6 +61,7 @@ pub fn block_input(
         max_blob_gas: chain.blob_params(fork).map(|params| params.max_blob_gas_per_block()),
         rites: rites(chain, fork, parts),
         rules,
+        gas_used: Some(header.gas_used),
     })
 }
 
@@ -99,8 +100,11 @@ fn rites(chain: &ChainSpec, fork: Fork, parts: Parts<'_>) -> Rites {
     Rites {
         parent_hash: (fork >= Fork::Prague).then_some(header.parent_hash),
         parent_beacon_root: header.parent_beacon_block_root.filter(|_| fork >= Fork::Cancun),
-        dao_drain: drains
-            .then(|| (dao_fork::DAO_HARDFORK_ACCOUNTS.to_vec(), dao_fork::DAO_HARDFORK_BENEFICIARY)),
+        dao_drain: drains.then(|| {
+            let mut from = dao_fork::DAO_HARDFORK_ACCOUNTS.to_vec();
+            from.sort_unstable();
+            (from, dao_fork::DAO_HARDFORK_BENEFICIARY)
+        }),
         after: Some(After {
             rewards: ommers::rewards(fork, header.number, header.beneficiary, parts.ommers),
             withdrawals: parts.withdrawals.iter().map(in_wei).collect(),

@@ -12,6 +12,7 @@ pub mod difficulty;
 mod error;
 pub mod header;
 pub mod input;
+mod list;
 pub mod ommers;
 pub mod outcome;
 
@@ -20,6 +21,7 @@ pub use chain::{ChainSpec, UnknownNetwork, id};
 pub use decode::Block;
 pub use error::{Field, Item, RuleError};
 pub use input::{Parts, block_input};
+pub use list::list_root;
 
 /// A signed transaction, as blocks carry it (blobs by hash only).
 pub type SignedTx = alloy_consensus::EthereumTxEnvelope<alloy_consensus::TxEip4844>;

@@ -1,10 +1,12 @@
 //! An executed block against its header.
 
-use crate::{Fork, RuleError};
-use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, TxReceipt, TxType, proofs};
-use alloy_eips::eip7685::Requests;
+use crate::{Fork, RuleError, list_root};
+use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, ReceiptWithBloom, TxReceipt, TxType};
+use alloy_eips::{eip2718::Encodable2718, eip7685::Requests};
 use alloy_primitives::{B256, Bloom, Bytes, Log};
 use braid_evm::{ExecutedBlock, Status};
+use braid_keccak::keccak256_many;
+use std::collections::HashMap;
 
 /// What a receipt says of one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +34,12 @@ pub fn landed(types: impl IntoIterator<Item = u8>, block: &ExecutedBlock) -> Vec
 
 /// Receipts as the chain encodes them from Byzantium on (EIP-658, EIP-2718).
 pub fn receipts(landed: impl IntoIterator<Item = Landed>) -> Vec<ReceiptEnvelope> {
-    let envelope = |one: Landed| {
+    let landed: Vec<Landed> = landed.into_iter().collect();
+    let blooms = blooms(landed.iter().map(|one| &one.logs[..]));
+    let envelope = |(one, logs_bloom): (Landed, Bloom)| {
         let Landed { tx_type, success, cumulative_gas_used, logs } = one;
-        let receipt =
-            Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used, logs }.with_bloom();
+        let receipt = Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used, logs };
+        let receipt = ReceiptWithBloom { receipt, logs_bloom };
         match TxType::try_from(tx_type) {
             Ok(TxType::Eip2930) => ReceiptEnvelope::Eip2930(receipt),
             Ok(TxType::Eip1559) => ReceiptEnvelope::Eip1559(receipt),
@@ -44,12 +48,59 @@ pub fn receipts(landed: impl IntoIterator<Item = Landed>) -> Vec<ReceiptEnvelope
             Ok(TxType::Legacy) | Err(_) => ReceiptEnvelope::Legacy(receipt),
         }
     };
-    landed.into_iter().map(envelope).collect()
+    landed.into_iter().zip(blooms).map(envelope).collect()
+}
+
+/// Bloom filters over these logs, receipt by receipt (Yellow Paper, section 4.3.1). What several logs have in common is
+/// hashed once, and all of it together.
+pub fn blooms<'l>(receipts: impl IntoIterator<Item = &'l [Log]>) -> Vec<Bloom> {
+    let (mut numbers, mut distinct) = (HashMap::<&[u8], u32>::new(), Vec::<&[u8]>::new());
+    let (mut items, mut ends) = (Vec::new(), Vec::new());
+    for logs in receipts {
+        for log in logs {
+            let topics = log.data.topics().iter().map(|topic| &topic[..]);
+            items.extend(std::iter::once(&log.address[..]).chain(topics).map(|item| {
+                *numbers.entry(item).or_insert_with(|| {
+                    distinct.push(item);
+                    distinct.len() as u32 - 1
+                })
+            }));
+        }
+        ends.push(items.len());
+    }
+    let mut hashes = vec![B256::ZERO; distinct.len()];
+    keccak256_many(&distinct, &mut hashes);
+    let mut begin = 0;
+    let bloom = |end| {
+        let mut bloom = Bloom::ZERO;
+        for item in &items[std::mem::replace(&mut begin, end)..end] {
+            for pair in hashes[*item as usize][..6].chunks_exact(2) {
+                let bit = usize::from(u16::from_be_bytes([pair[0], pair[1]])) % 2048;
+                bloom[255 - bit / 8] |= 1 << (bit % 8);
+            }
+        }
+        bloom
+    };
+    ends.into_iter().map(bloom).collect()
 }
 
 /// Root of receipts.
 pub fn receipts_root(receipts: &[ReceiptEnvelope]) -> B256 {
-    proofs::calculate_receipt_root(receipts)
+    encoded_root(receipts)
+}
+
+/// Root of a list of transactions or receipts.
+pub fn encoded_root<T: Encodable2718>(list: &[T]) -> B256 {
+    let mut encoded = Vec::new();
+    let end = |item: &T| {
+        item.encode_2718(&mut encoded);
+        encoded.len()
+    };
+    let ends: Vec<usize> = list.iter().map(end).collect();
+    let mut begin = 0;
+    let items: Vec<&[u8]> =
+        ends.iter().map(|end| &encoded[std::mem::replace(&mut begin, *end)..*end]).collect();
+    list_root(&items)
 }
 
 /// Bloom filter over the logs of receipts.
@@ -106,4 +157,33 @@ pub fn violations(
         broken.push(RuleError::StateRoot { got: state_root, header: header.state_root });
     }
     broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_consensus::proofs;
+    use alloy_primitives::{Address, LogData, logs_bloom};
+
+    fn log(seed: u8) -> Log {
+        let topics = (0..seed % 5).map(|topic| B256::repeat_byte(topic * (seed % 3))).collect();
+        let data = LogData::new_unchecked(topics, vec![seed; usize::from(seed)].into());
+        Log { address: Address::repeat_byte(seed % 7), data }
+    }
+
+    #[test]
+    fn blooms_and_roots_are_those_of_alloy() {
+        let mut cumulative_gas_used = 0;
+        let one = |tx: u8| {
+            cumulative_gas_used += 21_000 + u64::from(tx);
+            let logs = (0..tx % 6).map(|at| log(tx.wrapping_mul(31).wrapping_add(at))).collect();
+            Landed { tx_type: tx % 5, success: tx % 4 != 0, cumulative_gas_used, logs }
+        };
+        let landed: Vec<Landed> = (0..200).map(one).collect();
+        let expected: Vec<Bloom> = landed.iter().map(|one| logs_bloom(&one.logs)).collect();
+        assert_eq!(blooms(landed.iter().map(|one| &one.logs[..])), expected);
+        let receipts = receipts(landed);
+        assert!(receipts.iter().map(TxReceipt::bloom).eq(expected));
+        assert_eq!(receipts_root(&receipts), proofs::calculate_receipt_root(&receipts));
+    }
 }

@@ -25,6 +25,7 @@ mod graph;
 mod index;
 #[allow(unsafe_code)]
 mod lanes;
+mod lead;
 mod merge;
 #[cfg(feature = "mutants")]
 pub mod mutants;

@@ -86,6 +86,7 @@ impl Prepared {
             max_blob_gas: chain.blob_params(fork).map(|params| params.max_blob_gas_per_block()),
             rites: rites(env, fork, &chain, rules)?,
             rules: EvmRules { listed_hashes_only: true, ..evm_rules },
+            gas_used: None,
         };
         let blob_price = blob_price.filter(|_| excess_blob_gas.is_some());
         Ok(Prepared { fork, block, difficulty, base_fee, excess_blob_gas, blob_price })

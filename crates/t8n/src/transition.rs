@@ -218,7 +218,7 @@ fn document(
     let requests = (prepared.fork >= Fork::Prague).then(|| done.requests.clone());
     ResultDocument {
         state_root: world.root(),
-        tx_root: proofs::calculate_transaction_root(&txs),
+        tx_root: outcome::encoded_root(&txs),
         receipts_root: outcome::receipts_root(&envelopes),
         logs_hash: keccak256(&logs_rlp),
         logs_bloom: outcome::logs_bloom(&envelopes),

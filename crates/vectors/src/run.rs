@@ -140,6 +140,7 @@ impl<'a> Runner<'a> {
             max_blob_gas: state.max_blob_gas,
             rites: Rites { after: Some(after), ..Rites::default() },
             rules,
+            gas_used: None,
         };
         let results = self.seats.execute(&input, &base.pre, &self.control());
         let demand = |ran: &Ran| demanded(state, &base, ran);

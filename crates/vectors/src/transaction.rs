@@ -141,6 +141,7 @@ fn block(spec: SpecId, rules: EvmRules, tx: TxEnv) -> BlockInput {
         max_blob_gas: None,
         rites: Rites::default(),
         rules,
+        gas_used: None,
     }
 }
 

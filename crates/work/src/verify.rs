@@ -105,7 +105,7 @@ pub fn verify_input(case: &Case) -> Checks {
         checks.header_hash = checks.equal("header_hash", &header.hash_slow(), expected);
     }
     if let Some(raw) = &case.raw {
-        let root = proofs::calculate_transaction_root(&raw.txs);
+        let root = outcome::encoded_root(&raw.txs);
         checks.transactions_root = checks.equal("transactions_root", &root, &header.transactions_root);
     }
     if let (Some(expected), Some(withdrawals)) = (&header.withdrawals_root, &case.expect.withdrawals) {

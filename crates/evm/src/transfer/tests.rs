@@ -1,8 +1,9 @@
-//! The short way beside the long one, on random transactions that are nearly plain transfers.
+//! The short way beside the long one, on random transactions that are nearly plain transfers, and on random credits
+//! and drains.
 
 use crate::{
     AccountSeen, AccountState, BlockInput, EvmKey, EvmRules, EvmSeen, EvmShared, EvmTx, EvmValue, EvmVm,
-    StepVm, access,
+    StepVm, SystemTx, access,
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, TxKind, U256};
 use braid_core::{Effects, Halt, Read, ReadId, View, Vm};
@@ -16,6 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
     ops::Range,
+    sync::Arc,
 };
 
 /// SplitMix64.
@@ -166,7 +168,7 @@ fn transaction(rng: &mut Rng, env: &BlockEnv) -> TxEnv {
 /// What an execution gave, in words, and what it learned.
 type Told = (String, HashMap<EvmKey, Option<EvmSeen>>, Vec<(EvmKey, EvmSeen)>);
 
-fn run<M>(vm: &M, state: &HashMap<EvmKey, EvmValue>, is_final: bool) -> Told
+fn run<M>(vm: &M, tx: &EvmTx, state: &HashMap<EvmKey, EvmValue>, is_final: bool) -> Told
 where
     M: Vm<Tx = EvmTx, Key = EvmKey, Value = EvmValue>,
     M::Output: Debug,
@@ -174,7 +176,7 @@ where
     let mut view = Recorder { state: state.clone(), is_final, ..Recorder::default() };
     let mut effects = Effects::default();
     let mut worker = vm.worker();
-    let told = match vm.execute(&mut worker, &EvmTx::User(0), &mut view, &mut effects) {
+    let told = match vm.execute(&mut worker, tx, &mut view, &mut effects) {
         Ok(()) => format!("{:?} {:?} {}", effects.writes, effects.output, effects.work),
         Err(stop) => format!("{stop:?}"),
     };
@@ -208,6 +210,8 @@ fn the_short_way_is_the_long_way() {
     let shared = EvmShared::default();
     let mut taken = 0;
     let mut emptied = 0;
+    let mut earned = [0; 2];
+    let user = &EvmTx::User(0);
     for round in 0..100_000 {
         let mut rng = Rng(seed.wrapping_mul(1 << 32).wrapping_add(round));
         let spec = rng.pick(&SPECS);
@@ -224,13 +228,13 @@ fn the_short_way_is_the_long_way() {
         let vm = || EvmVm::new(&shared, &input).with_touches();
         let mut long = vm();
         long.transfers = None;
-        same(run(&vm(), &state, is_final), run(&long, &state, is_final), &context);
+        same(run(&vm(), user, &state, is_final), run(&long, user, &state, is_final), &context);
 
         let cfg = || CfgEnv::new_with_spec(spec).with_chain_id(1);
         let vm = StepVm::new(&shared, &input, cfg(), EvmRules::default()).expect("not a draft");
         let mut long = StepVm::new(&shared, &input, cfg(), EvmRules::default()).expect("not a draft");
         long.without_transfers();
-        same(run(&vm, &state, is_final), run(&long, &state, is_final), &context);
+        same(run(&vm, user, &state, is_final), run(&long, user, &state, is_final), &context);
 
         let mut view = Recorder { state: state.clone(), is_final, ..Recorder::default() };
         let vm = EvmVm::new(&shared, &input);
@@ -239,10 +243,71 @@ fn the_short_way_is_the_long_way() {
             taken += 1;
             let to = state.get(&EvmKey::Account(transfer.to));
             emptied += u32::from(to.is_none());
+            earned[0] += u32::from(transfer.from == transfer.beneficiary);
+            earned[1] += u32::from(transfer.to == transfer.beneficiary);
             let code = |to: &EvmValue| matches!(to, EvmValue::Account(to) if to.code_hash == KECCAK256_EMPTY);
             assert!(to.is_none_or(code));
         }
     }
-    // Enough are hits, some of them to new accounts.
+    // Enough are hits, some of them to new accounts, some from or to who gets the fee.
     assert!(taken > 1_000 && emptied > 200, "{taken} took the short way, {emptied} to new accounts");
+    assert!(
+        earned.iter().all(|count| *count > 200),
+        "{earned:?} of them paid the fee to the sender, to the payee"
+    );
+}
+
+#[test]
+fn credits_and_drains_need_no_machine() {
+    let seed = std::env::var("BRAID_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
+    let codes = [Bytecode::new_legacy(Bytes::from_static(&[0]))];
+    let shared = EvmShared::default();
+    let (mut credits, mut drains, mut nothing) = (0, 0, 0);
+    for round in 0..20_000 {
+        let mut rng = Rng(seed.wrapping_mul(1 << 32).wrapping_add(round));
+        let spec = rng.pick(&SPECS);
+        let mut state = state(&mut rng, &codes);
+        let empty = rng.one_in(4);
+        for value in state.values_mut() {
+            if let EvmValue::Account(account) = value
+                && empty
+            {
+                account.balance = U256::ZERO;
+            }
+        }
+        let count = rng.below(6);
+        let system = if rng.one_in(2) {
+            let wei = |rng: &mut Rng| rng.pick(&[U256::ZERO, U256::ONE, U256::from(7), U256::MAX]);
+            SystemTx::Credits((0..count).map(|_| (address(&mut rng), wei(&mut rng))).collect())
+        } else {
+            let mut from: Vec<_> = (0..count).map(|_| address(&mut rng)).collect();
+            if !rng.one_in(3) {
+                from.sort_unstable();
+            }
+            SystemTx::Drain { from, to: address(&mut rng) }
+        };
+        let env = BlockEnv { prevrandao: Some(B256::ZERO), ..BlockEnv::default() };
+        let input = BlockInput::new(1, spec, env, Vec::new());
+        let context = format!("seed {seed}, round {round}: {spec:?} {system:?} {state:?}");
+        let vm = || EvmVm::new(&shared, &input).with_touches();
+        let mut long = vm();
+        long.plainly = false;
+        let tx = EvmTx::System(Arc::new(system.clone()));
+        same(run(&vm(), &tx, &state, true), run(&long, &tx, &state, true), &context);
+
+        let mut view = Recorder { state, is_final: true, ..Recorder::default() };
+        let told = &mut access::Told::default();
+        let mut writes = Vec::new();
+        let plain = system.run_plainly(spec, access::Wanted::All, &mut view, &mut writes, told);
+        let plain = u32::from(plain.expect("nothing stops it"));
+        match system {
+            SystemTx::Credits(_) => credits += plain,
+            SystemTx::Drain { to, .. } => {
+                drains += plain;
+                nothing += plain * u32::from(view.reads.contains(&EvmKey::Account(to)));
+            }
+            SystemTx::Call { .. } => unreachable!("not made"),
+        }
+    }
+    assert!(credits > 1_000 && drains > 500 && nothing > 50, "{credits} {drains} {nothing}");
 }

@@ -61,6 +61,7 @@ impl World {
             max_blob_gas: Some(9 * 131_072),
             rites: Rites::default(),
             rules: braid_evm::EvmRules::default(),
+            gas_used: None,
         };
         World { pre: PreState::default(), input }
     }

@@ -69,6 +69,7 @@
 //! 17. The lowest transaction that is not committed waits for nobody: it is in the heap, executing, woken in
 //!    its lane (and resumed after what runs on that thread), or held by the holder of the baton. So the block
 //!    makes progress. It ends when the cursor reaches the end, or with `stop`.
+//! 18. A block may begin with a lead (`lead.rs`). Then all of this begins behind what that has committed.
 //!
 //! An execution that reads a slow state is suspended (`reads.rs`), still `Executing`: whatever waits for it
 //! waits as for one that runs.
@@ -90,6 +91,7 @@ use crate::{
     commit::{Arena, Ledger, in_arena, spread},
     crowd::Crowd,
     lanes::{Desk, LANES, Stacks, lanes},
+    lead::{Alone, lead},
     pool::Pool,
     quiet::{Disturbances, ENOUGH},
     sync::{
@@ -292,23 +294,54 @@ impl Scheduler for BlockStm {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
+        self.run_led(block, sink, (probe, control), None)
+    }
+}
+
+impl BlockStm {
+    /// As [`Scheduler::run`]. With `alone`, the calling thread leads (`lead.rs`): it goes on alone while that says so.
+    pub(crate) fn run_led<M, S, K, P>(
+        &self,
+        block: &Block<'_, M, S>,
+        sink: &mut K,
+        (probe, control): (&P, &Control<'_>),
+        alone: Option<&mut Alone<'_>>,
+    ) -> Result<Outcome<M>, BlockError<M::Error>>
+    where
+        M: Vm,
+        S: State<M::Key, M::Value>,
+        K: Sink<M>,
+        P: Probe<M::Key>,
+    {
         let threads = self.pool.threads();
         let overlap = block.state.overlap();
         let lanes = lanes(threads, overlap).next_multiple_of(LANES);
         in_arena(&self.arenas, threads, |arena, changed| {
+            let count = block.txs.len();
+            let (mut ledger, stats) = (Ledger::new(sink, changed), Mutex::new(Stats::default()));
+            if let Some(alone) = alone {
+                let crowd = Crowd::new(1, None);
+                let sound = lead(block, &mut ledger, arena, (probe, control), (&crowd, &stats), alone);
+                if !sound || ledger.cursor as usize == count {
+                    let mut stats = stats.into_inner();
+                    stats.fallbacks += u64::from(threads > 1);
+                    return (ledger.end(count, None), stats);
+                }
+            }
+            let led = ledger.cursor;
             let run = Run {
                 block,
                 probe,
                 control,
                 arena,
                 slots: block.txs.iter().map(|_| CachePadded::new(Place::new())).collect(),
-                next: CachePadded::new(AtomicU32::new(0)),
-                cursor: CachePadded::new(AtomicU32::new(0)),
+                next: CachePadded::new(AtomicU32::new(led)),
+                cursor: CachePadded::new(AtomicU32::new(led)),
                 ready: CachePadded::new(AtomicU32::new(0)),
                 heap: CachePadded::new(Mutex::new(BinaryHeap::new())),
                 ranges: CachePadded::new(Mutex::new(Vec::new())),
                 baton: CachePadded::new(Baton::new()),
-                ledger: CachePadded::new(Mutex::new(Ledger::new(sink, changed))),
+                ledger: CachePadded::new(Mutex::new(ledger)),
                 stop: CachePadded::new(AtomicBool::new(false)),
                 running: (0..usize::from(threads) * lanes / LANES)
                     .map(|_| CachePadded::new([(); LANES].map(|()| AtomicU32::new(TxIndex::MAX))))
@@ -318,7 +351,7 @@ impl Scheduler for BlockStm {
                 desks: (0..threads).map(|_| CachePadded::new(Desk::new())).collect(),
                 stacks: &self.stacks,
                 interrupted: Mutex::new(None),
-                stats: Mutex::new(Stats::default()),
+                stats,
                 waits: self.waits,
                 disturbances: CachePadded::default(),
                 // Perturbed blocks are small: less is enough, or none of their locations would ever be quiet.
@@ -326,9 +359,9 @@ impl Scheduler for BlockStm {
                 crowd: Crowd::with_lanes(threads, lanes, self.chaos),
                 chaos: self.chaos,
             };
-            spread(&self.pool, block.txs.len(), &|worker| run.work(worker));
+            spread(&self.pool, count - led as usize, &|worker| run.work(worker));
             let Run { ledger, interrupted, stats, .. } = run;
-            let ended = ledger.into_inner().into_inner().end(block.txs.len(), interrupted.into_inner());
+            let ended = ledger.into_inner().into_inner().end(count, interrupted.into_inner());
             (ended, stats.into_inner())
         })
     }

@@ -177,6 +177,7 @@ fn block_input(case: &StateCase) -> BlockInput {
         max_blob_gas: case.max_blob_gas,
         rites: Rites { after: Some(after), ..Rites::default() },
         rules,
+        gas_used: None,
     }
 }
 

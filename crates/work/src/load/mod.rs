@@ -308,5 +308,6 @@ fn environment(file: &Path, json: JsonEnv, txs: Vec<revm::context::TxEnv>) -> Re
         max_blob_gas,
         rites: Rites::default(),
         rules: EvmRules::default(),
+        gas_used: None,
     })
 }

@@ -69,6 +69,7 @@ fn assemble(workload: &Workload, block: Generated) -> Case {
         max_blob_gas: blob.map(|params| params.max_blob_gas_per_block()),
         rites: Rites::default(),
         rules: braid_evm::EvmRules::default(),
+        gas_used: None,
     };
     Case {
         name: workload.to_string(),

@@ -1,7 +1,7 @@
 //! Who shares the hashing of tries.
 
 /// What calls a piece of work once with each number below a count, and returns when all calls have returned.
-type Split<'a> = &'a mut dyn FnMut(usize, &(dyn Fn(usize) + Sync));
+pub type Split<'a> = &'a mut dyn FnMut(usize, &(dyn Fn(usize) + Sync));
 
 /// Threads that share work. Whose they are is not known here: it is best done by those that executed the block, which
 /// are awake.
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Crew<'_> {
 impl<'a> Crew<'a> {
     /// `workers` threads, the caller included. `split` calls a piece of work once with each number below a count, on
     /// whatever threads, and returns when all calls have returned.
-    pub fn new(workers: usize, split: &'a mut dyn FnMut(usize, &(dyn Fn(usize) + Sync))) -> Self {
+    pub fn new(workers: usize, split: Split<'a>) -> Self {
         Crew { workers, split: Some(split) }
     }
 

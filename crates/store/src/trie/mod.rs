@@ -17,7 +17,7 @@ mod levels;
 mod partial;
 mod state;
 
-pub use crew::Crew;
+pub use crew::{Crew, Split};
 pub use partial::{PartialTrie, TrieError, TrieNodes};
 pub use state::StateTrie;
 

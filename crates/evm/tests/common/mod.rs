@@ -263,5 +263,6 @@ pub fn block(spec: SpecId, txs: Vec<TxEnv>) -> BlockInput {
         max_blob_gas: None,
         rites: Rites::default(),
         rules: braid_evm::EvmRules::default(),
+        gas_used: None,
     }
 }

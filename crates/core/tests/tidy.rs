@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-report", &["braid-core"]),
     ("braid-evm", &["braid-core"]),
     ("braid-actors", &["braid-core", "braid-evm", "braid-sched"]),
-    ("braid-rules", &["braid-core", "braid-evm"]),
+    ("braid-rules", &["braid-core", "braid-evm", "braid-keccak"]),
     ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
     ("braid-db", &["braid-core", "braid-keccak", "braid-store", "braid-evm", "braid-rules", "braid-work"]),
     (

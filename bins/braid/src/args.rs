@@ -82,7 +82,7 @@ pub(crate) enum Check {
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// A case folder, a file of blocks, a folder of them, or a workload such as `transfers?txs=1000`
-    /// (see `braid workloads`); `hostile` stands for one of each kind of hostile block.
+    /// (see `braid workloads`), or a blockchain test as `FILE.json#NAME`; `hostile` stands for one of each kind of hostile block.
     #[arg(required = true)]
     pub(crate) input: Vec<String>,
     /// The profile, see `braid profiles`.
@@ -105,10 +105,18 @@ pub(crate) struct RunArgs {
     /// Execute on the state of this data folder, on the version of the block before, instead of the input's own.
     #[arg(long, value_name = "DIR", conflicts_with = "stream")]
     pub(crate) store: Option<PathBuf>,
+    /// With `--store`: reads of the folder that each thread may have under way, executions being suspended over them;
+    /// for a state that is seldom in memory, under profiles that can suspend.
+    #[arg(long, requires = "store", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) overlap: u16,
     /// With `--store`: make what a block did, if it is right, the folder's next version. A folder that is not there
     /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
     #[arg(long, requires = "store")]
     pub(crate) commit: bool,
+    /// Compute the state root inside the measured time, begun while the block is executed: from the witness that
+    /// comes with a block, or from the whole state before it. `elapsed_ns` stays execution alone.
+    #[arg(long, conflicts_with_all = ["stream", "store"])]
+    pub(crate) root: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -144,6 +152,10 @@ pub(crate) struct CompareArgs {
     /// executions per transaction.
     #[arg(long)]
     pub(crate) costs: bool,
+    /// Time every profile with the state root as well, apart from the comparison: as for `run`, in at most 30 rounds
+    /// of which each executes the block alone and with its root.
+    #[arg(long)]
+    pub(crate) root: bool,
     /// The profile that the others are compared with.
     #[arg(long, value_name = "NAME", default_value = crate::ORACLE)]
     pub(crate) reference: String,

@@ -12,6 +12,7 @@ use crate::{
     progress::Ui,
     record::{Record, Samples},
     render::{self, Summary},
+    rooted::{self, Adds, Besides, Rooting},
     schedules::{Schedules, Weighed, virtual_times},
     selection::{Item, select},
     world::{Case, Source, World},
@@ -61,6 +62,7 @@ pub(crate) fn compare(args: &CompareArgs, world: &World<'_>, session: &Session<'
         engines: Engines::default(),
         control: session.control(),
         seed,
+        root: args.root,
         exit: Exit::Ok,
         rows: Vec::new(),
         samples: Vec::new(),
@@ -177,6 +179,8 @@ struct Block<'a> {
     done: ExecutedBlock,
     gas_used: u64,
     limit: Option<(Dependencies, Weighed)>,
+    /// If roots are to be timed and can be.
+    rooting: Option<Rooting<'a>>,
     /// Time of what comes besides execution, by number of threads.
     finish: BTreeMap<usize, Duration>,
 }
@@ -186,6 +190,8 @@ struct Bench<'a> {
     engines: Engines,
     control: Control<'a>,
     seed: u64,
+    /// Whether roots are to be timed.
+    root: bool,
     exit: Exit,
     rows: Vec<CompareRow>,
     samples: Vec<Samples>,
@@ -240,7 +246,11 @@ impl<'a> Bench<'a> {
                 None
             }
         };
-        let mut block = Block { name, case, done, gas_used, limit, finish: BTreeMap::new() };
+        let rooting = if self.root { case.rooting() } else { None };
+        if self.root && rooting.is_none() {
+            ui.warn(format_args!("{name}: no root: it comes with neither a witness nor a whole state"));
+        }
+        let mut block = Block { name, case, done, gas_used, limit, rooting, finish: BTreeMap::new() };
         let groups = self.plan.groups.len();
         for group in 0..groups {
             let rounds = match rounds {
@@ -317,8 +327,9 @@ impl<'a> Bench<'a> {
         });
         let (name, weighed) = (&block.name, block.limit.as_ref().map(|(_, weighed)| weighed));
         let (schedules, given, control) = (&mut self.schedules, block.case.given(), &self.control);
-        let recorded =
-            schedules.record(&mut self.engines, (profile, threads), name, given, weighed, control, ui);
+        let (besides, seat) =
+            (Besides { rooting: block.rooting.as_ref(), committed: None }, (profile, threads));
+        let recorded = schedules.record(&mut self.engines, seat, name, given, &besides, weighed, control, ui);
         let model = recorded.unwrap_or_else(|problem| {
             self.fail(&block.name, &problem, ui);
             None
@@ -400,9 +411,22 @@ impl<'a> Bench<'a> {
         let measured = measure_given(&mut borrowed, 0, given, rounds, &self.control, &mut told);
         match measured {
             Ok(measured) => {
-                self.engines.take_back(&names, engines);
-                self.add_rows(&ready, block, &measured, index);
-                Ok(())
+                let rounds = measured.again.samples.len();
+                let adds = block.rooting.as_ref().map_or(Ok(Vec::new()), |rooting| {
+                    rooted::measure(&mut engines, given, rooting, rounds, &self.control)
+                });
+                match adds {
+                    Ok(adds) => {
+                        self.engines.take_back(&names, engines);
+                        self.add_rows(&ready, block, &measured, &adds, index);
+                        Ok(())
+                    }
+                    Err((_, error)) if interrupted(&error) => Err(Interrupted),
+                    Err((place, error)) => {
+                        self.unstable(&ready, place, index, block, &error, ui);
+                        Ok(())
+                    }
+                }
             }
             Err((_, error)) if interrupted(&error) => Err(Interrupted),
             // The engines are dropped, so the next block starts with new ones.
@@ -435,7 +459,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn add_rows(&mut self, ready: &[Ready<'_>], block: &mut Block<'_>, measured: &Measurement, index: usize) {
+    fn add_rows(
+        &mut self,
+        ready: &[Ready<'_>],
+        block: &mut Block<'_>,
+        measured: &Measurement,
+        adds: &[Adds],
+        index: usize,
+    ) {
         let reference = measured.reference.elapsed();
         let reference_median = median(&reference).unwrap_or(0.0);
         let seed = self.seed.wrapping_add(index as u64);
@@ -479,6 +510,8 @@ impl<'a> Bench<'a> {
                 limit: limit.map(|(needs, weighed)| needs.limit(one.threads, &weighed.weights)),
                 on_workers: one.model.as_ref().map(virtual_times),
                 end_to_end_ns: (median_ns + finish.as_nanos() as f64) as u64,
+                rooted_ns: adds.get(place).map(|adds| adds.rooted_ns),
+                root_adds: adds.get(place).map(|adds| adds.share),
                 oracle_equal: one.oracle_equal,
                 differs_from_evm: one.differs_from_evm,
             });

@@ -8,7 +8,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_trie::{Nibbles, proof::verify_proof};
-use braid_db::{DataFolder, DataReader, DbError};
+use braid_db::{DataFolder, DataReader, DbError, SnapshotError, SnapshotStat};
 use braid_store::disk::{AccountProof, DiskOptions};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -52,6 +52,29 @@ enum Action {
         #[arg(long, value_name = "NUMBER")]
         to: u64,
     },
+    /// Write the whole state of a version (accounts, slots, code) to one file.
+    Snapshot {
+        #[command(flatten)]
+        common: Common,
+        /// The file, which is replaced if it is there. It appears once it is whole.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// A version that is kept; by default the latest.
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<u64>,
+    },
+    /// Make a data folder of such a file. Its root is computed anew; blocks are not in it.
+    Restore {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The data folder, which must not be there yet.
+        #[arg(long, visible_alias = "store", value_name = "DIR")]
+        data: PathBuf,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prove an account and slots of it, or that they are not there, as eth_getProof does (EIP-1186). A proof is
     /// verified before it is printed.
     Proof {
@@ -92,27 +115,41 @@ struct DbDocument<'a> {
 
 /// Carries the command out.
 pub(crate) fn db(args: &DbArgs, ui: &mut Ui<'_>) -> Exit {
-    let (action, common, done) = match &args.action {
-        Action::Stat(common) => ("stat", common, stat(&common.data)),
-        Action::Verify(common) => ("verify", common, verify(&common.data)),
+    let of = |Common { data, json }: &Common| (data.clone(), *json);
+    let folder = |common: &Common, done: Result<Value, DbError>| {
+        (of(common), done.map_err(|error| folder_problem(&common.data, &error)))
+    };
+    let (action, ((data, json), done)) = match &args.action {
+        Action::Stat(common) => ("stat", folder(common, stat(&common.data))),
+        Action::Verify(common) => ("verify", folder(common, verify(&common.data))),
         Action::Prune { common, keep, bodies_before } => {
-            ("prune", common, prune(&common.data, keep.map(|keep| keep as usize), *bodies_before))
+            let keep = keep.map(|keep| keep as usize);
+            ("prune", folder(common, prune(&common.data, keep, *bodies_before)))
         }
-        Action::Rollback { common, to } => ("rollback", common, rollback(&common.data, *to)),
+        Action::Rollback { common, to } => ("rollback", folder(common, rollback(&common.data, *to))),
+        Action::Snapshot { common, out, version } => {
+            let done = snapshot(&common.data, out, *version);
+            ("snapshot", (of(common), told(out, &common.data, done)))
+        }
+        Action::Restore { file, data, json } => {
+            let options = options(crate::args::resolve_threads(0), 1);
+            let done = braid_db::restore(file, data, options);
+            ("restore", ((data.clone(), *json), told(file, data, done)))
+        }
         Action::Proof { common, address, slots, block } => {
-            ("proof", common, proof(&common.data, *address, slots, *block))
+            ("proof", folder(common, proof(&common.data, *address, slots, *block)))
         }
     };
     let (result, error) = match done {
         Ok(result) => (result, None),
-        Err(error) => (Value::Null, Some(folder_problem(&common.data, &error))),
+        Err(error) => (Value::Null, Some(error)),
     };
     if let Some(error) = &error {
         ui.error(&error.message);
     }
     let exit = if error.is_some() { Exit::Failure } else { Exit::Ok };
-    if common.json {
-        let data = common.data.display().to_string();
+    if json {
+        let data = data.display().to_string();
         let document = DbDocument { schema: SCHEMA, command: "db", action, data, result: &result, error };
         ui.result(&crate::to_json(&document));
     } else if exit == Exit::Ok {
@@ -195,6 +232,37 @@ fn prune(data: &Path, keep: Option<usize>, bodies_before: Option<u64>) -> Result
     let (versions, bodies) = folder.prune(keep, bodies_before)?;
     let left = folder.store().versions().count();
     Ok(json!({ "versions_gone": versions, "versions": left, "bodies_gone": bodies }))
+}
+
+fn snapshot(data: &Path, out: &Path, version: Option<u64>) -> Result<SnapshotStat, SnapshotError> {
+    DataReader::open(data, DiskOptions::default())?.snapshot(version, LEASE, out)
+}
+
+/// What was written to or restored from `file`, or what is wrong with it or the folder `data`.
+fn told(file: &Path, data: &Path, done: Result<SnapshotStat, SnapshotError>) -> Result<Value, Problem> {
+    let named = file.display().to_string();
+    match done {
+        Ok(stat) => Ok(json!({
+            "file": named,
+            "version": stat.header.version,
+            "state_root": stat.header.root,
+            "accounts": stat.totals.accounts,
+            "slots": stat.totals.slots,
+            "codes": stat.totals.codes,
+            "bytes": stat.bytes,
+        })),
+        Err(SnapshotError::Folder(error)) => Err(folder_problem(data, &error)),
+        Err(error) => {
+            let message = error.to_string();
+            let at_fault = match &error {
+                SnapshotError::Io { path, .. } | SnapshotError::Exists { path } => path.display().to_string(),
+                _ => named,
+            };
+            let message =
+                if message.contains(&at_fault) { message } else { format!("{at_fault}: {message}") };
+            Err(Problem { kind: error.kind().to_owned(), file: Some(at_fault), item: None, message })
+        }
+    }
 }
 
 fn rollback(data: &Path, to: u64) -> Result<Value, DbError> {

@@ -1,25 +1,33 @@
 //! Inputs as `braid-work` loads and generates them.
 
 use crate::{
+    chain_inputs,
     json::Problem,
+    rooted::{Rooting, Tries},
     world::{Case, Checked, Inputs, Refusal, Source},
 };
 use alloy_primitives::Bytes;
 use braid_evm::{BlockInput, ExecutedBlock};
-use braid_work::{PreState, SourceKind, WorkError, synth::Hostile};
+use braid_work::{HashedState, PreState, Scope, SourceKind, WorkError, synth::Hostile};
+use revm::primitives::hardfork::SpecId;
 use std::{hint::black_box, path::Path, sync::Arc};
 
 /// The inputs of `braid-work`.
 pub(crate) struct Library;
 
 impl Inputs for Library {
-    /// A path; one block of a chain file as `PATH#NUMBER`; or the text of a workload.
+    /// A path; one block of a chain file as `PATH#NUMBER`; a blockchain test as `FILE.json#NAME`, perhaps with
+    /// `/NUMBER` of one of its blocks; or the text of a workload.
     fn resolve(&self, text: &str) -> Result<Vec<Box<dyn Source>>, Refusal> {
         let path = Path::new(text);
         if path.exists() {
             return load(path);
         }
         if let Some((file, number)) = text.rsplit_once('#').filter(|(file, _)| Path::new(file).exists()) {
+            let is_json = Path::new(file).extension().is_some_and(|extension| extension == "json");
+            if let Some(found) = is_json.then(|| chain_inputs::resolve(Path::new(file), number)).flatten() {
+                return found;
+            }
             let mut found = load(Path::new(file))?;
             found.retain(|source| source.name().ends_with(&format!("#{number}")));
             return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
@@ -99,7 +107,8 @@ impl Source for LibrarySource {
         let case = self.0.load().map_err(|error| problem(&error))?;
         let pre = case.state().map_err(|error| problem(&error))?.clone();
         let access_list = case.access_list().map_err(|error| problem(&error))?;
-        Ok(Box::new(LibraryCase { case, pre, access_list }))
+        let whole = matches!(self.0.kind, SourceKind::Synthetic(_));
+        Ok(Box::new(LibraryCase { case, pre, access_list, whole }))
     }
 }
 
@@ -107,6 +116,8 @@ struct LibraryCase {
     case: braid_work::Case,
     pre: Arc<PreState>,
     access_list: Option<Bytes>,
+    /// Whether `pre` is all that there is, and not only what the block needs.
+    whole: bool,
 }
 
 impl Case for LibraryCase {
@@ -123,13 +134,20 @@ impl Case for LibraryCase {
     }
 
     fn verify(&self, done: &ExecutedBlock) -> Vec<Checked> {
-        let checks = braid_work::verify(&self.case, done);
-        let difference = |name: &str| {
-            let told = |text: &&String| text.split(':').next() == Some(name);
-            checks.differences.iter().find(told).cloned()
+        verified(&self.case, done)
+    }
+
+    fn rooting(&self) -> Option<Rooting<'_>> {
+        let case = &self.case;
+        let root = case.header.as_ref().map(|header| header.state_root);
+        let expected = root.filter(|_| case.expect.scope == Scope::FullBlock);
+        let tries = match (&case.expect.witness, expected) {
+            (Some(witness), Some(_)) => Tries::Witness(witness, witness.nodes.iter().cloned().collect()),
+            _ if self.whole => Tries::Whole(Box::new(HashedState::new(&self.pre))),
+            _ => return None,
         };
-        let checked = |(name, held)| Checked { name, held, difference: difference(name) };
-        checks.all().into_iter().map(checked).collect()
+        let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
+        Some(Rooting { tries, clears_empty, expected })
     }
 
     fn recover_senders(&self, threads: usize) {
@@ -138,6 +156,17 @@ impl Case for LibraryCase {
             drop(black_box(braid_work::recover_senders(raw, threads)));
         }
     }
+}
+
+/// The checks of a case against a result.
+pub(crate) fn verified(case: &braid_work::Case, done: &ExecutedBlock) -> Vec<Checked> {
+    let checks = braid_work::verify(case, done);
+    let difference = |name: &str| {
+        let told = |text: &&String| text.split(':').next() == Some(name);
+        checks.differences.iter().find(told).cloned()
+    };
+    let checked = |(name, held)| Checked { name, held, difference: difference(name) };
+    checks.all().into_iter().map(checked).collect()
 }
 
 /// An error of `braid-work` as it is reported: a stable word, the file, the item.

@@ -2,6 +2,7 @@
 //! [`SCHEMA`].
 
 use alloy_primitives::B256;
+use braid_report::{DiskTimes, RootTimes};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -47,6 +48,11 @@ pub(crate) struct RunResult {
     pub(crate) access_list_hash: Option<B256>,
     /// Bytes of that list as RLP.
     pub(crate) access_list_bytes: Option<usize>,
+    /// With `--root`, or of a block that was committed to a store; null otherwise, or if there is nothing to compute
+    /// it from.
+    pub(crate) root: Option<RootTimes>,
+    /// Of a block that was committed to a store.
+    pub(crate) disk: Option<DiskTimes>,
     pub(crate) status: Status,
     pub(crate) error: Option<Problem>,
     /// Whether the result is that of the engine's own oracle; null for profiles that are held against Ethereum.
@@ -164,6 +170,11 @@ pub(crate) struct CompareRow {
     pub(crate) limit: Option<f64>,
     /// `median_ns` and what follows and precedes execution: see `braid compare --help`.
     pub(crate) end_to_end_ns: u64,
+    /// With `--root`: median time from the beginning of the block to its state root, and the median over rounds of the
+    /// share that this is above execution alone; null without, or if there is nothing to compute the root from.
+    pub(crate) rooted_ns: Option<u64>,
+    /// See `rooted_ns`.
+    pub(crate) root_adds: Option<f64>,
     /// Whether the result is that of the engine's own oracle; null for profiles that are held against Ethereum.
     pub(crate) oracle_equal: Option<bool>,
     /// Share of the transactions that end in another way under Ethereum's rules; null for profiles that execute

@@ -3,6 +3,7 @@
 
 mod access_list;
 mod args;
+mod chain_inputs;
 mod compare;
 mod db;
 mod diverge;
@@ -17,11 +18,13 @@ mod judge;
 #[allow(unsafe_code)]
 mod memory;
 mod on_store;
+mod pipeline;
 mod profiles;
 mod progress;
 mod record;
 mod render;
 mod report;
+mod rooted;
 mod run;
 mod schedules;
 mod selection;

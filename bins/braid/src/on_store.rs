@@ -5,15 +5,21 @@
 
 use crate::{
     json::Problem,
+    rooted::nanos,
     sync::{folder_problem, options},
     world::{Case, Checked},
 };
 use alloy_primitives::Bytes;
 use braid_db::{DataFolder, DataReader, DbError, Finished};
 use braid_evm::{BlockInput, ExecutedBlock};
+use braid_report::{DiskTimes, RootTimes};
 use braid_store::disk::DiskOptions;
 use braid_work::PreState;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long a version stays for a run that reads beside a writer.
 const LEASE: Duration = Duration::from_secs(600);
@@ -24,6 +30,8 @@ const KEEP: usize = 128;
 pub(crate) struct OnStore<'a> {
     path: &'a Path,
     folder: Opened,
+    /// Reads that each thread may have under way.
+    overlap: u16,
 }
 
 enum Opened {
@@ -33,7 +41,7 @@ enum Opened {
 
 impl<'a> OnStore<'a> {
     /// Opens the folder at `path`, to write if results are to be committed.
-    pub(crate) fn open(path: &'a Path, commit: bool, threads: usize) -> Result<Self, Problem> {
+    pub(crate) fn open(path: &'a Path, commit: bool, overlap: u16, threads: usize) -> Result<Self, Problem> {
         let folder = match commit {
             true => {
                 DataFolder::open_or_create(path, options(threads, KEEP)).map(Box::new).map(Opened::Writer)
@@ -41,7 +49,7 @@ impl<'a> OnStore<'a> {
             false => DataReader::open(path, DiskOptions::default()).map(Opened::Reader),
         };
         let folder = folder.map_err(|error| folder_problem(path, &error))?;
-        Ok(OnStore { path, folder })
+        Ok(OnStore { path, folder, overlap })
     }
 
     /// A case on the version before its block.
@@ -58,19 +66,51 @@ impl<'a> OnStore<'a> {
                 folder.state(before)
             }
         };
-        let mut pre = PreState::over(Arc::new(state.map_err(problem)?));
+        let mut pre = PreState::over(Arc::new(state.map_err(problem)?.overlapping(self.overlap)));
         pre.block_hashes.clone_from(&case.pre().block_hashes);
         Ok(Box::new(Placed { case, pre }))
     }
 
-    /// Makes what a block did the latest version, if results are to be committed.
-    pub(crate) fn commit(&mut self, input: &BlockInput, done: &ExecutedBlock) -> Result<(), Problem> {
-        let Opened::Writer(folder) = &mut self.folder else { return Ok(()) };
+    /// Makes what a block did, which took `elapsed`, the latest version, if results are to be committed, and says
+    /// what that took.
+    pub(crate) fn commit(
+        &mut self,
+        input: &BlockInput,
+        done: &ExecutedBlock,
+        elapsed: Duration,
+    ) -> Result<Option<(RootTimes, DiskTimes)>, Problem> {
+        let Opened::Writer(folder) = &mut self.folder else { return Ok(None) };
         let finished = Finished { number: number(input), block: None, done: done.clone() };
-        let committed =
-            folder.record(std::slice::from_ref(&finished)).and_then(|()| folder.commit(&finished));
-        committed.map(drop).map_err(|error| folder_problem(self.path, &error))
+        commit(folder, &finished, elapsed).map(Some).map_err(|error| folder_problem(self.path, &error))
     }
+}
+
+fn commit(
+    folder: &mut DataFolder,
+    finished: &Finished,
+    elapsed: Duration,
+) -> Result<(RootTimes, DiskTimes), DbError> {
+    let latest = folder.latest().map_or(0, |(latest, _)| latest);
+    if finished.number != latest + 1 {
+        return Err(DbError::Order { number: finished.number, latest });
+    }
+    let start = Instant::now();
+    let prepared = folder.prepare(finished)?;
+    let after = start.elapsed();
+    let start = Instant::now();
+    folder.record(std::slice::from_ref(finished))?;
+    let archive_ns = nanos(start.elapsed());
+    let start = Instant::now();
+    let committed = folder.commit_prepared(prepared)?;
+    let (all, sync) = (start.elapsed(), folder.store().last_times().sync);
+    let root = RootTimes {
+        from: "store".to_owned(),
+        rooted_ns: nanos(elapsed + after),
+        after_ns: nanos(after),
+        ..RootTimes::default()
+    };
+    let write_ns = nanos(all.saturating_sub(sync));
+    Ok((root, DiskTimes { archive_ns, write_ns, sync_ns: nanos(sync), bytes: committed.bytes }))
 }
 
 fn number(input: &BlockInput) -> u64 {

@@ -59,6 +59,11 @@ impl Table {
 pub(crate) fn run(results: &[RunResult], color: bool) -> String {
     let heads =
         ["<input", "block", "txs", "Mgas", "time", "Mgas/s", "executions", "retries", "<checks", "<status"];
+    let rooted = results.iter().any(|result| result.root.is_some());
+    let kept = results.iter().any(|result| result.disk.is_some());
+    let more = [("root ahead", rooted), ("root after", rooted), ("with root", rooted), ("disk", kept)];
+    let more = more.into_iter().filter(|(_, shown)| *shown).map(|(head, _)| head);
+    let heads: Vec<&str> = heads.into_iter().chain(more).collect();
     let mut table = Table::new(&heads, color);
     for result in results {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
@@ -68,7 +73,7 @@ pub(crate) fn run(results: &[RunResult], color: bool) -> String {
         };
         let held = result.checks.values().filter(|held| **held == Some(true)).count();
         let checked = result.checks.values().flatten().count();
-        table.row(vec![
+        let mut cells = vec![
             short(&result.input),
             number(result.block),
             number(result.txs.map(|txs| txs as u64)),
@@ -79,7 +84,18 @@ pub(crate) fn run(results: &[RunResult], color: bool) -> String {
             number(result.retries),
             format!("{held}/{checked}"),
             status(result.status, color),
-        ]);
+        ];
+        let optional = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), time);
+        if rooted {
+            let root = result.root.as_ref();
+            let times =
+                [root.map(|one| one.ahead_ns), root.map(|one| one.after_ns), root.map(|one| one.rooted_ns)];
+            cells.extend(times.map(optional));
+        }
+        if kept {
+            cells.push(optional(result.disk.as_ref().map(|disk| disk.total_ns())));
+        }
+        table.row(cells);
     }
     let ok = results.iter().filter(|result| result.status == Status::Ok).count();
     let mut text = table.render();
@@ -228,8 +244,15 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
         "fallbacks",
     ];
     let hinted = rows.iter().any(|row| row.hints.is_some());
+    let rooted = rows.iter().any(|row| row.rooted_ns.is_some());
     let own = rows.iter().any(|row| row.oracle_equal.is_some());
-    let more = [("<hints", hinted), ("<own oracle", own), ("not as Ethereum", own)];
+    let more = [
+        ("with root", rooted),
+        ("root adds", rooted),
+        ("<hints", hinted),
+        ("<own oracle", own),
+        ("not as Ethereum", own),
+    ];
     let more = more.into_iter().filter(|(_, shown)| *shown).map(|(head, _)| head);
     let heads: Vec<&str> = heads.into_iter().chain(more).collect();
     let percent =
@@ -252,6 +275,10 @@ fn compare_block(reference: &str, rows: &[CompareRow], color: bool) -> String {
             row.retries.to_string(),
             row.fallbacks.to_string(),
         ];
+        if rooted {
+            let adds = row.root_adds.map_or_else(|| "-".to_owned(), |adds| format!("{:.1}%", adds * 100.0));
+            cells.extend([row.rooted_ns.map_or_else(|| "-".to_owned(), time), adds]);
+        }
         if hinted {
             cells.push(row.hints.as_ref().map_or_else(String::new, |hints| {
                 let (precision, recall) = (percent(hints.precision), percent(hints.recall));

@@ -11,14 +11,18 @@ use crate::{
     progress::Ui,
     record::Record,
     render,
+    rooted::{self, Besides},
     schedules::Schedules,
     selection::{Item, select},
     stream,
     world::{Case, Source, World},
 };
+use alloy_primitives::B256;
 use braid_core::Control;
+use braid_evm::{BlockInput, ExecutedBlock};
 use braid_profiles::{Profile, find, find_any};
-use std::collections::BTreeMap;
+use braid_report::{DiskTimes, RootTimes};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Carries the command out.
 pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
@@ -55,7 +59,7 @@ pub(crate) fn run(args: &RunArgs, world: &World<'_>, session: &Session<'_>, ui: 
         schedules: Schedules::new(args.trace),
         store: None,
     };
-    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, threads));
+    runner.store = args.store.as_ref().map(|path| OnStore::open(path, args.commit, args.overlap, threads));
     let (mut results, mut exit) = (Vec::with_capacity(items.len()), Exit::Ok);
     ui.start(items.len());
     for (seed, item) in (0..).map(|index| seed.wrapping_add(index)).zip(&items) {
@@ -144,53 +148,42 @@ impl Runner<'_> {
         if let Ok(engine) = self.engines.get(self.profile, self.threads) {
             engine.shuffle(seed);
         }
-        let done = self.engines.execute(self.profile, self.threads, case.given(), &self.control);
+        let seat = (self.profile, self.threads);
+        let rooting = if self.args.root { case.rooting() } else { None };
+        let (done, rooted) = match &rooting {
+            Some(rooting) => rooted::execute(&mut self.engines, seat, case.given(), rooting, &self.control),
+            None => (self.engines.execute(self.profile, self.threads, case.given(), &self.control), None),
+        };
+        if self.args.root && rooting.is_none() {
+            let name = source.name();
+            ui.warn(format_args!("{name}: no root: it comes with neither a witness nor a whole state"));
+        }
         if done.as_ref().is_err_and(interrupted) {
             return None;
         }
         let mut verdict = self.judge(case.as_ref(), &done)?;
-        let seat = (self.profile, self.threads);
+        if let (Status::Ok, Some(Err(message))) = (verdict.status, rooted.as_ref().map(|one| &one.root)) {
+            verdict.status = Status::Invalid;
+            verdict.error = Some(Problem {
+                kind: "state_root".to_owned(),
+                file: None,
+                item: Some("state_root".to_owned()),
+                message: message.clone(),
+            });
+        }
         let block = done.as_ref().ok();
         let gas_used = block.map(|(block, _)| block.results.iter().map(|result| result.gas_used).sum());
         let stats = block.map(|(block, _)| block.stats);
-        let list = match &self.args.access_list {
-            Some(folder) if verdict.status == Status::Ok => {
-                match access_list::write(
-                    &mut self.engines,
-                    seat,
-                    case.as_ref(),
-                    &self.control,
-                    folder,
-                    &source.name(),
-                ) {
-                    Ok(list) => Some(list),
-                    Err(problem) => {
-                        verdict.status = Status::Unreadable;
-                        verdict.error = Some(problem);
-                        None
-                    }
-                }
-            }
-            _ => None,
-        };
-        if let (Status::Ok, Some(Ok(store)), Some((block, _))) = (verdict.status, &mut self.store, block)
-            && let Err(problem) = store.commit(input, block)
-        {
-            (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+        let name = source.name();
+        let list = self.list(case.as_ref(), &name, &mut verdict);
+        let mut besides = Besides { rooting: rooting.as_ref(), committed: None };
+        if let Some((block, elapsed)) = block {
+            besides.committed = self.keep(input, block, *elapsed, &mut verdict);
         }
-        if verdict.status == Status::Ok {
-            let name = source.name();
-            let weighed = self.schedules.analyse_block(&name, case.as_ref(), ui);
-            let (given, control) = (case.given(), &self.control);
-            let recorded =
-                self.schedules.record(&mut self.engines, seat, &name, given, weighed.as_ref(), control, ui);
-            if let Err(problem) = recorded {
-                verdict.status = Status::Invalid;
-                verdict.error = Some(problem);
-            }
-        }
+        self.trace(case.as_ref(), &name, &besides, &mut verdict, ui);
+        let (root, disk) = besides.committed.unzip();
         let result = RunResult {
-            input: source.name(),
+            input: name,
             block: Some(u64::try_from(input.env.number).unwrap_or(u64::MAX)),
             profile: self.profile.name.to_owned(),
             threads: self.threads,
@@ -202,6 +195,8 @@ impl Runner<'_> {
             fallbacks: stats.map(|stats| stats.fallbacks),
             access_list_hash: list.map(|(hash, _)| hash),
             access_list_bytes: list.map(|(_, bytes)| bytes),
+            root: rooted.map(|rooted| rooted.times).or(root),
+            disk,
             status: verdict.status,
             error: verdict.error.map(|problem| problem.within(source.file())),
             oracle_equal: verdict.oracle_equal,
@@ -209,6 +204,58 @@ impl Runner<'_> {
             checks: verdict.checks,
         };
         Some((result, verdict.alone))
+    }
+
+    /// Writes the access list of a block that is right, if that was asked.
+    fn list(&mut self, case: &dyn Case, name: &str, verdict: &mut Verdict) -> Option<(B256, usize)> {
+        let folder = self.args.access_list.as_ref().filter(|_| verdict.status == Status::Ok)?;
+        let seat = (self.profile, self.threads);
+        match access_list::write(&mut self.engines, seat, case, &self.control, folder, name) {
+            Ok(list) => Some(list),
+            Err(problem) => {
+                (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+                None
+            }
+        }
+    }
+
+    /// Commits a block that is right to the folder, if that was asked, and says what it took.
+    fn keep(
+        &mut self,
+        input: &BlockInput,
+        block: &ExecutedBlock,
+        elapsed: Duration,
+        verdict: &mut Verdict,
+    ) -> Option<(RootTimes, DiskTimes)> {
+        let (Status::Ok, Some(Ok(store))) = (verdict.status, &mut self.store) else { return None };
+        match store.commit(input, block, elapsed) {
+            Ok(committed) => committed,
+            Err(problem) => {
+                (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));
+                None
+            }
+        }
+    }
+
+    /// Records the schedule of a block that is right, if that was asked.
+    fn trace(
+        &mut self,
+        case: &dyn Case,
+        name: &str,
+        besides: &Besides<'_>,
+        verdict: &mut Verdict,
+        ui: &mut Ui<'_>,
+    ) {
+        if verdict.status != Status::Ok {
+            return;
+        }
+        let weighed = self.schedules.analyse_block(name, case, ui);
+        let (given, control, seat) = (case.given(), &self.control, (self.profile, self.threads));
+        let (schedules, weighed) = (&mut self.schedules, weighed.as_ref());
+        let recorded = schedules.record(&mut self.engines, seat, name, given, besides, weighed, control, ui);
+        if let Err(problem) = recorded {
+            (verdict.status, verdict.error) = (Status::Invalid, Some(problem));
+        }
     }
 
     /// Holds a result against as much as was asked. Without `--check serial` the oracle runs only to
@@ -254,6 +301,8 @@ impl Runner<'_> {
             fallbacks: None,
             access_list_hash: None,
             access_list_bytes: None,
+            root: None,
+            disk: None,
             status: Status::Unreadable,
             error: Some(problem),
             oracle_equal: None,

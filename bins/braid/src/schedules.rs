@@ -4,6 +4,7 @@ use crate::{
     engines::Engines,
     json::{Problem, VirtualTime, VirtualTimes},
     progress::Ui,
+    rooted::Besides,
     world::Case,
 };
 use braid_core::Control;
@@ -98,6 +99,7 @@ impl Schedules {
         (profile, threads): (&Profile, usize),
         name: &str,
         given: Given<'_>,
+        besides: &Besides<'_>,
         weighed: Option<&Weighed>,
         control: &Control<'_>,
         ui: &mut Ui<'_>,
@@ -111,7 +113,7 @@ impl Schedules {
             let engine = engine.as_mut();
             let mut trace: Option<Trace> = None;
             for _ in 0..RECORDED_EACH {
-                let one = schedule::record(engine, (profile, threads), name, given, names, control)?;
+                let one = besides.record(engine, (profile, threads), name, given, names, control)?;
                 let Some(one) = one else { break };
                 if trace.as_ref().is_none_or(|best| one.elapsed_ns < best.elapsed_ns) {
                     trace = Some(one);

@@ -1,7 +1,7 @@
 //! What the commands act on: the profiles there are, and inputs by name. The commands see inputs
 //! through these traits only, so that their tests can make up their own.
 
-use crate::json::Problem;
+use crate::{json::Problem, rooted::Rooting};
 use alloy_primitives::Bytes;
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_profiles::{Profile, bench::Given};
@@ -67,6 +67,11 @@ pub(crate) trait Case {
 
     /// Holds a result against what the input records. The names are the same for all inputs.
     fn verify(&self, done: &ExecutedBlock) -> Vec<Checked>;
+
+    /// What the root of the state after the block can be computed from, if there is anything.
+    fn rooting(&self) -> Option<Rooting<'_>> {
+        None
+    }
 
     /// Recovers the senders from the signatures, if there are any.
     fn recover_senders(&self, threads: usize);

@@ -139,12 +139,13 @@ fn an_empty_folder_selects_nothing() {
     assert_eq!(code(&folder.braid(&["compare", "--on", "nothing"])), 4);
 }
 
-const RUN_KEYS: [&str; 17] = [
+const RUN_KEYS: [&str; 19] = [
     "access_list_bytes",
     "access_list_hash",
     "block",
     "checks",
     "differs_from_evm",
+    "disk",
     "elapsed_ns",
     "error",
     "executions",
@@ -154,12 +155,13 @@ const RUN_KEYS: [&str; 17] = [
     "oracle_equal",
     "profile",
     "retries",
+    "root",
     "status",
     "threads",
     "txs",
 ];
 
-const COMPARE_KEYS: [&str; 25] = [
+const COMPARE_KEYS: [&str; 27] = [
     "block",
     "ci95",
     "cpu_ns",
@@ -180,6 +182,8 @@ const COMPARE_KEYS: [&str; 25] = [
     "profile",
     "reference_median_ns",
     "retries",
+    "root_adds",
+    "rooted_ns",
     "runs",
     "speedup",
     "threads",

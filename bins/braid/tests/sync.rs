@@ -5,7 +5,7 @@
 mod common;
 
 use braid_testkit::{Rng, data};
-use common::{Folder, code, err, json};
+use common::{Folder, code, err, json, out};
 use serde_json::Value;
 use std::{
     fs,
@@ -113,6 +113,7 @@ fn commands(folder: &Folder, last: u64) {
     }
     let unknown = folder.braid(&["db", "proof", "--data", "e", &format!("0x{:040}", 1), "--block", "3"]);
     assert_eq!(code(&unknown), 1, "{unknown:?}");
+    snapshots(folder, &before);
     let to = (last - 10).to_string();
     let back = json(&folder.braid(&["db", "rollback", "--data", "e", "--to", &to, "--json"]));
     assert_eq!(
@@ -135,6 +136,50 @@ fn commands(folder: &Folder, last: u64) {
             stat(folder, "e")["state_root"] == before["state_root"]
         ),
         (Some(10), true)
+    );
+}
+
+/// The folder `e` to a file, and back.
+fn snapshots(folder: &Folder, before: &Value) {
+    let written = folder.braid(&["db", "snapshot", "--data", "e", "--out", "e.snap", "--json"]);
+    let written = json(&written)["result"].clone();
+    assert_eq!(written["state_root"], before["state_root"], "{written}");
+    assert!(written["accounts"].as_u64().unwrap() > 8_893, "{written}");
+    let restored = folder.braid(&["db", "restore", "e.snap", "--store", "r", "--json"]);
+    let restored = json(&restored)["result"].clone();
+    assert_eq!(restored, written);
+    assert_eq!(code(&folder.braid(&["db", "verify", "--data", "r"])), 0);
+    let after = stat(folder, "r");
+    assert_eq!((&after["state_root"], &after["latest"]), (&before["state_root"], &before["latest"]));
+    let again = folder.braid(&["db", "restore", "e.snap", "--data", "r", "--json"]);
+    assert_eq!((code(&again), &json(&again)["error"]["kind"]), (1, &"exists".into()));
+    // An older version that is kept, and one that is not.
+    let version = (before["oldest"].as_u64().unwrap() + 3).to_string();
+    let older = folder.braid(&[
+        "db",
+        "snapshot",
+        "--data",
+        "e",
+        "--out",
+        "old.snap",
+        "--version",
+        &version,
+        "--json",
+    ]);
+    assert_eq!(json(&older)["result"]["version"].as_u64(), version.parse().ok(), "{older:?}");
+    let gone =
+        folder.braid(&["db", "snapshot", "--data", "e", "--out", "no.snap", "--version", "1", "--json"]);
+    assert_eq!((code(&gone), &json(&gone)["error"]["kind"]), (1, &"no_version".into()));
+    assert!(!folder.0.join("no.snap").exists());
+    // Damaged: no folder is left.
+    let mut bytes = fs::read(folder.0.join("e.snap")).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 4;
+    folder.write("bad.snap", &bytes);
+    let bad = folder.braid(&["db", "restore", "bad.snap", "--data", "b", "--json"]);
+    assert_eq!((code(&bad), &json(&bad)["error"]["kind"]), (1, &"damaged".into()), "{bad:?}");
+    assert!(
+        err(&bad).contains("bad.snap") && !folder.0.join("b").exists() && !folder.0.join("b.part").exists()
     );
 }
 
@@ -250,6 +295,9 @@ fn what_is_no_chain_or_no_folder_is_told() {
         assert_eq!(code(&output), 1, "{arguments:?}: {output:?}");
         assert_eq!(json(&output)["error"]["kind"], kind, "{arguments:?}: {output:?}");
         assert!(err(&output).contains("error:"), "{arguments:?}");
+        // What goes to stdout is a result, and without the chain there is none.
+        let plain = folder.braid(&arguments[..arguments.len() - 1]);
+        assert_eq!((code(&plain), out(&plain)), (1, ""), "{arguments:?}: {plain:?}");
     }
     for usage in [
         &["sync"][..],
@@ -286,6 +334,9 @@ fn blocks_run_on_a_folder() {
     assert_eq!(committed["versions"], 2);
     // Again on the version before it, beside nobody; and not a second time after it.
     assert_eq!(code(&run(&["--store", "d"])), 0);
+    let overlapped = run(&["--store", "d", "--overlap", "64"]);
+    assert_eq!(json(&overlapped)["results"][0]["gas_used"], json(&first)["results"][0]["gas_used"]);
+    assert_eq!(code(&run(&["--overlap", "64"])), 2);
     assert_eq!(stat(&folder, "d"), committed);
     let twice = run(&["--store", "d", "--commit"]);
     assert_eq!(

@@ -78,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid-fuzz",
         &[
             "braid-core",
+            "braid-db",
             "braid-testkit",
             "braid-sched",
             "braid-store",
@@ -94,6 +95,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "braid",
         &[
             "braid-core",
+            "braid-keccak",
             "braid-sched",
             "braid-store",
             "braid-report",

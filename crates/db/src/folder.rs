@@ -93,6 +93,18 @@ impl DataFolder {
         &self.store
     }
 
+    pub(crate) fn store_mut(&mut self) -> &mut DiskStore {
+        &mut self.store
+    }
+
+    /// Adds code, durably.
+    pub(crate) fn add_codes(&self, codes: &[(B256, Bytes)]) -> Result<(), DbError> {
+        if codes.is_empty() {
+            return Ok(());
+        }
+        self.archive.add(&[], codes.iter().map(|(hash, code)| (hash, &code[..])))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

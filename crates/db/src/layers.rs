@@ -15,6 +15,8 @@ use revm::bytecode::Bytecode;
 use std::{
     panic::{RefUnwindSafe, UnwindSafe},
     sync::Arc,
+    task::Poll,
+    time::Duration,
 };
 
 /// What one block did to the state.
@@ -102,11 +104,13 @@ pub struct LayeredState {
     archive: Option<Arc<Archive>>,
     /// The latest first.
     layers: Vec<Arc<Layer>>,
+    /// Reads that each reader may have under way.
+    overlap: u16,
 }
 
 impl LayeredState {
     pub(crate) fn new(base: View, archive: Option<Arc<Archive>>) -> Self {
-        LayeredState { base, archive, layers: Vec::new() }
+        LayeredState { base, archive, layers: Vec::new(), overlap: 1 }
     }
 
     /// The version below all layers.
@@ -125,7 +129,16 @@ impl LayeredState {
     #[must_use]
     pub fn rebased(&self, base: View, count: usize) -> Self {
         let kept = self.layers.len().saturating_sub(count);
-        LayeredState { base, layers: self.layers[..kept].to_vec(), archive: self.archive.clone() }
+        LayeredState { base, layers: self.layers[..kept].to_vec(), ..self.clone() }
+    }
+
+    /// The same state, of which each reader may have so many reads under way at a time: for a state whose pages are
+    /// seldom in memory. Executions are then suspended over their reads. Code is waited for. Without effect on a medium
+    /// that has no queue for reads, or none to give.
+    #[must_use]
+    pub fn overlapping(mut self, reads: u16) -> Self {
+        self.overlap = if reads > 1 && self.base.can_overlap() { reads } else { 1 };
+        self
     }
 
     /// How many layers it has.
@@ -155,7 +168,15 @@ impl RefUnwindSafe for LayeredState {}
 
 impl Below<EvmKey, EvmValue> for LayeredState {
     fn reader(&self) -> Result<Box<dyn Reader<EvmKey, EvmValue> + '_>, StoreError> {
-        Ok(Box::new(LayeredReader { state: self, base: self.base.reader() }))
+        let base = match self.overlap {
+            0 | 1 => self.base.reader(),
+            _ => self.base.overlapping_reader()?,
+        };
+        Ok(Box::new(LayeredReader { state: self, base }))
+    }
+
+    fn overlap(&self) -> u16 {
+        self.overlap
     }
 }
 
@@ -164,41 +185,71 @@ struct LayeredReader<'a> {
     base: ViewReader<'a>,
 }
 
-impl Reader<EvmKey, EvmValue> for LayeredReader<'_> {
-    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
-        let layers = &self.state.layers;
+impl LayeredState {
+    /// What stands at an account or a slot, if a layer tells.
+    fn above(&self, key: &EvmKey) -> Option<Option<EvmValue>> {
         match key {
             EvmKey::Account(address) => {
-                if let Some(account) = layers.iter().find_map(|layer| layer.accounts.get(address)) {
-                    return Ok(account.map(EvmValue::Account));
-                }
-                let account = self.base.account(address)?;
-                Ok(account.map(|account| {
-                    EvmValue::Account(AccountState {
-                        exists: true,
-                        balance: account.balance,
-                        nonce: account.nonce,
-                        code_hash: account.code_hash,
-                        generation: 0,
-                        has_storage: account.storage_root != EMPTY_ROOT_HASH,
-                    })
-                }))
+                let account = self.layers.iter().find_map(|layer| layer.accounts.get(address))?;
+                Some(account.map(EvmValue::Account))
             }
             // Slots of later lives are the block's own, and zero before it.
-            EvmKey::Slot { generation, .. } if *generation > 0 => Ok(None),
-            EvmKey::Slot { address, slot, .. } => {
-                for layer in layers {
-                    if let Some(value) = layer.slots.get(&(*address, *slot)) {
-                        return Ok(slot_value(*value));
-                    }
-                    if layer.wiped.contains(address) {
-                        return Ok(None);
-                    }
-                }
-                Ok(slot_value(self.base.slot(address, slot)?))
-            }
-            EvmKey::Code(hash) => self.state.code(hash),
+            EvmKey::Slot { generation, .. } if *generation > 0 => Some(None),
+            EvmKey::Slot { address, slot, .. } => self.layers.iter().find_map(|layer| {
+                let value = layer.slots.get(&(*address, *slot)).map(|value| slot_value(*value));
+                value.or_else(|| layer.wiped.contains(address).then_some(None))
+            }),
+            EvmKey::Code(_) => None,
         }
+    }
+}
+
+/// What stands at an account or a slot of the version.
+fn below(base: &mut ViewReader<'_>, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
+    match key {
+        EvmKey::Account(address) => Ok(base.account(address)?.map(|account| {
+            EvmValue::Account(AccountState {
+                exists: true,
+                balance: account.balance,
+                nonce: account.nonce,
+                code_hash: account.code_hash,
+                generation: 0,
+                has_storage: account.storage_root != EMPTY_ROOT_HASH,
+            })
+        })),
+        EvmKey::Slot { address, slot, .. } => Ok(slot_value(base.slot(address, slot)?)),
+        EvmKey::Code(_) => Ok(None),
+    }
+}
+
+impl Reader<EvmKey, EvmValue> for LayeredReader<'_> {
+    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
+        match (self.state.above(key), key) {
+            (Some(value), _) => Ok(value),
+            (None, EvmKey::Code(hash)) => self.state.code(hash),
+            (None, key) => below(&mut self.base, key),
+        }
+    }
+
+    fn prefetch(&mut self, keys: &[EvmKey]) {
+        for key in keys {
+            let stored = !matches!(key, EvmKey::Code(_)) && self.state.above(key).is_none();
+            if stored && !self.base.begin(|base| below(base, key)) {
+                return;
+            }
+        }
+    }
+
+    fn poll(&mut self, key: &EvmKey, read: u32) -> Poll<Result<Option<EvmValue>, StoreError>> {
+        match (self.state.above(key), key) {
+            (Some(value), _) => Poll::Ready(Ok(value)),
+            (None, EvmKey::Code(hash)) => Poll::Ready(self.state.code(hash)),
+            (None, key) => self.base.poll(read, |base| below(base, key)),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        self.base.wait(timeout, ready);
     }
 }
 

@@ -12,7 +12,11 @@ mod folder;
 mod forks;
 mod layers;
 mod reader;
+<<<<<<< HEAD
 mod tries;
+=======
+mod snapshot;
+>>>>>>> main
 
 pub use ahead::{AheadStats, BegunRoot, Rooted, Told, root_ahead};
 pub use archive::ArchiveStat;
@@ -21,4 +25,11 @@ pub use folder::{DataFolder, Finished};
 pub use forks::{ForkId, ForkLimits, Forks};
 pub use layers::{Layer, LayeredState};
 pub use reader::DataReader;
+<<<<<<< HEAD
 pub use tries::WitnessTries;
+=======
+pub use snapshot::{
+    SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat, SnapshotTotals,
+    encode_snapshot, restore,
+};
+>>>>>>> main

@@ -1,6 +1,8 @@
 //! A data folder, read beside the one who writes.
 
-use crate::{ArchiveStat, DataFolder, DbError, LayeredState, archive::Archive};
+use crate::{
+    ArchiveStat, DataFolder, DbError, LayeredState, SnapshotError, SnapshotStat, archive::Archive, snapshot,
+};
 use alloy_consensus::Header;
 use alloy_primitives::B256;
 use braid_store::disk::{DiskOptions, DiskReader, View};
@@ -64,6 +66,22 @@ impl DataReader {
     /// As [`Self::view`].
     pub fn state(&self, version: Option<u64>, time: Duration) -> Result<LayeredState, DbError> {
         Ok(LayeredState::new(self.view(version, time)?, self.archive.as_ref().ok().cloned()))
+    }
+
+    /// Writes the whole state of a version, the latest if none is named, to one file, which is replaced if it is
+    /// there. It is held by a lease for `time`, renewed with every part of about a megabyte.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; then there is no such file, or the one that was there before.
+    pub fn snapshot(
+        &self,
+        version: Option<u64>,
+        time: Duration,
+        out: &Path,
+    ) -> Result<SnapshotStat, SnapshotError> {
+        let archive = self.archive()?;
+        let view = self.view(version, time)?;
+        snapshot::write(&view, |hash| archive.code(hash), out)
     }
 
     /// The header of a block.

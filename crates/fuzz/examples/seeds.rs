@@ -37,6 +37,7 @@ fn main() {
     }
     blocks(txs.into_iter().map(|(_, tx)| tx).collect());
     tries();
+    stored();
     for (name, list) in braid_fuzz::access_lists() {
         put("access_list", name, list);
     }
@@ -49,6 +50,64 @@ fn main() {
             put(target, &format!("seed-{n:02}"), bytes);
         }
         put(target, "nothing", []);
+    }
+}
+
+/// Archives of blocks, snapshots, and the records of one.
+fn stored() {
+    let entry = |kind: u16, data: &[u8]| {
+        [&kind.to_le_bytes()[..], &(data.len() as u32).to_le_bytes(), &[0, 0], data].concat()
+    };
+    let packed = |data: &[u8]| {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        std::io::Write::write_all(&mut encoder, data).expect("compression");
+        encoder.into_inner().expect("compression")
+    };
+    let archive = |first: u64, count: u64, body: &[u8]| {
+        let mut bytes = entry(0x3265, &[]);
+        for number in first..first + count {
+            let header = Header { number, ..Header::default() };
+            bytes.extend(entry(3, &packed(&alloy_rlp::encode(header))));
+            bytes.extend([entry(4, &packed(body)), entry(5, &packed(&[0xc0])), entry(6, &[0; 32])].concat());
+        }
+        let offsets = vec![0; 8 * count as usize];
+        bytes.extend(entry(0x3266, &[&first.to_le_bytes()[..], &offsets, &count.to_le_bytes()].concat()));
+        bytes
+    };
+    put("era1", "three", archive(1, 3, &[0xc2, 0xc0, 0xc0]));
+    put("era1", "one", archive(8192, 1, &[0xc3, 0xc0, 0xc0, 0xc0]));
+    put("era1", "not-blocks", archive(1, 1, &[0xc1, 0x80]));
+    put("era1", "last", archive(u64::MAX - 1, 1, &[0xc2, 0xc0, 0xc0]));
+    put("era1", "nothing", []);
+
+    use braid_db::{SnapshotHeader, SnapshotItem, encode_snapshot};
+    let code = alloy_primitives::Bytes::from_static(b"code");
+    let account = |nonce, code_hash| alloy_trie::TrieAccount {
+        nonce,
+        balance: U256::from(nonce) << 70,
+        code_hash,
+        ..alloy_trie::TrieAccount::default()
+    };
+    let hash = keccak256(&code);
+    let items = [
+        SnapshotItem::Account { key: B256::ZERO, account: account(0, keccak256([])) },
+        SnapshotItem::Account { key: B256::repeat_byte(1), account: account(1, hash) },
+        SnapshotItem::Slot { key: B256::ZERO, value: U256::ONE },
+        SnapshotItem::Slot { key: B256::repeat_byte(2), value: U256::MAX },
+        SnapshotItem::Account { key: B256::repeat_byte(3), account: account(u64::MAX, hash) },
+        SnapshotItem::Code { hash, code },
+    ];
+    let header = SnapshotHeader { version: 9, root: B256::repeat_byte(9) };
+    for (name, count) in [("empty", 0), ("accounts", 2), ("whole", items.len())] {
+        let mut bytes = Vec::new();
+        encode_snapshot(&mut bytes, header, items[..count].iter().cloned()).expect("a snapshot");
+        // Its only part: after header and lengths, up to the end.
+        if count > 0 {
+            let length = u32::from_le_bytes(bytes[64..68].try_into().expect("four bytes")) as usize;
+            let records = zstd::decode_all(&bytes[72..72 + length]).expect("a part");
+            put("snapshot", &format!("{name}-records"), records);
+        }
+        put("snapshot", name, bytes);
     }
 }
 

@@ -15,6 +15,7 @@ mod mutate;
 mod rlp;
 mod rpc;
 mod schedules;
+mod stored;
 mod text;
 mod tools;
 mod tries;
@@ -65,6 +66,8 @@ pub static TARGETS: &[Target] = &[
     target("rpc_answers", "what a node answers", rpc::answers, 20),
     target("vectors", "a file of test vectors", tools::vectors, 60),
     target("archive", "an archive of test vectors", tools::archive, 60),
+    target("era1", "an archive of blocks before the Merge", stored::era1, 200),
+    target("snapshot", "a snapshot, or the records of one", stored::snapshot, 400),
     target("witness_nodes", "nodes of a trie that may be none", tries::nodes, 400),
     target("trie_ops", "insertions and removals against a sorted map", tries::ops, 200),
     target("access_list", "an access list, and a block run by it", lists::access_list, 400),

@@ -249,6 +249,18 @@ pub trait Engine: Send {
         None
     }
 
+    /// As [`Self::execute_watched`], with the writes of transactions told to `feed` as [`Self::execute_fed`] does.
+    fn execute_watched_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        _feed: &mut Feed<'_>,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        self.execute_watched(input, pre, recorder, control)
+    }
+
     /// Hands over what comes with a block besides its transactions, before it is executed and off the
     /// clock: its access list (EIP-7928) as RLP, or `None` if it came with none. It is for this block only,
     /// and an engine that has no use for it ignores it.

@@ -253,6 +253,18 @@ impl<S: Scheduler> Engine for Ours<S> {
         Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
     }
 
+    fn execute_watched_fed(
+        &mut self,
+        input: &BlockInput,
+        pre: &PreState,
+        feed: &mut Feed<'_>,
+        recorder: &Recorder<EvmKey>,
+        control: &Control<'_>,
+    ) -> Option<Result<Box<dyn Executed>, ExecError>> {
+        let output = self.run(Some(feed), None, input, pre, recorder, control);
+        Some(output.map(|output| Box::new(Ran(output)) as Box<dyn Executed>))
+    }
+
     fn shuffle(&mut self, seed: u64) {
         self.scheduler = self.scheduler.take().map(|scheduler| (self.perturb)(scheduler, seed));
     }

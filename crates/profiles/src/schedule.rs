@@ -8,7 +8,7 @@ use crate::{
 };
 use alloy_primitives::Address;
 use braid_core::{Control, Hint, Mode, Trust};
-use braid_evm::{EvmKey, first_position};
+use braid_evm::{EvmKey, ExecutedBlock, Feed, first_position};
 use braid_report::{
     Analysis, Conflicts, Described, Graph, Key, Model, Recorder, Trace,
     analysis::{Access, Facts},
@@ -17,6 +17,7 @@ use braid_report::{
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
 };
 
 /// Why there is no schedule.
@@ -36,6 +37,80 @@ impl From<ExecError> for ScheduleError {
     }
 }
 
+/// A block that was executed once with its events recorded.
+#[derive(Debug)]
+pub struct Watched {
+    /// When execution began, and how long it took.
+    pub began: Instant,
+    /// See `began`.
+    pub elapsed: Duration,
+    /// Its result.
+    pub done: ExecutedBlock,
+    recorder: Recorder<EvmKey>,
+}
+
+/// Executes a block once and keeps its events; `Ok(None)` if the engine tells of none. The writes of transactions
+/// are told to `feed` as they become final, if there is one.
+///
+/// # Errors
+/// [`ScheduleError`]; after a panic the engine must not be used any more.
+pub fn watch(
+    engine: &mut dyn Engine,
+    threads: usize,
+    given: Given<'_>,
+    feed: Option<&mut Feed<'_>>,
+    control: &Control<'_>,
+) -> Result<Option<Watched>, ScheduleError> {
+    let Given { input, pre, access_list } = given;
+    engine.reset();
+    // Unwind safety: the caller drops the engine after a panic, and the block and state are read only.
+    let watched = catch_unwind(AssertUnwindSafe(|| {
+        engine.prepare(input, pre, access_list);
+        let recorder = Recorder::new(threads);
+        let began = Instant::now();
+        let done = match feed {
+            Some(feed) => engine.execute_watched_fed(input, pre, feed, &recorder, control),
+            None => engine.execute_watched(input, pre, &recorder, control),
+        };
+        let elapsed = began.elapsed();
+        done.map(|done| (done, recorder.stop(), began, elapsed))
+    }));
+    let watched =
+        watched.map_err(|_| BenchError::Panicked("engine panicked while it was watched".to_owned()))?;
+    let Some((done, recorder, began, elapsed)) = watched else { return Ok(None) };
+    // Off the clock.
+    let done = done?.try_into_block(pre).map_err(|error| ExecError::Store { tx: None, error })?;
+    Ok(Some(Watched { began, elapsed, done, recorder }))
+}
+
+impl Watched {
+    /// The schedule. `name` is that of the block.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Impossible`] if it is faster than the engine's own rules allow.
+    pub fn into_trace(
+        self,
+        engine: &mut dyn Engine,
+        (profile, threads): (&Profile, usize),
+        name: &str,
+        given: Given<'_>,
+        names: &Names,
+    ) -> Result<Trace, ScheduleError> {
+        let described = Described {
+            input: name.to_owned(),
+            profile: profile.name.to_owned(),
+            scheduler: profile.scheduler.to_owned(),
+            threads,
+            before: first_position(given.input),
+            txs: given.input.txs.len() as u32,
+        };
+        let hint_ns = self.done.stats.hint_ns;
+        let trace = Trace { hint_ns, ..self.recorder.into_trace(described, |key| names.key(key)) };
+        trace.check_time(engine.model().unwrap_or(Model::of(profile.scheduler)), None)?;
+        Ok(trace)
+    }
+}
+
 /// Executes a block once and records its schedule; `Ok(None)` if the engine has none. `name` is that of the
 /// block.
 ///
@@ -49,30 +124,8 @@ pub fn record(
     names: &Names,
     control: &Control<'_>,
 ) -> Result<Option<Trace>, ScheduleError> {
-    let Given { input, pre, access_list } = given;
-    engine.reset();
-    // Unwind safety: the caller drops the engine after a panic, and the block and state are read only.
-    let watched = catch_unwind(AssertUnwindSafe(|| {
-        engine.prepare(input, pre, access_list);
-        let recorder = Recorder::new(threads);
-        engine.execute_watched(input, pre, &recorder, control).map(|done| (done, recorder.stop()))
-    }));
-    let watched =
-        watched.map_err(|_| BenchError::Panicked("engine panicked while it was watched".to_owned()))?;
-    let Some((done, recorder)) = watched else { return Ok(None) };
-    // Off the clock.
-    let hint_ns = done?.into_block(pre).stats.hint_ns;
-    let described = Described {
-        input: name.to_owned(),
-        profile: profile.name.to_owned(),
-        scheduler: profile.scheduler.to_owned(),
-        threads,
-        before: first_position(input),
-        txs: input.txs.len() as u32,
-    };
-    let trace = Trace { hint_ns, ..recorder.into_trace(described, |key| names.key(key)) };
-    trace.check_time(engine.model().unwrap_or(Model::of(profile.scheduler)), None)?;
-    Ok(Some(trace))
+    let Some(watched) = watch(engine, threads, given, None, control)? else { return Ok(None) };
+    watched.into_trace(engine, (profile, threads), name, given, names).map(Some)
 }
 
 /// Accesses of one transaction, and of one block, that schedulers take in of hints.

@@ -9,6 +9,7 @@
 pub mod analysis;
 mod explain;
 pub mod graph;
+mod lanes;
 pub mod model;
 mod perfetto;
 pub mod record;
@@ -21,6 +22,7 @@ mod view;
 pub use analysis::Analysis;
 pub use explain::{Aborted, EXPLANATION_VERSION, ExplainError, Explanation, Needed, Waited, explain};
 pub use graph::Graph;
+pub use lanes::{DiskTimes, Lane, RootTimes, SPANS_MAX, Span};
 pub use model::{Conflicts, Model, ModelTimes};
 pub use perfetto::perfetto;
 pub use record::{RecordError, RunRecord};

@@ -1,9 +1,9 @@
 //! Schedules for the viewer at ui.perfetto.dev, in the Trace Event Format (JSON) of Chrome: a process is a schedule,
-//! a track a worker, a slice an execution, an arrow leads from the writer that made an execution void to the one
+//! a track a worker or a lane beside them (execution, root, disk), a slice an execution, an arrow leads from the writer that made an execution void to the one
 //! that took its place.
 
 use crate::{
-    Trace,
+    Lane, Trace,
     trace::{Fate, Task},
 };
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ fn one(trace: &Trace, pid: u64, events: &mut Vec<Value>) {
         let args = json!({ "sort_index": order });
         events.push(json!({ "ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": args }));
     }
+    lanes(trace, pid, tracks.len(), events);
     let mut causes = BTreeMap::<u32, usize>::new();
     for (index, abort) in trace.aborts.iter().enumerate() {
         if let Some(task) = abort.task {
@@ -69,6 +70,33 @@ fn one(trace: &Trace, pid: u64, events: &mut Vec<Value>) {
     waits(trace, pid, events);
     arrows(trace, pid, events);
     counters(trace, pid, events);
+}
+
+/// Each lane is a track after those of the workers.
+fn lanes(trace: &Trace, pid: u64, workers: usize, events: &mut Vec<Value>) {
+    for (lane, _) in trace.lane_times() {
+        // Above any worker's track.
+        let (tid, order) = (1u64 << 32 | lane as u64, workers + lane as usize);
+        let args = json!({ "name": lane.name() });
+        events.push(json!({ "ph": "M", "pid": pid, "tid": tid, "name": "thread_name", "args": args }));
+        let args = json!({ "sort_index": order });
+        events.push(json!({ "ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": args }));
+        for span in trace.lanes.iter().filter(|span| span.lane == lane) {
+            events.push(json!({
+                "ph": "X", "pid": pid, "tid": tid, "ts": micros(span.start_ns),
+                "dur": micros((span.end_ns - span.start_ns).max(1)), "name": span.what, "cat": "lane",
+                "cname": lane_color(lane), "args": { "at work (ns)": span.work_ns() },
+            }));
+        }
+    }
+}
+
+fn lane_color(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Execution => "thread_state_running",
+        Lane::Root => "rail_animation",
+        Lane::Disk => "thread_state_iowait",
+    }
 }
 
 /// Waits inside of an execution are slices in it; one at which an execution stopped is an instant.
@@ -145,7 +173,7 @@ fn color(fate: Fate) -> &'static str {
 mod tests {
     use super::*;
     use crate::{
-        Key,
+        Key, Span,
         trace::{Abort, Commit, Wait},
     };
 
@@ -182,6 +210,11 @@ mod tests {
                 cost_ns: 30,
             }],
             commits: vec![Commit { tx: 0, worker: 0, at_ns: 95 }, Commit { tx: 1, worker: 0, at_ns: 99 }],
+            lanes: vec![
+                Span::new(Lane::Execution, "transactions", 0, 120),
+                Span { busy_ns: Some(20), ..Span::new(Lane::Root, "ahead", 40, 80) },
+                Span::new(Lane::Root, "rest", 120, 30),
+            ],
             ..Trace::default()
         };
         let document = perfetto(&[trace.clone(), trace]);
@@ -189,8 +222,16 @@ mod tests {
         let of = |ph: &str| -> Vec<&Value> {
             events.iter().filter(|event| event["ph"] == ph && event["pid"] == 1).collect()
         };
-        assert_eq!(of("M").len(), 1 + 3 * 2);
-        let slices = of("X");
+        assert_eq!(of("M").len(), 1 + (3 + 2) * 2, "three of workers, two of lanes");
+        let (lanes, slices): (Vec<&Value>, Vec<&Value>) =
+            of("X").into_iter().partition(|slice| slice["cat"] == "lane");
+        let tracks: Vec<&Value> = slices.iter().map(|slice| &slice["tid"]).collect();
+        assert!(lanes.iter().all(|lane| !tracks.contains(&&lane["tid"])), "lanes have tracks of their own");
+        assert_eq!(
+            (lanes.len(), lanes[0]["tid"] == lanes[1]["tid"], lanes[1]["tid"] == lanes[2]["tid"]),
+            (3, false, true)
+        );
+        assert_eq!((&lanes[1]["name"], &lanes[1]["args"]["at work (ns)"]), (&json!("ahead"), &json!(20)));
         assert_eq!(slices.len(), 3 + 1);
         assert_eq!(slices[0]["ts"], 0.01);
         assert_eq!(slices[1]["args"]["written by"], 0);

@@ -1,7 +1,7 @@
 //! The record of a run, as far as a report needs it. The format is described in `docs/RECORD.md`; fields that are
 //! not here are passed over.
 
-use crate::{Analysis, Trace, analysis::AnalysisError, trace::TraceError};
+use crate::{Analysis, DiskTimes, RootTimes, Trace, analysis::AnalysisError, trace::TraceError};
 use serde::{Deserialize, Serialize};
 
 /// Version of the record that is read here.
@@ -126,6 +126,12 @@ pub struct Row {
     /// What it knew of the transactions before; none if it runs without.
     #[serde(default)]
     pub hints: Option<Hints>,
+    /// Time of one execution with the state root, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rooted_ns: Option<u64>,
+    /// The share of the time of execution alone that the root adds to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_adds: Option<f64>,
 }
 
 /// Hints of one block.
@@ -178,6 +184,12 @@ pub struct RunRow {
     /// `ok`, or what is wrong with it.
     #[serde(default)]
     pub status: String,
+    /// The state root, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootTimes>,
+    /// The disk, if the block was committed to a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskTimes>,
 }
 
 /// Why a record cannot be read.

@@ -1,7 +1,7 @@
 //! The report in its forms.
 
 use crate::{
-    Report,
+    Report, Trace,
     text::{thousands, time},
     view::{BlockView, TraceView},
 };
@@ -77,10 +77,61 @@ pub fn markdown(report: &Report) -> String {
             );
         }
     }
+    lanes_in_markdown(report, &mut text);
     for block in &report.blocks {
         block_in_markdown(block, &mut text);
     }
     text
+}
+
+/// What blocks took with their roots, and to be durable.
+fn lanes_in_markdown(report: &Report, text: &mut String) {
+    let optional = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), time);
+    let mut head = "\n## With the state root\n\n| block | profile | threads | execution | with the root | adds |\n\
+                    |---|---|--:|--:|--:|--:|\n";
+    for row in &report.rows {
+        let (Some(rooted), Some(adds)) = (row.rooted_ns, row.root_adds) else { continue };
+        *text += std::mem::take(&mut head);
+        let (input, profile) = (cell(&row.input), cell(&row.profile));
+        let (threads, alone) = (row.threads, time(row.median_ns));
+        let adds = 100.0 * adds;
+        let _ =
+            writeln!(text, "| {input} | {profile} | {threads} | {alone} | {} | {adds:.1}% |", time(rooted));
+    }
+    let mut head = "\n## Execution, root, disk\n\n| block | profile | threads | execution | root ahead | root after | \
+                    with the root | archive | write | sync |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    for row in &report.results {
+        let (root, disk) = (row.root.as_ref(), row.disk.as_ref());
+        if root.is_none() && disk.is_none() {
+            continue;
+        }
+        *text += std::mem::take(&mut head);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            cell(&row.input),
+            cell(&row.profile),
+            row.threads,
+            optional(row.elapsed_ns),
+            optional(root.map(|root| root.ahead_ns)),
+            optional(root.map(|root| root.after_ns)),
+            optional(root.map(|root| root.rooted_ns)),
+            optional(disk.map(|disk| disk.archive_ns)),
+            optional(disk.map(|disk| disk.write_ns)),
+            optional(disk.map(|disk| disk.sync_ns)),
+        );
+    }
+}
+
+/// The lanes of a schedule, in a sentence.
+fn lanes_of(trace: &Trace) -> String {
+    let lanes = trace.lane_times();
+    if lanes.is_empty() {
+        return String::new();
+    }
+    let times: Vec<String> =
+        lanes.iter().map(|(lane, ns)| format!("{} {}", lane.name(), time(*ns))).collect();
+    format!("\nLanes, at work: {}; {} from beginning to end.\n", times.join(", "), time(trace.whole_ns()))
 }
 
 fn block_in_markdown(block: &BlockView, text: &mut String) {
@@ -180,6 +231,7 @@ fn schedule_in_markdown(TraceView { trace, totals, costs, .. }: &TraceView, text
         time(totals.waited_ns),
         time(totals.wasted_ns),
     );
+    *text += &lanes_of(trace);
     if costs.is_empty() {
         return;
     }

@@ -1,6 +1,7 @@
 //! A schedule as it was: which worker executed what and when, who waited for whom, what was thrown away.
 
 use crate::{
+    lanes::{Lane, SPANS_MAX, Span},
     model::ModelTimes,
     recorder::{Stamped, What},
 };
@@ -172,6 +173,10 @@ pub struct Trace {
     pub aborts: Vec<Abort>,
     /// In block order.
     pub commits: Vec<Commit>,
+    /// What the block took besides its workers, by lane and start; empty unless that was asked for. Root and disk may
+    /// end after `elapsed_ns`, which is execution alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<Span>,
 }
 
 /// A trace that contradicts itself, as one that was edited by hand may.
@@ -239,6 +244,14 @@ impl Trace {
                 return bad("task", index, "ends before it starts");
             }
         }
+        if self.lanes.len() > SPANS_MAX {
+            return bad("lane", SPANS_MAX, "is one too many");
+        }
+        for (index, span) in self.lanes.iter().enumerate() {
+            if let Some(reason) = span.wrong() {
+                return bad("lane", index, reason);
+            }
+        }
         let known = |task: Option<u32>| task.is_none_or(|task| (task as usize) < self.tasks.len());
         for (index, wait) in self.waits.iter().enumerate() {
             if wait.key as usize >= self.keys.len() || !known(wait.task) {
@@ -254,6 +267,22 @@ impl Trace {
             }
         }
         Ok(())
+    }
+
+    /// From the beginning of the block to the end of the last lane.
+    pub fn whole_ns(&self) -> u64 {
+        self.lanes.iter().map(|span| span.end_ns).fold(self.elapsed_ns, u64::max)
+    }
+
+    /// For how long each lane that there is was at work.
+    pub fn lane_times(&self) -> Vec<(Lane, u64)> {
+        let of = |lane| self.lanes.iter().filter(move |span| span.lane == lane);
+        let time = |lane| of(lane).fold(0, |sum: u64, span| sum.saturating_add(span.work_ns()));
+        Lane::ALL
+            .into_iter()
+            .filter(|lane| of(*lane).next().is_some())
+            .map(|lane| (lane, time(lane)))
+            .collect()
     }
 
     /// How the transaction is called: by its number, or by where it stands besides the transactions.

@@ -1,7 +1,7 @@
 //! The report in its forms: the committed page is that of its sources, data stays data, numbers are where they belong.
 
 use braid_report::{
-    Analysis, Graph, Key, Report, RunRecord, Trace,
+    Analysis, DiskTimes, Graph, Key, Lane, Report, RootTimes, RunRecord, Span, Trace,
     analysis::{Access, Facts},
     graph::Edge,
     html, markdown,
@@ -79,6 +79,11 @@ fn record() -> RunRecord {
             cost_ns: 590,
         }],
         commits: (0..3).map(|tx| Commit { tx, worker: 0, at_ns: 1_950 }).collect(),
+        lanes: vec![
+            Span::new(Lane::Execution, "transactions", 0, 2_000),
+            Span { busy_ns: Some(300), ..Span::new(Lane::Root, EVIL, 100, 1_900) },
+            Span::new(Lane::Root, "after", 2_000, 700),
+        ],
         ..Trace::default()
     };
     let needs = [vec![], vec![Edge { on: 0, key: 0 }], vec![]];
@@ -89,7 +94,8 @@ fn record() -> RunRecord {
         access: vec![access.clone(), access, Access::default()],
         graph: Graph::new(needs, vec![800, 500, 850]).unwrap(),
     };
-    let rows = vec![row("lean", 1, 1.0), row("serial", 1, 1.2), row("braid", 2, 1.5)];
+    let rooted = Row { rooted_ns: Some(1_123), root_adds: Some(0.123), ..row("braid", 2, 1.5) };
+    let rows = vec![row("lean", 1, 1.0), row("serial", 1, 1.2), rooted];
     let reference = Some("lean".to_owned());
     let document = Document { command: "compare".to_owned(), reference, rows, results: Vec::new() };
     let (analyses, traces) = (vec![Analysis::new(facts).unwrap()], vec![trace]);
@@ -228,7 +234,52 @@ fn markdown_has_every_table_and_no_markup_from_outside() {
             assert_eq!(columns(head), columns(rule), "{head}");
         }
     }
-    assert_eq!(tables, 5);
+    assert_eq!(tables, 6);
+}
+
+#[test]
+fn lanes_are_in_every_form() {
+    let mut record = record();
+    let root =
+        RootTimes { from: "store".into(), rooted_ns: 3_000, ahead_ns: 300, after_ns: 700, locations: 5 };
+    let disk = DiskTimes { archive_ns: 10_000, write_ns: 20_000, sync_ns: 30_000, bytes: 4_096 };
+    let run = RunRow {
+        input: EVIL.into(),
+        profile: "braid".into(),
+        elapsed_ns: Some(2_000),
+        root: Some(root),
+        disk: Some(disk),
+        ..RunRow::default()
+    };
+    record.document.results = vec![run, RunRow::default()];
+    let report = Report::new(record);
+    let text = markdown(&report);
+    for line in [
+        "| braid | 2 | 1.00 µs | 1.12 µs | 12.3% |",
+        "| braid | 0 | 2.00 µs | 300 ns | 700 ns | 3.00 µs | 10.0 µs | 20.0 µs | 30.0 µs |",
+        "Lanes, at work: execution 2.00 µs, root 1.00 µs; 2.70 µs from beginning to end.",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    let lanes = json["blocks"][0]["traces"][0]["lanes"].as_array().unwrap();
+    assert_eq!((lanes.len(), &lanes[1]["busy_ns"], &lanes[2]["end_ns"]), (3, &300.into(), &2_700.into()));
+    assert_eq!(json["results"][0]["disk"]["sync_ns"], 30_000);
+    assert_eq!(json["results"][1].get("root"), None, "fields come only with what they tell of");
+    let page = html(&report);
+    assert!(page.contains("\"lane\":\"root\"") && !page.contains(EVIL));
+    let document = perfetto(&[report.blocks[0].traces[0].trace.clone()]);
+    let slices = document["traceEvents"].as_array().unwrap().iter().filter(|event| event["cat"] == "lane");
+    assert_eq!(slices.count(), 3);
+    // Times of execution stay those of execution.
+    assert_eq!(report.blocks[0].traces[0].trace.elapsed_ns, 2_000);
+    let trace = |span: Span| Trace { version: TRACE_VERSION, lanes: vec![span], ..Trace::default() }.check();
+    let span = Span::new(Lane::Disk, "sync", 5, 5);
+    assert!(trace(span.clone()).is_ok());
+    assert!(trace(Span { end_ns: 4, ..span.clone() }).is_err());
+    assert!(trace(Span { busy_ns: Some(6), ..span.clone() }).is_err());
+    let many = Trace { version: TRACE_VERSION, lanes: vec![span; 5_000], ..Trace::default() };
+    assert!(many.check().is_err());
 }
 
 /// The record as `braid` writes it, with parts of the numbers in it changed: read with an error, or drawn in every form.
@@ -279,7 +330,10 @@ fn the_export_has_a_slice_for_each_execution() {
     let record = record();
     let document = perfetto(&record.traces);
     let events = document["traceEvents"].as_array().unwrap();
-    let slices = events.iter().filter(|event| event["ph"] == "X" && event["cat"] != "wait").count();
+    let slices = events
+        .iter()
+        .filter(|event| event["ph"] == "X" && event["cat"] != "wait" && event["cat"] != "lane")
+        .count();
     assert_eq!(slices, record.traces[0].tasks.len());
     assert_eq!(events.iter().filter(|event| event["ph"] == "s").count(), record.traces[0].aborts.len());
 }

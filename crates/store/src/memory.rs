@@ -8,6 +8,8 @@ use std::{
     ops::Range,
     panic::{RefUnwindSafe, UnwindSafe},
     sync::Arc,
+    task::Poll,
+    time::Duration,
 };
 
 /// A state that a [`MemStore`] may stand on; readers of many threads at a time.
@@ -17,6 +19,11 @@ pub trait Below<K, V>: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// # Errors
     /// If the state cannot be read at all.
     fn reader(&self) -> Result<Box<dyn Reader<K, V> + '_>, StoreError>;
+
+    /// How many reads one reader may have under way at a time, as [`State::overlap`] says it.
+    fn overlap(&self) -> u16 {
+        1
+    }
 }
 
 /// State in one flat hash map, keyed by full keys; perhaps over another state, which then has what the map
@@ -108,6 +115,10 @@ impl<K: Key, V: Value> State<K, V> for MemStore<K, V> {
         let below = self.below.as_deref().map(Below::reader).transpose()?;
         Ok(MemReader { store: self, below })
     }
+
+    fn overlap(&self) -> u16 {
+        self.below.as_deref().map_or(1, Below::overlap)
+    }
 }
 
 /// One worker's handle on a [`MemStore`].
@@ -142,6 +153,20 @@ impl<K: Key, V: Value> Reader<K, V> for MemReader<'_, K, V> {
             below.prefetch(keys);
         }
     }
+
+    fn poll(&mut self, key: &K, read: u32) -> Poll<Result<Option<V>, StoreError>> {
+        match (self.store.values.get(key), &mut self.below) {
+            (Some(value), _) => Poll::Ready(Ok(Some(value.clone()))),
+            (None, Some(below)) => below.poll(key, read),
+            (None, None) => Poll::Ready(Ok(None)),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        if let Some(below) = &mut self.below {
+            below.wait(timeout, ready);
+        }
+    }
 }
 
 /// For a few reads; a worker that makes many has a [`MemReader`].
@@ -165,6 +190,56 @@ impl<K: Key, V: Value> Reader<K, V> for &MemStore<K, V> {
 mod tests {
     use super::*;
     use braid_testkit::Num;
+
+    /// Polled it is pending once for each number, and then answers.
+    #[derive(Debug)]
+    struct Later;
+
+    struct LaterReader(std::collections::BTreeSet<u32>);
+
+    impl Below<u32, Num> for Later {
+        fn reader(&self) -> Result<Box<dyn Reader<u32, Num> + '_>, StoreError> {
+            Ok(Box::new(LaterReader(Default::default())))
+        }
+
+        fn overlap(&self) -> u16 {
+            7
+        }
+    }
+
+    impl Reader<u32, Num> for LaterReader {
+        fn get(&mut self, key: &u32) -> Result<Option<Num>, StoreError> {
+            Ok(Some(Num(i64::from(*key))))
+        }
+
+        fn poll(&mut self, key: &u32, read: u32) -> Poll<Result<Option<Num>, StoreError>> {
+            if self.0.remove(&read) { Poll::Ready(self.get(key)) } else { Poll::Pending }
+        }
+
+        fn wait(&mut self, _: Duration, ready: &mut Vec<u32>) {
+            self.0 = (0..3).collect();
+            ready.extend(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_below_may_answer_later() {
+        let mut store = MemStore::over(Arc::new(Later));
+        store.set(2, Some(Num(20)));
+        assert_eq!((State::overlap(&store), State::overlap(&MemStore::<u32, Num>::default())), (7, 1));
+        let mut reader = State::reader(&store).unwrap();
+        assert_eq!(reader.poll(&2, 0), Poll::Ready(Ok(Some(Num(20)))), "what is above is there");
+        let (mut pending, mut ready) = (0, Vec::new());
+        for read in 0..3 {
+            pending += u32::from(reader.poll(&(10 + read), read).is_pending());
+        }
+        reader.wait(Duration::ZERO, &mut ready);
+        assert_eq!((pending, ready), (3, vec![0, 1, 2]));
+        for read in 0..3 {
+            let expected = Some(Num(i64::from(10 + read)));
+            assert_eq!(reader.poll(&(10 + read), read), Poll::Ready(Ok(expected)));
+        }
+    }
 
     #[derive(Debug)]
     struct Fixed;

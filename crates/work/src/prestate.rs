@@ -142,6 +142,10 @@ impl State<EvmKey, EvmValue> for PreState {
     fn reader(&self) -> Result<Self::Reader<'_>, StoreError> {
         self.store.reader()
     }
+
+    fn overlap(&self) -> u16 {
+        State::overlap(&self.store)
+    }
 }
 
 impl Reader<EvmKey, EvmValue> for &PreState {

@@ -14,13 +14,14 @@ use crate::{
     engines,
     inputs::problem,
     json::{Problem, SCHEMA, Status, StreamDocument, StreamResult},
+    pipeline::{Failure, recoverers},
     progress::Ui,
     record::Record,
     render,
 };
 use braid_profiles::Profile;
 use braid_work::{Chain, chain};
-use pipeline::{DEPTH, Failure, Manner, Run, one_by_one, stream};
+use pipeline::{DEPTH, Manner, Run, one_by_one, stream};
 
 /// What `run` has settled before it knows what kind of run it is.
 pub(crate) struct Setting<'a> {
@@ -140,11 +141,6 @@ fn difference(done: &Run, serial: &Run) -> Option<Problem> {
         (Some(one), None) => Some(at("error", one.block, format!("{}; serial executes it", one.message))),
         (None, Some(other)) => Some(at("error", other.block, format!("executed; serial: {}", other.message))),
     }
-}
-
-/// Threads that recover senders: one for each processor, up to what the chain takes.
-fn recoverers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(braid_work::MAX_RECOVERERS)
 }
 
 fn told(chain: &Chain, setting: &Setting<'_>, manner: &Manner, done: &Run) -> StreamResult {

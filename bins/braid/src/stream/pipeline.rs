@@ -1,54 +1,23 @@
-//! Three stages, each on a thread of its own: recover, execute, hash.
+//! The stages of a stream: recover and execute as in [`pipeline`](crate::pipeline), then hash.
 //!
-//! 1. A block passes from stage to stage in order, through queues of [`DEPTH`] blocks: a stage that is ahead
-//!    waits.
-//! 2. The second stage alone has the state that blocks are executed on; the third has its tries, one or more
-//!    blocks behind, of which it hashes what a block changed.
-//! 3. The first stage is several threads, which recover senders of several blocks at a time but hand on in
-//!    order. With queues full, it holds a few blocks more.
-//! 4. An engine that runs from what calls touched in other blocks is taught each block that it has executed, before
+//! 1. The second stage has the state that blocks are executed on; the third has its tries, one or more blocks
+//!    behind, of which it hashes what a block changed.
+//! 2. An engine that runs from what calls touched in other blocks is taught each block that it has executed, before
 //!    it executes the next: a serial run of it, which is part of the time of the second stage.
-//! 5. A failure passes through the queues like a block, so all blocks before it are finished and none after
-//!    it is told of. The stage that met it ends, and those before it end because nobody takes what they make;
-//!    an engine that is in the midst of a later block is cancelled.
 
-use crate::judge;
+use crate::pipeline::{Failure, Passing, pass, timed};
 use alloy_primitives::{B256, Keccak256};
 use braid_core::Control;
 use braid_evm::{EvmShared, ExecutedBlock, Status, hints::Learned};
 use braid_profiles::{Engine, HintSource, bench::execute_once};
-use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState};
+use braid_work::{Chain, ChainBlock, HashedState, PreState};
 use std::{
-    ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
-    thread,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 /// Most blocks that wait between two stages.
 pub(crate) const DEPTH: usize = 4;
-
-/// How often an interrupt is looked for.
-const TICK: Duration = Duration::from_millis(50);
-
-/// Why a chain ends before its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// Number of the block.
-    pub(crate) block: u64,
-    /// A stable word.
-    pub(crate) kind: String,
-    /// The item of the block.
-    pub(crate) item: Option<String>,
-    /// In words.
-    pub(crate) message: String,
-    /// Whether nothing is wrong with the block: it was told to stop.
-    pub(crate) interrupted: bool,
-}
 
 /// What came of a chain.
 #[derive(Debug, Default)]
@@ -81,18 +50,6 @@ struct Passed {
     txs: usize,
     gas_used: u64,
     print: Option<B256>,
-}
-
-type Passing<T> = Result<T, Failure>;
-
-impl Failure {
-    fn of(block: u64, kind: &str, message: String) -> Self {
-        Failure { block, kind: kind.to_owned(), item: None, message, interrupted: false }
-    }
-
-    fn of_chain(error: &ChainError) -> Self {
-        Failure::of(error.number, error.error.kind(), error.to_string())
-    }
 }
 
 /// The second stage: executes blocks on the state that the last one left.
@@ -144,11 +101,8 @@ impl<'a> Execution<'a> {
             self.engine.reset();
         }
         self.pre.block_hashes.clone_from(&block.input.block_hashes);
-        let done = execute_once(self.engine, &block.input, &self.pre, control).map_err(|error| {
-            let (problem, interrupted) = (judge::problem(&error), judge::interrupted(&error));
-            Failure { item: problem.item, interrupted, ..Failure::of(number, &problem.kind, problem.message) }
-        });
-        let (done, _) = done?;
+        let done = execute_once(self.engine, &block.input, &self.pre, control);
+        let (done, _) = done.map_err(|error| Failure::of_execution(number, &error))?;
         if let Some(lessons) = &mut self.lessons {
             lessons.teach(self.engine, block, &self.pre);
         }
@@ -258,122 +212,33 @@ pub(crate) fn stream(
     mut progress: impl FnMut(usize),
 ) -> Run {
     let Manner { seed, learning, recoverers, prints } = manner;
-    let stop = AtomicBool::new(false);
     let pre = PreState::clone(&chain.pre);
     let mut hashing = Hashing { after: HashedState::new(&pre), prints };
     let mut execution = Execution::new(engine, pre, Some(seed), learning);
-    let mut run = Run::default();
+    let execute = |block: &ChainBlock, control: &Control<'_>| execution.next(block, control);
+    let (mut run, mut hash) = (Run::default(), Duration::ZERO);
     let start = Instant::now();
-    let (recovered, to_execute) = sync_channel(DEPTH);
-    let (executed, to_hash) = sync_channel(DEPTH);
-    let (hashed, passed) = sync_channel(DEPTH);
-    let (stop, execution, hashing) = (&stop, &mut execution, &mut hashing);
-    thread::scope(|scope| {
-        let recover = scope.spawn(move || recover(chain, recoverers, &recovered));
-        let execute = scope.spawn(move || execute(execution, &to_execute, &executed, stop));
-        let hash = scope.spawn(move || hash(hashing, &to_hash, &hashed));
-        collect(&mut run, &passed, stop, interrupt, &mut progress);
-        // Who still has something to say finds nobody who listens, and ends.
-        drop(passed);
-        stop.store(true, Ordering::Relaxed);
-        let times = [recover.join(), execute.join(), hash.join()].map(|time| time.unwrap_or(None));
-        [run.recover, run.execute, run.hash] = times.map(Option::unwrap_or_default);
-        if times.contains(&None) && run.failed.is_none() {
-            run.failed = Some(Failure::of(run.next(), "panicked", "a stage panicked".to_owned()));
+    let passed = pass(chain, (recoverers, DEPTH), execute, interrupt, |inbox| {
+        while let Some(executed) = inbox.next(run.next()) {
+            let passed = executed.and_then(|(block, done)| timed(&mut hash, || hashing.next(&block, &done)));
+            match passed {
+                Ok(one) => {
+                    run.add(one);
+                    progress(run.blocks);
+                }
+                Err(failure) => {
+                    run.failed = Some(failure);
+                    return;
+                }
+            }
         }
     });
+    (run.recover, run.execute, run.hash) = (passed.recover, passed.execute, hash);
+    if passed.panicked && run.failed.is_none() {
+        run.failed = Some(Failure::panicked(run.next()));
+    }
     run.elapsed = start.elapsed();
     run
-}
-
-/// Takes what passed, up to the first that did not.
-fn collect(
-    run: &mut Run,
-    passed: &Receiver<Passing<Passed>>,
-    stop: &AtomicBool,
-    interrupt: &AtomicBool,
-    progress: &mut dyn FnMut(usize),
-) {
-    loop {
-        match passed.recv_timeout(TICK) {
-            Ok(Ok(one)) => {
-                run.add(one);
-                progress(run.blocks);
-            }
-            Ok(Err(failure)) => {
-                run.failed = Some(failure);
-                return;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        // Relaxed: the flags carry no data; a late look only delays the stop.
-        if interrupt.load(Ordering::Relaxed) {
-            stop.store(true, Ordering::Relaxed);
-            let message = "interrupted".to_owned();
-            run.failed = Some(Failure { interrupted: true, ..Failure::of(run.next(), "cancelled", message) });
-            return;
-        }
-    }
-}
-
-/// Runs `work`, adding the time it takes.
-fn timed<T>(busy: &mut Duration, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let done = work();
-    *busy += start.elapsed();
-    done
-}
-
-fn recover(chain: &Chain, threads: usize, recovered: &SyncSender<Passing<ChainBlock>>) -> Option<Duration> {
-    let busy = chain.for_each_block(threads, &mut |block| match recovered
-        .send(block.map_err(|error| Failure::of_chain(&error)))
-    {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
-    });
-    Some(busy)
-}
-
-fn execute(
-    execution: &mut Execution<'_>,
-    blocks: &Receiver<Passing<ChainBlock>>,
-    executed: &SyncSender<Passing<(ChainBlock, ExecutedBlock)>>,
-    stop: &AtomicBool,
-) -> Option<Duration> {
-    let mut busy = Duration::ZERO;
-    let control = Control { cancel: Some(stop), deadline: None };
-    for block in blocks {
-        let done = timed(&mut busy, || {
-            let block = block?;
-            let done = execution.next(&block, &control)?;
-            Ok((block, done))
-        });
-        let ends = done.is_err();
-        if executed.send(done).is_err() || ends {
-            break;
-        }
-    }
-    Some(busy)
-}
-
-fn hash(
-    hashing: &mut Hashing,
-    blocks: &Receiver<Passing<(ChainBlock, ExecutedBlock)>>,
-    hashed: &SyncSender<Passing<Passed>>,
-) -> Option<Duration> {
-    let mut busy = Duration::ZERO;
-    for block in blocks {
-        let passed = timed(&mut busy, || {
-            let (block, done) = block?;
-            hashing.next(&block, &done)
-        });
-        let ends = passed.is_err();
-        if hashed.send(passed).is_err() || ends {
-            break;
-        }
-    }
-    Some(busy)
 }
 
 /// Executes a chain one block after another, on one thread: what streaming must equal.

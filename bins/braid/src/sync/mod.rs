@@ -1,13 +1,17 @@
 //! `braid sync`: import a chain into a data folder.
 
 mod pipeline;
-mod source;
+mod receipts;
+pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Exit, Session,
     args::resolve_threads,
     engines,
     json::{Problem, SCHEMA, Status},
+    pipeline::Failure,
     progress::Ui,
     world::World,
 };
@@ -17,7 +21,7 @@ use braid_profiles::find;
 use braid_store::disk::DiskOptions;
 use braid_work::{Chain, PreState, chain::Import};
 use clap::Args;
-use pipeline::{Failure, Imported, import};
+use pipeline::{Imported, import};
 use serde::Serialize;
 use std::{
     path::PathBuf,
@@ -114,9 +118,10 @@ pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui
         }
     };
     let start = Instant::now();
-    let mut run = Run { args, ui, session, from: None, latest: None, imported: Imported::default() };
+    let mut run =
+        Run { args, ui, session, began: false, from: None, latest: None, imported: Imported::default() };
     let problem = run.carry_out(engine.as_mut(), threads).err();
-    let Run { from, latest, imported, ui, .. } = run;
+    let Run { began, from, latest, imported, ui, .. } = run;
     ui.finish();
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let interrupted = imported.failed.as_ref().is_some_and(|failure| failure.interrupted);
@@ -149,7 +154,7 @@ pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui
     };
     if args.json && !interrupted {
         ui.result(&crate::to_json(&document));
-    } else if !args.json {
+    } else if !args.json && began {
         ui.result(&text(&document));
     }
     let Some(problem) = &document.error else { return Exit::Ok };
@@ -164,6 +169,8 @@ struct Run<'a, 'b> {
     args: &'a SyncArgs,
     ui: &'a mut Ui<'b>,
     session: &'a Session<'a>,
+    /// Whether there is a chain and a folder for it. Without, there is nothing to sum up.
+    began: bool,
     from: Option<u64>,
     latest: Option<(u64, B256)>,
     imported: Imported,
@@ -190,6 +197,7 @@ impl Run<'_, '_> {
         let data = self.args.data.as_path();
         let of_folder = |error: DbError| folder_problem(data, &error);
         folder.begin(&source.genesis).map_err(of_folder)?;
+        self.began = true;
         let (latest, _) = folder.latest().ok_or_else(|| of_folder(DbError::Empty))?;
         let last = self.args.until.unwrap_or(u64::MAX).min(source.last());
         self.ui.start(last.saturating_sub(latest) as usize);
@@ -211,11 +219,9 @@ impl Run<'_, '_> {
             let none = Arc::new(PreState::default());
             let chain = Chain::of_blocks(source.name.clone(), none, blocks, follower);
             let ui = &mut *self.ui;
-            let recoverers =
-                std::thread::available_parallelism().map_or(1, usize::from).min(braid_work::MAX_RECOVERERS);
             let progress =
                 &mut |number: u64| ui.count((number - latest) as usize, || format!("block {number}"));
-            let part = import(folder, &chain, engine, recoverers, self.session.cancel, progress);
+            let part = import(folder, &chain, engine, self.session.cancel, progress);
             self.imported.add(part);
             if let Some(failure) = &self.imported.failed {
                 return Err(problem_of(failure, source));

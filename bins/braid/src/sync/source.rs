@@ -61,7 +61,7 @@ fn tests(file: &Path, name: Option<&str>) -> Result<Import, Problem> {
     }
 }
 
-fn of_chain(case: Case) -> Option<(String, ChainCase)> {
+pub(super) fn of_chain(case: Case) -> Option<(String, ChainCase)> {
     match case.kind {
         CaseKind::Chain(chain) => Some((case.name, *chain)),
         _ => None,
@@ -69,7 +69,7 @@ fn of_chain(case: Case) -> Option<(String, ChainCase)> {
 }
 
 /// The blocks from the genesis block to the one that the test ends with.
-fn import(file: &Path, name: &str, case: ChainCase) -> Result<Import, Problem> {
+pub(super) fn import(file: &Path, name: &str, case: ChainCase) -> Result<Import, Problem> {
     let pre = case.pre.pre_state(file).map_err(|error| problem(&error))?;
     let genesis =
         Genesis { chain: braid_rules::ChainSpec::clone(&case.chain), header: case.genesis.clone(), pre };

@@ -1,4 +1,5 @@
-// Who executed what and when: a row for each worker and lane, a slice for each execution.
+// Who executed what and when: a row for each worker and lane, a slice for each execution; below them what the block
+// takes besides its workers (`lanes.ts`).
 //
 // Slices narrower than a pixel are drawn together, by column, as the gravest among them: so what a frame draws is
 // bounded by the pixels, not by the block.
@@ -6,6 +7,7 @@
 import { gestures, surface, type Surface } from "./canvas";
 import { button, el } from "./dom";
 import { label, moment, time, txName } from "./format";
+import { laneRows, paintSpans, spanWords, wholeTime, type LaneRow } from "./lanes";
 import { colors, onTheme, type Colors } from "./theme";
 import type { Fate, Task, Trace } from "./types";
 
@@ -30,6 +32,7 @@ export interface Gantt {
 export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => void): Gantt {
   let trace: Trace | undefined;
   let lanes: Lane[] = [];
+  let besides: LaneRow[] = [];
   let rowOf = new Map<number, number>();
   let waits = new Map<number, [number, number][]>();
   let [begin, end] = [0, 1];
@@ -56,20 +59,23 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     ["open", "left open"],
   ];
   for (const [kind, text] of kinds) legend.append(el("span", { class: `mark box ${kind}` }), `${text} `);
+  const laneLegend = el("span");
+  legend.append(laneLegend);
   holder.append(tools, box, legend);
 
-  const rowHeight = () => Math.max(5, Math.min(30, Math.floor(420 / Math.max(1, lanes.length))));
-  const height = () => Math.min(520, rowHeight() * Math.max(1, lanes.length)) + AXIS;
+  const rows = () => lanes.length + besides.length;
+  const rowHeight = () => Math.max(5, Math.min(30, Math.floor(420 / Math.max(1, rows()))));
+  const height = () => Math.min(520, rowHeight() * Math.max(1, rows())) + AXIS;
   const { surface: view, ask } = surface(box, "Schedule: rows are workers, slices are executions of transactions", height, paint);
   const x = (ns: number) => LEFT + ((ns - begin) / (end - begin)) * (view.width - LEFT);
   const ns = (px: number) => begin + ((px - LEFT) / (view.width - LEFT)) * (end - begin);
 
   function clampView(): void {
-    const whole = Math.max(1, trace?.elapsed_ns ?? 1);
+    const whole = Math.max(1, trace ? wholeTime(trace) : 1);
     const width = Math.min(Math.max(end - begin, 20), whole);
     begin = Math.max(0, Math.min(begin, whole - width));
     end = begin + width;
-    const most = Math.max(0, rowHeight() * lanes.length + AXIS - height());
+    const most = Math.max(0, rowHeight() * rows() + AXIS - height());
     scroll = Math.max(0, Math.min(scroll, most));
     ask();
   }
@@ -80,7 +86,7 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     clampView();
   }
   function reset(): void {
-    [begin, end, scroll] = [0, trace?.elapsed_ns ?? 1, 0];
+    [begin, end, scroll] = [0, trace ? wholeTime(trace) : 1, 0];
     clampView();
   }
 
@@ -125,10 +131,13 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     context.rect(0, 0, view.width, bottom);
     context.clip();
     const first = Math.floor(scroll / row);
-    const last = Math.min(lanes.length, Math.ceil((scroll + bottom) / row));
+    const last = Math.min(rows(), Math.ceil((scroll + bottom) / row));
     for (let index = first; index < last; index++) {
       const lane = lanes[index];
       if (lane) paintLane(view, lane, index * row - scroll, row, patterns, ink);
+      const beside = besides[index - lanes.length];
+      const place: [number, number] = [index * row - scroll + 1, Math.max(3, row - 2)];
+      if (beside) paintSpans(view, beside, place, x, [LEFT, begin, end], ink);
     }
     paintMarks(view, row, ink);
     context.restore();
@@ -283,10 +292,11 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     for (let index = first; index < last; index++) {
       const lane = lanes[index];
       const y = index * row - scroll + row / 2;
-      if (!lane || y < free) continue;
+      if (y < free) continue;
       free = y + 14;
-      context.fillStyle = lane.lane === 0 ? ink.ink : ink.faint;
-      context.fillText(lane.lane === 0 ? `worker ${lane.worker}` : "  parked", 2, y);
+      context.fillStyle = !lane || lane.lane === 0 ? ink.ink : ink.faint;
+      const name = !lane ? (besides[index - lanes.length]?.name ?? "") : lane.lane === 0 ? `worker ${lane.worker}` : "  parked";
+      context.fillText(name, 2, y);
       view.call();
     }
     context.restore();
@@ -328,7 +338,10 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     hover(px, py) {
       const task = find(px, py);
       const before = pointed;
-      pointed = task === undefined || !trace ? undefined : { x: px, y: py, text: words(trace, task) };
+      const beside = px < LEFT || py > view.height - AXIS ? undefined : besides[Math.floor((py + scroll) / rowHeight()) - lanes.length];
+      const slack = ((end - begin) / (view.width - LEFT)) * 2;
+      const text = task !== undefined && trace ? words(trace, task) : beside && spanWords(beside, ns(px), slack);
+      pointed = text === undefined ? undefined : { x: px, y: py, text };
       view.canvas.style.cursor = task === undefined ? "grab" : "pointer";
       if (pointed || before) ask();
     },
@@ -343,6 +356,9 @@ export function gantt(holder: HTMLElement, pick: (tx: number, task: number) => v
     show(next) {
       trace = next;
       ({ lanes, rowOf } = arrange(next));
+      besides = laneRows(next);
+      laneLegend.replaceChildren();
+      for (const { name } of besides) laneLegend.append(el("span", { class: `mark box ${name}` }), `${name} `);
       waits = new Map();
       for (const wait of next.waits) {
         if (wait.task === null) continue;

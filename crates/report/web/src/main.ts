@@ -10,10 +10,11 @@ import { details } from "./details";
 import { button, el, section, select } from "./dom";
 import { count, label, moment, percent, seat, time } from "./format";
 import { gantt, lastOf, type Gantt } from "./gantt";
+import { laneRows, wholeTime, work } from "./lanes";
 import { modelled, models } from "./models";
 import { table } from "./table";
 import { startTheme } from "./theme";
-import type { Block, Mean, Report, Row, Task, Trace } from "./types";
+import type { Block, Mean, Report, Row, Span, Task, Trace } from "./types";
 
 const data = document.getElementById("data")?.textContent ?? "null";
 const report = JSON.parse(data) as Report | { "braid-report": null };
@@ -50,10 +51,23 @@ function showSpeed(report: Report): void {
   place.append(holder);
   const show = bars(holder, reference);
   show(of(0));
+  const rooted = report.rows.filter((row) => typeof row.rooted_ns === "number");
+  if (!rooted.length) return;
+  const list = table<Row>("With the state root: execution and root together, the root begun while the block executes", [
+    { head: "block", words: true, cell: (row) => row.input },
+    { head: "profile", words: true, cell: (row) => seat(row.profile, row.threads) },
+    { head: "execution", cell: (row) => time(row.median_ns), value: (row) => row.median_ns },
+    { head: "with the root", cell: (row) => time(row.rooted_ns ?? 0), value: (row) => row.rooted_ns ?? 0 },
+    { head: "adds", cell: (row) => `${((row.root_adds ?? 0) * 100).toFixed(1)}%`, value: (row) => row.root_adds ?? 0 },
+  ]);
+  list.show(rooted);
+  place.append(list.element);
 }
 
 function showResults(report: Report): void {
   const place = section("runs", "Executed", "One execution of each block, cold.");
+  const optional = (ns: number | undefined) => (ns === undefined ? "–" : time(ns));
+  const kept = (row: Report["results"][0]) => row.disk ? row.disk.archive_ns + row.disk.write_ns + row.disk.sync_ns : undefined;
   const list = table(
     "Blocks",
     [
@@ -61,6 +75,15 @@ function showResults(report: Report): void {
       { head: "profile", words: true, cell: (row) => seat(row.profile, row.threads) },
       { head: "transactions", cell: (row) => count(row.txs ?? 0), value: (row) => row.txs ?? 0 },
       { head: "time", cell: (row) => (row.elapsed_ns === null ? "–" : time(row.elapsed_ns)), value: (row) => row.elapsed_ns ?? 0 },
+      ...(report.results.some((row) => row.root)
+        ? [
+            { head: "root ahead", cell: (row: Report["results"][0]) => optional(row.root?.ahead_ns), value: (row: Report["results"][0]) => row.root?.ahead_ns ?? 0 },
+            { head: "root after", cell: (row: Report["results"][0]) => optional(row.root?.after_ns), value: (row: Report["results"][0]) => row.root?.after_ns ?? 0 },
+          ]
+        : []),
+      ...(report.results.some((row) => row.disk)
+        ? [{ head: "disk", cell: (row: Report["results"][0]) => optional(kept(row)), value: (row: Report["results"][0]) => kept(row) ?? 0 }]
+        : []),
       { head: "executions", cell: (row) => count(row.executions ?? 0), value: (row) => row.executions ?? 0 },
       { head: "thrown away", cell: (row) => count(row.retries ?? 0), value: (row) => row.retries ?? 0 },
       { head: "status", words: true, cell: (row) => row.status },
@@ -118,6 +141,13 @@ function showBlocks(report: Report): void {
     { head: "waits", cell: (row) => count(row.waits), value: (row) => row.waits },
     { head: "cost", cell: (row) => time(row.cost_ns), value: (row) => row.cost_ns },
   ]);
+  const besides = table<Span>("The lanes: execution, root, disk", [
+    { head: "lane", words: true, cell: (row) => row.lane },
+    { head: "what", words: true, cell: (row) => row.what },
+    { head: "start", cell: (row) => moment(row.start_ns), value: (row) => row.start_ns },
+    { head: "time", cell: (row) => time(row.end_ns - row.start_ns), value: (row) => row.end_ns - row.start_ns },
+    { head: "at work", cell: (row) => time(work(row)), value: work },
+  ]);
   if (schedule) {
     const go = button("show", "show this transaction", () => find.value !== "" && choose(Number(find.value)));
     find.addEventListener("keydown", (event) => event.key === "Enter" && go.click());
@@ -125,7 +155,7 @@ function showBlocks(report: Report): void {
     const holder = el("div");
     schedule.append(holder);
     chart = gantt(holder, choose);
-    schedule.append(panel, tasks.element, costs.element);
+    schedule.append(panel, besides.element, tasks.element, costs.element);
   }
   if (analyzed) {
     const place = section("conflicts", "Conflicts", "");
@@ -154,6 +184,13 @@ function showBlocks(report: Report): void {
       `${count(totals.blocked)} stopped to wait (${percent(totals.wasted_ns, totals.busy_ns)} of the time at work); ` +
       `${count(totals.waits)} waits, ${time(totals.waited_ns)} in all. Workers were at work for ` +
       `${percent(totals.busy_ns, trace.elapsed_ns * trace.threads)} of the time.${lost}`;
+    const lanes = laneRows(trace);
+    besides.element.hidden = lanes.length === 0;
+    if (lanes.length) {
+      const times = lanes.map(({ name, spans }) => `${name} ${time(spans.reduce((sum, span) => sum + work(span), 0))}`);
+      facts.textContent += ` Lanes at work: ${times.join(", ")}; ${time(wholeTime(trace))} from beginning to end.`;
+    }
+    besides.show(lanes.flatMap((lane) => lane.spans));
     chart?.show(trace);
     tasks.show(trace.tasks.map((task, index) => ({ task, index })));
     costs.show(trace.costs);

@@ -11,6 +11,9 @@ export interface Colors {
   blocked: string;
   open: string;
   wait: string;
+  execution: string;
+  root: string;
+  disk: string;
   limit: string;
   mark: string;
   series: string[];
@@ -35,6 +38,9 @@ export function colors(): Colors {
         blocked: "#f0c645",
         open: "#7d818b",
         wait: "#16181d",
+        execution: "#8fa0b5",
+        root: "#2fc79b",
+        disk: "#e59bc4",
         limit: "#e59bc4",
         mark: "#ffffff",
         series: SERIES_DARK,
@@ -50,6 +56,9 @@ export function colors(): Colors {
         blocked: "#e8b000",
         open: "#9a9ea8",
         wait: "#ffffff",
+        execution: "#93a5bb",
+        root: "#009e73",
+        disk: "#cc79a7",
         limit: "#aa4e86",
         mark: "#000000",
         series: SERIES_LIGHT,

@@ -36,6 +36,33 @@ export interface Abort {
   cost_ns: number;
 }
 
+export type LaneName = "execution" | "root" | "disk";
+
+export interface Span {
+  lane: LaneName;
+  what: string;
+  start_ns: number;
+  end_ns: number;
+  busy_ns?: number;
+}
+
+/** The state root of one block. */
+export interface RootTimes {
+  from: string;
+  rooted_ns: number;
+  ahead_ns: number;
+  after_ns: number;
+  locations: number;
+}
+
+/** One block made durable. */
+export interface DiskTimes {
+  archive_ns: number;
+  write_ns: number;
+  sync_ns: number;
+  bytes: number;
+}
+
 export interface Trace {
   input: string;
   profile: string;
@@ -61,6 +88,8 @@ export interface Trace {
   costs: { key: number; aborts: number; waits: number; cost_ns: number }[];
   impossible: string | null;
   model?: ModelTimes;
+  /** What the block took besides its workers; root and disk may end after `elapsed_ns`. */
+  lanes?: Span[];
 }
 
 /** What a profile's own model makes of its schedule: computed, not measured. */
@@ -110,6 +139,8 @@ export interface Row {
   retries: number;
   limit: number | null;
   hints: { source: string; ns: number; precision: number | null; recall: number | null } | null;
+  rooted_ns?: number | null;
+  root_adds?: number | null;
 }
 
 export interface Mean {
@@ -152,6 +183,8 @@ export interface Report {
     executions: number | null;
     retries: number | null;
     status: string;
+    root?: RootTimes | null;
+    disk?: DiskTimes | null;
   }[];
   means: Mean[];
   blocks: Block[];

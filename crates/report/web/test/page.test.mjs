@@ -141,6 +141,61 @@ test("a click on a slice tells its story, and so does a link", { skip }, async (
   await tab.close();
 });
 
+test("lanes of execution, root and disk stand below the workers", { skip }, async () => {
+  const document = report(600);
+  const { tab, complaints } = await open(document);
+  const workers = new Set(document.blocks[0].traces[0].tasks.map((task) => task.worker)).size;
+  const rows = workers + 3;
+  /** Colours of rows, left to right, as text. */
+  const colors = (first, count) =>
+    tab.$eval(
+      "#schedule canvas",
+      (canvas, first, count, rows) => {
+        const ratio = window.devicePixelRatio || 1;
+        const high = Math.max(5, Math.min(30, Math.floor(420 / rows)));
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return Array.from({ length: count }, (_, row) => {
+          const line = Math.round(((first + row) * high + high - 4) * ratio) * canvas.width * 4;
+          return Array.from({ length: canvas.width }, (_, x) => {
+            const [red, green, blue, alpha] = data.slice(line + x * 4, line + x * 4 + 4);
+            return alpha < 255 ? "" : `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+          });
+        });
+      },
+      first,
+      count,
+      rows,
+    );
+  const share = (colors, color, [from, to]) => {
+    const part = colors.slice(Math.round(colors.length * from), Math.round(colors.length * to));
+    return part.filter((one) => one === color).length / part.length;
+  };
+  // The block lasts two thirds of what is shown, beside the names.
+  const [execution, root, disk] = await colors(workers, 3);
+  assert.ok(share(execution, "#93a5bb", [0.1, 0.65]) > 0.9, "execution lasts as long as the workers");
+  assert.equal(share(execution, "#93a5bb", [0.75, 1]), 0);
+  assert.ok(share(root, "#009e73", [0.3, 0.65]) > 0.9 && share(root, "#009e73", [0.7, 0.8]) > 0.9, "the root goes on");
+  assert.ok(share(disk, "#cc79a7", [0.85, 0.98]) > 0.9 && share(disk, "#cc79a7", [0.1, 0.7]) === 0, "then the disk");
+  assert.match(await tab.$eval("#schedule .legend", (legend) => legend.textContent), /execution root disk/);
+  assert.match(await tab.$eval("#schedule .about", (about) => about.textContent), /Lanes at work: execution .*, root .*, disk /);
+  const lanes = "#schedule details.table:first-of-type";
+  await tab.$eval(lanes, (details) => (details.open = true));
+  await settled(tab);
+  const cells = await tab.$$eval(`${lanes} tbody tr`, (all) => all.map((one) => one.textContent));
+  assert.equal(cells.length, 5);
+  assert.ok(cells[1].startsWith("rootahead") && cells[4].startsWith("disksync"), cells.join("; "));
+  // The other schedule has none.
+  await tab.select("#schedule select", "1");
+  await settled(tab);
+  assert.ok(await tab.$eval(lanes, (details) => details.hidden));
+  assert.doesNotMatch(await tab.$eval("#schedule .legend", (legend) => legend.textContent), /disk/);
+  await tab.$$eval("#speed details.table", (all) => all.forEach((details) => (details.open = true)));
+  await settled(tab);
+  assert.match(await tab.$eval("#speed", (place) => place.textContent), /With the state root.*12\.3%/s);
+  assert.deepEqual(complaints, []);
+  await tab.close();
+});
+
 test("zooming and moving change what is drawn, and the whole block comes back", { skip }, async () => {
   const { tab, complaints } = await open(report(3_000));
   const picture = () => tab.$eval("#schedule canvas", (canvas) => canvas.toDataURL());

@@ -118,6 +118,13 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
       waited_ns: made.waits.reduce((sum, wait) => sum + wait.until_ns - wait.at_ns, 0),
     },
     costs, impossible: null,
+    lanes: [
+      { lane: "execution", what: "transactions", start_ns: 0, end_ns: made.elapsed },
+      { lane: "root", what: "ahead", start_ns: Math.round(made.elapsed / 4), end_ns: made.elapsed, busy_ns: Math.round(made.elapsed / 4) },
+      { lane: "root", what: "after", start_ns: made.elapsed, end_ns: Math.round(made.elapsed * 1.2) },
+      { lane: "disk", what: "archive", start_ns: Math.round(made.elapsed * 1.2), end_ns: Math.round(made.elapsed * 1.3) },
+      { lane: "disk", what: "sync", start_ns: Math.round(made.elapsed * 1.3), end_ns: Math.round(made.elapsed * 1.5) },
+    ],
     model: {
       hint_ns: 0, one_by_one_ns: work, work_ns: work, span_ns: made.span.time, floor_ns: made.span.time, floor: "made up",
       virtual: [1, 2, 8, 16, 32].map((workers) => ({
@@ -145,7 +152,7 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
     row("lean", 1, 1.0, 0.01), row("serial", 1, 1.31, 0.02), row("monad", 2, 1.62, 0.05), row("aptos", 2, 1.8, 0.04),
     row("braid", 2, 1.93, 0.06), row("monad", 4, 2.4, 0.1), row("aptos", 4, 2.9, 0.12), row("braid", 4, 3.42, 0.15),
     { ...row("megaeth-oracle", 4, 3.6, 0.1), hints: { source: "oracle", ns: 0, precision: 1, recall: 1 } },
-    { ...row("pharos", 4, 2.9, 0.1), hints: { source: "learned", ns: 410_000, precision: 0.8, recall: 0.7 } },
+    { ...row("pharos", 4, 2.9, 0.1), hints: { source: "learned", ns: 410_000, precision: 0.8, recall: 0.7 }, rooted_ns: Math.round(work / 2.5), root_adds: 0.123 },
   ];
   const means = rows.map((row) => ({
     profile: row.profile, threads: row.threads, blocks: 1, speedup: row.speedup, ci95: row.ci95, limit: row.limit,
@@ -160,7 +167,7 @@ export function report(txs = 10_000, workers = 4, seed = 1) {
       machine: { os: "linux", arch: "x86_64", cpu: "Made-up CPU", physical_cores: 2, usable_cores: 4 },
     },
     reference: "lean", rows, results: [], means,
-    blocks: [{ input, analysis, traces: [trace, { ...trace, profile: "aptos" }] }],
+    blocks: [{ input, analysis, traces: [trace, { ...trace, profile: "aptos", lanes: undefined }] }],
   };
 }
 

@@ -115,14 +115,19 @@ fn sorted_slots(slots: &[(U256, U256)]) -> Vec<SlotChange> {
             value: (!value.is_zero()).then(|| alloy_rlp::encode(value)),
         })
         .collect();
+    sort_slots(&mut sorted);
+    sorted
+}
+
+/// By key, each once.
+pub(super) fn sort_slots(slots: &mut Vec<SlotChange>) {
     // Stable, so that the last of those with one key is the last that was said of it.
-    sorted.sort_by_key(|change| change.key);
-    sorted.dedup_by(|later, earlier| {
+    slots.sort_by_key(|change| change.key);
+    slots.dedup_by(|later, earlier| {
         let same = later.key == earlier.key;
         if same {
             std::mem::swap(later, earlier);
         }
         same
     });
-    sorted
 }

@@ -3,6 +3,7 @@
 use super::error::DiskError;
 use alloy_primitives::B256;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::time::Duration;
 
 /// Versions that are retained, at most; more than `keep` are only while somebody reads.
 pub(super) const VERSIONS_MAX: usize = 1 << 16;
@@ -77,6 +78,15 @@ pub struct Committed {
     pub bytes: u64,
     /// Bytes of records that were to be written again to empty segments.
     pub moved: u64,
+}
+
+/// For how long a commit was at work on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitTimes {
+    /// Handing pages, journal and superblock to the system.
+    pub write: Duration,
+    /// Waiting until they are durable.
+    pub sync: Duration,
 }
 
 /// How a store stands.

@@ -238,6 +238,26 @@ impl View {
         ViewReader { view: self, last: None, ahead: None, task: None, pending: false }
     }
 
+    /// As [`Self::reader`], a handle that [polls](ViewReader::poll) without waiting, if the medium has a
+    /// [queue](crate::io::Medium::queue) for it.
+    ///
+    /// # Errors
+    /// If a queue cannot be set up.
+    pub fn overlapping_reader(&self) -> Result<ViewReader<'_>, DiskError> {
+        let queue = self.pages().queue().map_err(DiskError::io("setting up reads"))?;
+        let mut reader = self.reader();
+        reader.ahead = queue.map(|queue| Box::new(Ahead::new(queue)));
+        Ok(reader)
+    }
+
+    /// Whether the medium has a queue for [`Self::overlapping_reader`], and one to give.
+    pub fn can_overlap(&self) -> bool {
+        let queue = self.pages().queue().unwrap_or(None);
+        let can = queue.is_some();
+        queue.into_iter().for_each(|queue| self.pages().keep_queue(queue));
+        can
+    }
+
     /// The version as a [`State`] of some machine's keys and values: `read` says what stands at a key.
     pub fn state<K, V, F>(&self, read: F) -> ViewState<F>
     where
@@ -345,6 +365,32 @@ impl ViewReader<'_> {
         Some(result)
     }
 
+    /// Reads by `read` without waiting, under a number of the caller's: [`Poll::Pending`] begins to read what is not
+    /// in memory, and [`Self::wait`] tells when it is worth asking the same again. Waits on a reader that is not
+    /// [overlapping](View::overlapping_reader).
+    pub fn poll<T>(&mut self, number: u32, read: impl FnOnce(&mut Self) -> T) -> Poll<T> {
+        if self.ahead.is_none() {
+            return Poll::Ready(read(self));
+        }
+        self.attempt(TaskId::Caller(number), read).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Waits until a read under way can go on, at most for `timeout`, and appends the numbers of all that can.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
+        self.collect(timeout, ready);
+    }
+
+    /// Begins to read what `read` asks for, because somebody may want it soon; says whether more may be begun.
+    pub fn begin<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> bool {
+        let Some(task) = self.ahead.as_mut().and_then(|ahead| ahead.begin_early()) else { return false };
+        if self.attempt(task, read).is_none()
+            && let Some(ahead) = &mut self.ahead
+        {
+            ahead.keep_early(task);
+        }
+        true
+    }
+
     /// Begins, or goes on with, a read that somebody may want soon.
     fn go_early(&mut self, task: TaskId, want: Want) {
         // What fails fails again for who wants it.
@@ -392,9 +438,7 @@ impl<F> ViewState<F> {
     /// seldom in memory. Without effect on a medium that has no [queue](crate::io::Medium::queue), or none to give.
     #[must_use]
     pub fn overlapping(mut self, reads: u16) -> Self {
-        let queue = if reads > 1 { self.view.pages().queue().unwrap_or(None) } else { None };
-        self.overlap = if queue.is_some() { reads } else { 1 };
-        queue.into_iter().for_each(|queue| self.view.pages().keep_queue(queue));
+        self.overlap = if reads > 1 && self.view.can_overlap() { reads } else { 1 };
         self
     }
 }
@@ -416,11 +460,10 @@ where
         Self: 'a;
 
     fn reader(&self) -> Result<Self::Reader<'_>, StoreError> {
-        let mut reader = self.view.reader();
-        if self.overlap > 1 {
-            let queue = self.view.pages().queue().map_err(|error| StoreError::Failed(error.to_string()))?;
-            reader.ahead = queue.map(|queue| Box::new(Ahead::new(queue)));
-        }
+        let reader = match self.overlap {
+            0 | 1 => self.view.reader(),
+            _ => self.view.overlapping_reader()?,
+        };
         Ok(ViewStateReader { reader, read: &self.read })
     }
 
@@ -438,24 +481,17 @@ where
     }
 
     fn poll(&mut self, key: &K, read: u32) -> Poll<Result<Option<V>, StoreError>> {
-        if self.reader.ahead.is_none() {
-            return Poll::Ready(self.get(key));
-        }
-        let answer = self.reader.attempt(TaskId::Caller(read), |reader| (self.read)(reader, key));
-        answer.map_or(Poll::Pending, Poll::Ready)
+        self.reader.poll(read, |reader| (self.read)(reader, key))
     }
 
     fn wait(&mut self, timeout: Duration, ready: &mut Vec<u32>) {
-        self.reader.collect(timeout, ready);
+        self.reader.wait(timeout, ready);
     }
 
     fn prefetch(&mut self, keys: &[K]) {
         for key in keys {
-            let Some(task) = self.reader.ahead.as_mut().and_then(|ahead| ahead.begin_early()) else { return };
-            if self.reader.attempt(task, |reader| (self.read)(reader, key)).is_none()
-                && let Some(ahead) = &mut self.reader.ahead
-            {
-                ahead.keep_early(task);
+            if !self.reader.begin(|reader| (self.read)(reader, key)) {
+                return;
             }
         }
     }

@@ -25,7 +25,7 @@ use super::{
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
-    options::{Committed, DiskOptions, DiskStat, VERSIONS_MAX},
+    options::{CommitTimes, Committed, DiskOptions, DiskStat, VERSIONS_MAX},
     pages::{Page, Pages},
     read::{Readers, Root, Shared, View},
     record::Stored,
@@ -44,6 +44,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 /// Runs whose memory is kept for the next commit.
@@ -101,6 +102,7 @@ pub struct DiskStore {
     pub(super) last: u64,
     /// Bytes of records that the last commit wrote.
     wrote: u64,
+    times: CommitTimes,
     poisoned: bool,
     /// Memory of the last runs.
     spare: Vec<Vec<u8>>,
@@ -290,6 +292,7 @@ impl DiskStore {
             places,
             last: 0,
             wrote: 0,
+            times: CommitTimes::default(),
             poisoned: false,
             spare: Vec::new(),
             folder: None,
@@ -318,6 +321,12 @@ impl DiskStore {
     /// [`DiskError::NoVersion`].
     pub fn view(&self, version: u64) -> Result<View, DiskError> {
         self.shared.view(version)
+    }
+
+    /// For how long the last commit, roll-back or prune of this store was at work on the device; nothing if there
+    /// was none.
+    pub fn last_times(&self) -> CommitTimes {
+        self.times
     }
 
     /// How the store stands.
@@ -373,6 +382,19 @@ impl DiskStore {
     ) -> Result<Prepared, DiskError> {
         let shared = self.pool.is_some();
         let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect(), on);
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// As [`prepare`](Self::prepare), of changes by hashed keys, sorted.
+    pub(super) fn prepare_hashed(
+        &self,
+        version: u64,
+        changes: Vec<AccountChange>,
+    ) -> Result<Prepared, DiskError> {
+        let work = || self.prepare_sorted(version, changes, Vec::new(), None);
         match &self.pool {
             Some(pool) => pool.install(work),
             None => work(),
@@ -549,7 +571,7 @@ impl DiskStore {
     /// Steps 2 to 4 of the protocol; bytes written.
     pub(super) fn write(&mut self, event: &Event, runs: &[Run]) -> Result<u64, DiskError> {
         let (medium, geometry) = (self.shared.pages.medium.clone(), self.shared.pages.geometry);
-        let mut bytes = 0;
+        let (start, mut bytes) = (Instant::now(), 0);
         for run in runs {
             let at = geometry.place_at(run.place) + u64::from(run.first) * PAGE as u64;
             medium.write_at(at, &run.bytes).map_err(DiskError::io("writing pages"))?;
@@ -558,12 +580,16 @@ impl DiskStore {
         let journal = self.journal.append(&*medium, &geometry, &self.ledger, event)?;
         bytes += journal.bytes_since(&self.journal);
         self.poisoned = true;
+        let written = start.elapsed();
         medium.sync().map_err(DiskError::io("syncing a commit"))?;
+        let synced = start.elapsed();
         let block = Superblock { geometry, durable: self.ledger.seq + 1 };
         let (place, page) = (block.place(), block.encode(block.place()));
         let doing = "writing a superblock";
         medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
         (self.journal, self.poisoned) = (journal, false);
+        let sync = synced.saturating_sub(written);
+        self.times = CommitTimes { write: start.elapsed().saturating_sub(sync), sync };
         Ok(bytes + PAGE as u64)
     }
 

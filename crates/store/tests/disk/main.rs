@@ -6,6 +6,7 @@ mod layered;
 mod official;
 mod oracle;
 mod processes;
+mod scan;
 mod states;
 
 use braid_store::disk::DiskOptions;

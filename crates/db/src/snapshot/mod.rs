@@ -1,0 +1,206 @@
+//! Snapshots: the whole state of one version in one file, and data folders made of it.
+//!
+//! A snapshot is written under another name and then put in place, and a folder is restored beside its place: what has
+//! the name that was asked for is whole. Neither has more of the state in memory at a time than a part of it, and the
+//! hashes of codes.
+
+mod error;
+mod format;
+
+pub use error::SnapshotError;
+pub use format::{SnapshotDecoder, SnapshotHeader, SnapshotItem, SnapshotTotals, encode_snapshot};
+
+use crate::{DataFolder, DbError};
+use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY};
+use braid_store::disk::{DiskError, DiskOptions, Entry, HashedBatch, View};
+use format::{Encoder, check_code};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+/// Accounts and slots that are made a version together while a folder is restored.
+const BATCH: usize = 1 << 17;
+/// Bytes of code that go into the archive together.
+const CODES: usize = 8 << 20;
+
+/// A snapshot as it was written or restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotStat {
+    /// Version and root.
+    pub header: SnapshotHeader,
+    /// What there is of the state.
+    pub totals: SnapshotTotals,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+fn io_at(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |error| SnapshotError::Io { path: path.clone(), doing, reason: error.to_string() }
+}
+
+/// The same place under another name, for what is not whole yet.
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+/// Makes it durable that something in the folder of `path` has another name.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+}
+
+/// Writes all of `view` to `out`, which is replaced if it is there.
+pub(crate) fn write(
+    view: &View,
+    code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
+    out: &Path,
+) -> Result<SnapshotStat, SnapshotError> {
+    let part = part_of(out);
+    let written = write_part(view, code, &part);
+    let placed = written.and_then(|stat| {
+        fs::rename(&part, out)
+            .and_then(|()| sync_parent(out))
+            .map_err(io_at(out, "putting the snapshot in place"))?;
+        Ok(stat)
+    });
+    placed.inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+fn write_part(
+    view: &View,
+    code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
+    part: &Path,
+) -> Result<SnapshotStat, SnapshotError> {
+    let failed = io_at(part, "writing a snapshot");
+    let file = File::create(part).map_err(&failed)?;
+    let header = SnapshotHeader { version: view.version(), root: view.root() };
+    let mut encoder = Encoder::new(BufWriter::new(file), header).map_err(&failed)?;
+    let (mut codes, mut parts) = (BTreeSet::new(), 0);
+    let folder = |error: DiskError| SnapshotError::Folder(error.into());
+    for entry in view.entries() {
+        match entry.map_err(folder)? {
+            Entry::Account { key, account } => {
+                codes.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
+                encoder.account(&key, &account)
+            }
+            Entry::Slot { key, value } => encoder.slot(&key, value),
+        }
+        .map_err(&failed)?;
+        if encoder.parts() > parts {
+            parts = encoder.parts();
+            view.renew().map_err(folder)?;
+        }
+    }
+    for hash in &codes {
+        let code = code(hash)?.ok_or(SnapshotError::MissingCode(*hash))?;
+        check_code(&code)?;
+        encoder.code(hash, &code).map_err(&failed)?;
+    }
+    let (totals, bytes, to) = encoder.finish().map_err(&failed)?;
+    let mut file = to;
+    file.flush().and_then(|()| file.get_ref().sync_all()).map_err(&failed)?;
+    Ok(SnapshotStat { header, totals, bytes })
+}
+
+/// Makes a data folder of a snapshot: its version, without blocks. The root is computed anew.
+///
+/// # Errors
+/// [`SnapshotError`]; then there is no folder. [`SnapshotError::Exists`] if there is one (an empty one is in nobody's
+/// way), [`SnapshotError::Root`] if the state is not the one that the snapshot speaks of.
+pub fn restore(file: &Path, folder: &Path, options: DiskOptions) -> Result<SnapshotStat, SnapshotError> {
+    let empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if folder.exists() && !empty(folder) {
+        return Err(SnapshotError::Exists { path: folder.into() });
+    }
+    let reading = io_at(file, "reading a snapshot");
+    let opened = File::open(file).map_err(&reading)?;
+    let bytes = opened.metadata().map_err(&reading)?.len();
+    let mut from = SnapshotDecoder::new(BufReader::new(opened))?;
+    let part = part_of(folder);
+    clear(&part, options)?;
+    let done = fill(&mut from, &part, options).and_then(|()| {
+        fs::rename(&part, folder)
+            .and_then(|()| sync_parent(folder))
+            .map_err(io_at(folder, "putting the folder in place"))
+    });
+    match done {
+        Ok(()) => Ok(SnapshotStat { header: from.header(), totals: from.totals(), bytes }),
+        Err(error) => {
+            drop(fs::remove_dir_all(&part));
+            Err(error)
+        }
+    }
+}
+
+/// Removes what a process that died left, unless somebody is at work there.
+fn clear(part: &Path, options: DiskOptions) -> Result<(), SnapshotError> {
+    if !part.exists() {
+        return Ok(());
+    }
+    if let Err(error @ DbError::Disk(DiskError::Locked { .. })) = DataFolder::open(part, options) {
+        return Err(error.into());
+    }
+    fs::remove_dir_all(part).map_err(io_at(part, "removing what was left"))
+}
+
+fn fill(
+    from: &mut SnapshotDecoder<impl io::Read>,
+    part: &Path,
+    options: DiskOptions,
+) -> Result<(), SnapshotError> {
+    // Only the last version is to stay.
+    let mut folder = DataFolder::open_or_create(part, DiskOptions { keep: 1, ..options })?;
+    let SnapshotHeader { version, root } = from.header();
+    let (mut batch, mut interim, mut last) = (HashedBatch::default(), 0, None);
+    let (mut wanted, mut codes, mut code_bytes) = (BTreeSet::new(), Vec::new(), 0);
+    let disk = |error: DiskError| SnapshotError::Folder(error.into());
+    while let Some(item) = from.next_item()? {
+        // As many versions on the way as there are numbers below the last one's: that bounds the memory.
+        if batch.len() >= BATCH && interim < version {
+            folder.store_mut().apply_hashed(interim, std::mem::take(&mut batch)).map_err(disk)?;
+            interim += 1;
+        }
+        match item {
+            SnapshotItem::Account { key, account } => {
+                wanted.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
+                batch.account(key, account);
+                last = Some((key, account));
+            }
+            SnapshotItem::Slot { key, value } => {
+                // The account is named again where its slots go on in another version.
+                if let Some((key, account)) = last.filter(|_| batch.is_empty()) {
+                    batch.account(key, account);
+                }
+                batch.slot(key, value);
+            }
+            SnapshotItem::Code { hash, code } => {
+                if !wanted.remove(&hash) {
+                    return Err(SnapshotError::StrayCode(hash));
+                }
+                code_bytes += code.len();
+                codes.push((hash, code));
+                if code_bytes >= CODES {
+                    folder.add_codes(&codes)?;
+                    codes.clear();
+                    code_bytes = 0;
+                }
+            }
+        }
+    }
+    folder.add_codes(&codes)?;
+    if let Some(hash) = wanted.pop_first() {
+        return Err(SnapshotError::MissingCode(hash));
+    }
+    let done = folder.store_mut().apply_hashed(version, batch).map_err(disk)?;
+    if done.root != root {
+        return Err(SnapshotError::Root { got: done.root, expected: root });
+    }
+    Ok(())
+}

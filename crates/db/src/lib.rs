@@ -12,11 +12,8 @@ mod folder;
 mod forks;
 mod layers;
 mod reader;
-<<<<<<< HEAD
-mod tries;
-=======
 mod snapshot;
->>>>>>> main
+mod tries;
 
 pub use ahead::{AheadStats, BegunRoot, Rooted, Told, root_ahead};
 pub use archive::ArchiveStat;
@@ -25,11 +22,8 @@ pub use folder::{DataFolder, Finished};
 pub use forks::{ForkId, ForkLimits, Forks};
 pub use layers::{Layer, LayeredState};
 pub use reader::DataReader;
-<<<<<<< HEAD
-pub use tries::WitnessTries;
-=======
 pub use snapshot::{
     SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat, SnapshotTotals,
     encode_snapshot, restore,
 };
->>>>>>> main
+pub use tries::WitnessTries;

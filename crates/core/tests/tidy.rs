@@ -14,13 +14,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("braid-keccak", &[]),
     ("braid-testkit", &["braid-core"]),
     ("braid-sched", &["braid-core"]),
-    ("braid-store", &["braid-core"]),
+    ("braid-store", &["braid-core", "braid-keccak"]),
     ("braid-report", &["braid-core"]),
     ("braid-evm", &["braid-core"]),
     ("braid-actors", &["braid-core", "braid-evm", "braid-sched"]),
-    ("braid-rules", &["braid-core", "braid-keccak", "braid-evm"]),
+    ("braid-rules", &["braid-core", "braid-evm", "braid-keccak"]),
     ("braid-work", &["braid-core", "braid-store", "braid-evm", "braid-rules"]),
-    ("braid-db", &["braid-core", "braid-store", "braid-evm", "braid-rules", "braid-work"]),
+    ("braid-db", &["braid-core", "braid-keccak", "braid-store", "braid-evm", "braid-rules", "braid-work"]),
     (
         "braid-profiles",
         &[

@@ -9,26 +9,24 @@
 //! 4. Slots are removed at the end only, as without all this: a witness need not have the nodes that removing and
 //!    adding again would ask for. If it lacks one all the same, all is done again without what was done ahead.
 
-use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
-use alloy_rlp::Decodable;
-use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+use crate::tries::{WitnessTries, hashed};
+use alloy_primitives::{Address, B256, U256};
 use braid_core::Write;
 use braid_evm::{AccountDiff, EvmKey, EvmValue};
-use braid_store::trie::{PartialTrie, TrieError, TrieNodes};
+use braid_store::trie::Crew;
 use braid_work::{
     Witness,
     witness::{WitnessError, state_root_after},
 };
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use rayon::prelude::*;
+use parking_lot::Mutex;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::{
     collections::BTreeMap,
     sync::{
+        LazyLock,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -36,8 +34,6 @@ use std::{
 const BATCH: usize = 32;
 /// Locations between two looks at whether execution has ended.
 const STEP: usize = 16;
-
-type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// One write, as far as roots are concerned.
 enum Fed {
@@ -81,25 +77,6 @@ impl Told {
     }
 }
 
-/// The storage trie of an account, some of it set ahead.
-struct Storage<'a> {
-    trie: PartialTrie<'a>,
-    /// Slots that were set, to what, and what was there before.
-    set: Map<U256, (U256, Option<Vec<u8>>)>,
-    wants_hash: bool,
-}
-
-/// The tries of a witness, changed ahead.
-struct Ahead<'a> {
-    nodes: &'a TrieNodes,
-    accounts: PartialTrie<'a>,
-    /// Accounts to which the way is known.
-    revealed: Map<Address, ()>,
-    keys: Map<Address, B256>,
-    slot_keys: Map<U256, B256>,
-    storages: Map<Address, Storage<'a>>,
-}
-
 /// How a root that was begun ahead came to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AheadStats {
@@ -113,176 +90,33 @@ pub struct AheadStats {
     pub again: bool,
 }
 
-fn in_trie(address: Address) -> impl Fn(TrieError) -> WitnessError {
-    move |error| WitnessError::Account { address, error }
-}
-
-impl<'a> Ahead<'a> {
-    fn new(root: B256, nodes: &'a TrieNodes) -> Self {
-        Ahead {
-            nodes,
-            accounts: PartialTrie::new(root, nodes),
-            revealed: Map::default(),
-            keys: Map::default(),
-            slot_keys: Map::default(),
-            storages: Map::default(),
-        }
-    }
-
-    fn key(&mut self, address: Address) -> B256 {
-        *self.keys.entry(address).or_insert_with(|| keccak256(address))
-    }
-
-    fn slot_key(&mut self, slot: U256) -> B256 {
-        *self.slot_keys.entry(slot).or_insert_with(|| keccak256(slot.to_be_bytes::<32>()))
-    }
-
-    /// The account before the block; the way to it is revealed.
-    fn account(&mut self, address: Address) -> Result<Option<TrieAccount>, WitnessError> {
-        let key = self.key(address);
-        let Some(rlp) = self.accounts.find(key).map_err(in_trie(address))? else { return Ok(None) };
-        let account = TrieAccount::decode(&mut rlp.as_slice())
-            .map_err(|error| WitnessError::Rlp { address, reason: error.to_string() })?;
-        Ok(Some(account))
-    }
-
-    /// The storage of an account as it was before the block, but for what is set.
-    fn storage(&mut self, address: Address) -> Result<&mut Storage<'a>, WitnessError> {
-        if !self.storages.contains_key(&address) {
-            let before = self.account(address)?;
-            let root = before.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
-            let trie = PartialTrie::new(root, self.nodes);
-            self.storages.insert(address, Storage { trie, set: Map::default(), wants_hash: false });
-        }
-        match self.storages.get_mut(&address) {
-            Some(storage) => Ok(storage),
-            None => unreachable!("it was put there"),
-        }
-    }
-
-    /// Works on one location; what fails is left for the end.
-    fn take(&mut self, fed: &Fed) -> Result<(), WitnessError> {
-        match *fed {
-            Fed::Account(address) => {
-                if self.revealed.insert(address, ()).is_some() {
-                    return Ok(());
-                }
-                self.account(address)?;
-                Ok(())
-            }
-            Fed::Slot(address, slot, value) => {
-                let key = self.slot_key(slot);
-                if value.is_zero() {
-                    return Ok(());
-                }
-                let storage = self.storage(address)?;
-                let in_storage = |error| WitnessError::Storage { address, error };
-                let before = match storage.set.get(&slot) {
-                    Some((set, _)) if *set == value => return Ok(()),
-                    Some((_, before)) => before.clone(),
-                    None => storage.trie.find(key).map_err(in_storage)?,
-                };
-                storage.trie.insert(key, alloy_rlp::encode(value)).map_err(in_storage)?;
-                storage.set.insert(slot, (value, before));
-                storage.wants_hash = true;
-                Ok(())
-            }
-        }
-    }
-
-    /// Hashes one storage trie that changed, if there is one.
-    fn hash_one(&mut self) -> bool {
-        let Some(storage) = self.storages.values_mut().find(|storage| storage.wants_hash) else {
-            return false;
-        };
-        storage.wants_hash = false;
-        storage.trie.root();
-        true
-    }
-
-    /// The root after `diff`, whatever was done ahead.
-    fn finish(
-        mut self,
-        diff: &BTreeMap<Address, AccountDiff>,
-        clears_empty: bool,
-    ) -> Result<B256, WitnessError> {
-        let (mut gone, mut set) = (Vec::new(), Vec::new());
-        for (address, change) in diff {
-            let empty = |info: &braid_evm::AccountInfoDiff| {
-                info.balance.is_zero() && info.nonce == 0 && info.code_hash == KECCAK256_EMPTY
-            };
-            let key = self.key(*address);
-            let Some(info) = change.account.filter(|info| !(clears_empty && empty(info))) else {
-                gone.push((address, key));
-                continue;
-            };
-            if change.wiped {
-                let (trie, set) = (PartialTrie::new(EMPTY_ROOT_HASH, self.nodes), Map::default());
-                self.storages.insert(*address, Storage { trie, set, wants_hash: false });
-            }
-            if !change.storage.is_empty() || self.storages.contains_key(address) {
-                self.set_slots(*address, &change.storage)?;
-            }
-            set.push((address, key, info));
-        }
-        // Storage tries before the accounts that they are of.
-        self.storages.values().collect::<Vec<_>>().into_par_iter().for_each(|storage| {
-            storage.trie.root_shared();
+/// Works on some locations; what fails is left for the end.
+fn take(tries: &mut WitnessTries<'_>, fed: &[Fed]) {
+    let addresses: Vec<Address> = fed
+        .iter()
+        .map(|fed| match fed {
+            Fed::Account(address) | Fed::Slot(address, ..) => *address,
+        })
+        .collect();
+    let slots: Vec<[u8; 32]> = fed
+        .iter()
+        .map(|fed| match fed {
+            Fed::Account(_) => [0; 32],
+            Fed::Slot(_, slot, _) => slot.to_be_bytes(),
+        })
+        .collect();
+    for ((fed, key), slot_key) in fed.iter().zip(hashed(&addresses)).zip(hashed(&slots)) {
+        // What cannot be done ahead is met again at the end, and told there.
+        drop(match *fed {
+            Fed::Account(address) => tries.look(address, key),
+            Fed::Slot(_, _, value) if value.is_zero() => Ok(()),
+            Fed::Slot(address, slot, value) => tries.set_ahead((address, key), (slot, slot_key), value),
         });
-        for (address, key, info) in set {
-            let storage_root = match self.storages.get(address) {
-                Some(storage) => storage.trie.root(),
-                None => self.account(*address)?.map_or(EMPTY_ROOT_HASH, |account| account.storage_root),
-            };
-            let (nonce, balance, code_hash) = (info.nonce, info.balance, info.code_hash);
-            let account = TrieAccount { nonce, balance, storage_root, code_hash };
-            self.accounts.insert(key, alloy_rlp::encode(account)).map_err(in_trie(*address))?;
-        }
-        for (address, key) in gone {
-            self.accounts.remove(key).map_err(in_trie(*address))?;
-        }
-        Ok(self.accounts.root_shared())
-    }
-
-    /// Makes the storage of an account what it is after the block.
-    fn set_slots(&mut self, address: Address, slots: &BTreeMap<U256, U256>) -> Result<(), WitnessError> {
-        let keys: Vec<(U256, B256, U256)> =
-            slots.iter().map(|(slot, value)| (*slot, self.slot_key(*slot), *value)).collect();
-        let storage = self.storage(address)?;
-        let set = std::mem::take(&mut storage.set);
-        let in_storage = |error| WitnessError::Storage { address, error };
-        for (slot, key, value) in keys.iter().filter(|(_, _, value)| !value.is_zero()) {
-            if set.get(slot).is_none_or(|(ahead, _)| ahead != value) {
-                storage.trie.insert(*key, alloy_rlp::encode(value)).map_err(in_storage)?;
-            }
-        }
-        let mut back: Vec<_> = set.into_iter().filter(|(slot, _)| !slots.contains_key(slot)).collect();
-        back.sort_unstable_by_key(|(slot, _)| *slot);
-        let (put, mut removed): (Vec<_>, Vec<_>) =
-            back.into_iter().partition(|(_, (_, before))| before.is_some());
-        let hashed = |slot: &U256| keccak256(slot.to_be_bytes::<32>());
-        for (slot, (_, before)) in put {
-            storage.trie.insert(hashed(&slot), before.unwrap_or_default()).map_err(in_storage)?;
-        }
-        for (slot, _) in removed.drain(..) {
-            storage.trie.remove(hashed(&slot)).map_err(in_storage)?;
-        }
-        for (_, key, _) in keys.iter().filter(|(_, _, value)| value.is_zero()) {
-            storage.trie.remove(*key).map_err(in_storage)?;
-        }
-        Ok(())
     }
 }
 
-/// Runs on a thread of its own until execution ends.
-fn run<'a>(
-    mut ahead: Ahead<'a>,
-    from: &Receiver<Vec<Fed>>,
-    ended: &AtomicBool,
-) -> (Ahead<'a>, usize, Duration) {
-    // Only where nobody else wants to run. If the system refuses, execution is slowed down, and no more.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+/// Works ahead until execution ends.
+fn run(ahead: &mut WitnessTries<'_>, from: &Receiver<Vec<Fed>>, ended: &AtomicBool) -> (usize, Duration) {
     let (mut locations, mut busy) = (0, Duration::ZERO);
     // Relaxed: the flag carries no data; a late look only delays the stop.
     let ended = || ended.load(Ordering::Relaxed);
@@ -293,56 +127,101 @@ fn run<'a>(
             if ended() {
                 break;
             }
-            for fed in step {
-                // What cannot be done ahead is met again at the end, and told there.
-                drop(ahead.take(fed));
-            }
+            take(ahead, step);
             locations += step.len();
         }
         while !ended() && ahead.hash_one() {}
         busy += start.elapsed();
     }
-    (ahead, locations, busy)
+    (locations, busy)
 }
 
-/// Executes a block by `execute`, which is given what takes the writes of transactions as they become final and
-/// returns what it made and what that changed, and finds out the state root after it by a witness. `nodes` are those of
-/// the witness. With `clears_empty` (EIP-161) an account that ends empty is not in the state.
+/// The thread that works ahead, for one block at a time; none if there can be none. It runs only where nobody else
+/// wants to: if the system refuses that, execution is slowed down, and no more.
+static ROOTER: LazyLock<Mutex<Option<ThreadPool>>> = LazyLock::new(|| {
+    let start = |_| {
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+    };
+    let name = |_| "braid-root".to_owned();
+    Mutex::new(ThreadPoolBuilder::new().num_threads(1).thread_name(name).start_handler(start).build().ok())
+});
+
+/// A block that was executed while its root was begun.
+#[derive(Debug)]
+pub struct BegunRoot<'a> {
+    tries: WitnessTries<'a>,
+    stats: AheadStats,
+}
+
+/// The state root after a block, and how it came to be.
+#[derive(Debug)]
+pub struct Rooted<'a> {
+    /// The root.
+    pub root: B256,
+    /// The tries after the block; none if the root was found without them (`AheadStats::again`).
+    pub tries: Option<WitnessTries<'a>>,
+    /// What it took.
+    pub stats: AheadStats,
+}
+
+/// Nothing was done ahead.
+impl<'a> From<WitnessTries<'a>> for BegunRoot<'a> {
+    fn from(tries: WitnessTries<'a>) -> Self {
+        BegunRoot { tries, stats: AheadStats::default() }
+    }
+}
+
+impl<'a> BegunRoot<'a> {
+    /// The root after the block, which changed this, whatever was told of it. With `clears_empty` (EIP-161) an account
+    /// that ends empty is not in the state. A crew hashes.
+    ///
+    /// # Errors
+    /// As [`state_root_after`].
+    pub fn finish(
+        self,
+        witness: &Witness,
+        diff: &BTreeMap<Address, AccountDiff>,
+        clears_empty: bool,
+        crew: &mut Crew<'_>,
+    ) -> Result<Rooted<'a>, WitnessError> {
+        let BegunRoot { mut tries, mut stats } = self;
+        let start = Instant::now();
+        let (root, tries) = match tries.root_after(diff, clears_empty, crew) {
+            Ok(root) => (root, Some(tries)),
+            Err(_) => (state_root_after(witness, diff, clears_empty)?, None),
+        };
+        (stats.again, stats.after) = (tries.is_none(), start.elapsed());
+        Ok(Rooted { root, tries, stats })
+    }
+}
+
+/// Executes a block by `execute`, which is given what takes the writes of transactions as they become final, and begins
+/// its state root meanwhile. `tries` are those of its witness.
 ///
 /// # Errors
-/// That of `execute`, or that of the root, as [`state_root_after`] has it.
-pub fn root_ahead<T, E>(
-    witness: &Witness,
-    nodes: &TrieNodes,
-    clears_empty: bool,
+/// That of `execute`.
+pub fn root_ahead<'a, T, E>(
+    mut tries: WitnessTries<'a>,
     execute: impl FnOnce(&mut Told) -> Result<T, E>,
-    diff: impl FnOnce(&T) -> BTreeMap<Address, AccountDiff>,
-) -> Result<(T, Result<B256, WitnessError>, AheadStats), E> {
+) -> Result<(T, BegunRoot<'a>), E> {
     let (to, from) = channel();
     let ended = AtomicBool::new(false);
-    let ahead = Ahead::new(witness.pre_state_root, nodes);
-    let (done, ran) = thread::scope(|scope| {
-        let ended = &ended;
-        let rooter = scope.spawn(move || run(ahead, &from, ended));
-        let mut told = Told { batch: Vec::with_capacity(BATCH), to };
-        let done = execute(&mut told);
-        ended.store(true, Ordering::Relaxed);
-        drop(told);
-        (done, rooter.join())
-    });
-    let done = done?;
-    let start = Instant::now();
-    let diff = diff(&done);
+    let mut told = Told { batch: Vec::with_capacity(BATCH), to };
     let mut stats = AheadStats::default();
-    let root = match ran {
-        Ok((ahead, locations, busy)) => {
-            (stats.locations, stats.ahead) = (locations, busy);
-            ahead.finish(&diff, clears_empty).ok()
-        }
-        Err(_) => None,
+    // If it works for another block, nothing is done ahead: waiting for it could take for ever, as that block may be
+    // the one from inside of which this one is executed.
+    let done = match ROOTER.try_lock().as_deref() {
+        Some(Some(rooter)) => rooter.in_place_scope(|scope| {
+            let (tries, stats) = (&mut tries, &mut stats);
+            let (ended, from) = (&ended, from);
+            scope.spawn(move |_| (stats.locations, stats.ahead) = run(tries, &from, ended));
+            let done = execute(&mut told);
+            ended.store(true, Ordering::Relaxed);
+            drop(told);
+            done
+        }),
+        _ => execute(&mut told),
     };
-    stats.again = root.is_none();
-    let root = root.map_or_else(|| state_root_after(witness, &diff, clears_empty), Ok);
-    stats.after = start.elapsed();
-    Ok((done, root, stats))
+    Ok((done?, BegunRoot { tries, stats }))
 }

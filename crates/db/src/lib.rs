@@ -13,8 +13,9 @@ mod forks;
 mod layers;
 mod reader;
 mod snapshot;
+mod tries;
 
-pub use ahead::{AheadStats, Told, root_ahead};
+pub use ahead::{AheadStats, BegunRoot, Rooted, Told, root_ahead};
 pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};
@@ -25,3 +26,4 @@ pub use snapshot::{
     SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat, SnapshotTotals,
     encode_snapshot, restore,
 };
+pub use tries::WitnessTries;

@@ -2,9 +2,10 @@
 
 use alloy_primitives::{Address, U256};
 use braid_core::Write;
-use braid_db::root_ahead;
+use braid_db::{WitnessTries, root_ahead};
 use braid_evm::{AccountDiff, AccountState, EvmKey, EvmValue};
-use braid_store::trie::TrieNodes;
+use braid_sched::Pool;
+use braid_store::trie::{Crew, TrieNodes};
 use braid_testkit::{Rng, data};
 use revm::primitives::hardfork::SpecId;
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
@@ -52,23 +53,24 @@ fn roots_are_those_of_headers_whatever_is_told_ahead() {
         let Some(diff) = &case.expect.post_state else { continue };
         let clears_empty = case.input.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
         let nodes: TrieNodes = witness.nodes.iter().cloned().collect();
+        let tries = WitnessTries::new(witness, &nodes);
         for seed in 0..4 {
             let mut rng = Rng::new(seed);
-            let done = root_ahead::<_, Infallible>(
-                witness,
-                &nodes,
-                clears_empty,
-                |told| {
-                    let writes = if seed == 0 { Vec::new() } else { writes(&mut rng, diff) };
-                    writes.chunks(50).for_each(|writes| told.feed(writes));
-                    // Time to work ahead; whatever is done of it is right.
-                    std::thread::sleep(Duration::from_millis(seed * 10));
-                    Ok(())
-                },
-                |()| diff.clone(),
-            );
-            let ((), found, stats) = done.unwrap();
-            assert_eq!(found, Ok(root), "{} with seed {seed}: {stats:?}", case.name);
+            let ((), begun) = root_ahead::<_, Infallible>(tries.clone(), |told| {
+                let writes = if seed == 0 { Vec::new() } else { writes(&mut rng, diff) };
+                writes.chunks(50).for_each(|writes| told.feed(writes));
+                // Time to work ahead; whatever is done of it is right.
+                std::thread::sleep(Duration::from_millis(seed * 10));
+                Ok(())
+            })
+            .unwrap();
+            // Shared among none, a few, and more than there are.
+            let pool = Pool::new(2);
+            let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| pool.split(count, work);
+            let mut crew = Crew::new(1 + seed as usize, &mut split);
+            let rooted = begun.finish(witness, diff, clears_empty, &mut crew).unwrap();
+            let (found, stats) = (rooted.root, rooted.stats);
+            assert_eq!(found, root, "{} with seed {seed}: {stats:?}", case.name);
             again += u32::from(stats.again);
             ahead += u32::from(stats.locations > 0 && !stats.again);
             assert!(seed > 0 || !stats.again, "{}: {stats:?}", case.name);

@@ -92,15 +92,27 @@ pub fn keccak256_by<T: AsRef<[u8]>>(path: Path, messages: &[T], hashes: &mut [B2
     }
 }
 
+/// What a step takes in.
+type Block = [u8; RATE];
+
 /// States of `N` messages by words, so that a register takes one word of all.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[repr(align(64))]
 struct Lanes<const N: usize> {
     state: [[u64; N]; WORDS],
-    /// What the next step takes in.
-    block: [[u64; N]; RATE_WORDS],
     /// All ones where the next step goes on, zero where it begins a message.
     keep: [u64; N],
+}
+
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+impl<const N: usize> Lanes<N> {
+    fn hash(&self, lane: usize) -> B256 {
+        let mut hash = B256::ZERO;
+        for (into, word) in hash.0.as_chunks_mut::<8>().0.iter_mut().zip(&self.state) {
+            *into = word[lane].to_le_bytes();
+        }
+        hash
+    }
 }
 
 /// A message on its way through a lane.
@@ -114,43 +126,29 @@ struct Under<'a> {
 }
 
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-impl<const N: usize> Lanes<N> {
-    /// Makes the next block of a lane's message what its next step takes in; what is left after it.
-    fn load<'a>(&mut self, lane: usize, rest: &'a [u8]) -> Option<&'a [u8]> {
+impl<'a> Under<'a> {
+    /// The next block, if it is not the last one, which is put into `last`.
+    fn next(&mut self, last: &mut Block) -> Option<&'a Block> {
+        let rest = self.rest.unwrap_or_default();
         if let Some((block, rest)) = rest.split_first_chunk::<RATE>() {
-            self.put(lane, block);
-            return Some(rest);
+            self.rest = Some(rest);
+            return Some(block);
         }
         // Keccak's own padding, of before FIPS 202: a one, zeros, a one.
-        let mut block = [0; RATE];
-        block[..rest.len()].copy_from_slice(rest);
-        block[rest.len()] = 1;
-        block[RATE - 1] |= 0x80;
-        self.put(lane, &block);
+        self.rest = None;
+        last.fill(0);
+        last[..rest.len()].copy_from_slice(rest);
+        last[rest.len()] = 1;
+        last[RATE - 1] |= 0x80;
         None
-    }
-
-    fn put(&mut self, lane: usize, block: &[u8; RATE]) {
-        let (words, _) = block.as_chunks::<8>();
-        for (into, word) in self.block.iter_mut().zip(words) {
-            into[lane] = u64::from_le_bytes(*word);
-        }
-    }
-
-    fn hash(&self, lane: usize) -> B256 {
-        let mut hash = B256::ZERO;
-        for (into, word) in hash.0.as_chunks_mut::<8>().0.iter_mut().zip(&self.state) {
-            *into = word[lane].to_le_bytes();
-        }
-        hash
     }
 }
 
 /// Hashes messages in lanes: each takes up the next message when it is done with one, so that messages of different
-/// lengths do not wait for one another. `step` is one permutation of all lanes.
+/// lengths do not wait for one another. `step` is one permutation of all lanes, after each took in a block.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 fn schedule<const N: usize, T: AsRef<[u8]>>(
-    step: impl Fn(&mut Lanes<N>),
+    step: impl Fn(&mut Lanes<N>, [&Block; N]),
     messages: &[T],
     hashes: &mut [B256],
 ) {
@@ -162,24 +160,25 @@ fn schedule<const N: usize, T: AsRef<[u8]>>(
         order[..messages.len()].sort_unstable_by_key(blocks);
     }
     let mut waiting = (0..messages.len()).map(|at| if sorted { usize::from(order[at]) } else { at });
-    let mut lanes = Lanes { state: [[0; N]; WORDS], block: [[0; N]; RATE_WORDS], keep: [0; N] };
+    let mut lanes = Lanes { state: [[0; N]; WORDS], keep: [0; N] };
     let mut under: [Option<Under<'_>>; N] = [None; N];
+    let mut last = [[0; RATE]; N];
     loop {
+        let mut blocks: [Option<&Block>; N] = [None; N];
         let mut busy = false;
-        for lane in 0..N {
-            let goes_on = under[lane].is_some();
-            if !goes_on {
-                under[lane] = waiting.next().map(|at| Under { at, rest: Some(messages[at].as_ref()) });
+        for (lane, under) in under.iter_mut().enumerate() {
+            lanes.keep[lane] = if under.is_some() { u64::MAX } else { 0 };
+            if under.is_none() {
+                *under = waiting.next().map(|at| Under { at, rest: Some(messages[at].as_ref()) });
             }
-            lanes.keep[lane] = if goes_on { u64::MAX } else { 0 };
-            let Some(Under { rest, .. }) = &mut under[lane] else { continue };
+            let Some(under) = under else { continue };
             busy = true;
-            *rest = rest.and_then(|rest| lanes.load(lane, rest));
+            blocks[lane] = under.next(&mut last[lane]);
         }
         if !busy {
             return;
         }
-        step(&mut lanes);
+        step(&mut lanes, std::array::from_fn(|lane| blocks[lane].unwrap_or(&last[lane])));
         for (lane, under) in under.iter_mut().enumerate() {
             if let Some(Under { at, rest: None }) = under {
                 hashes[*at] = lanes.hash(lane);

@@ -3,7 +3,7 @@
 //! The round is that of FIPS 202, section 3.2, with theta, rho and pi in one step for each word. Both widths have the
 //! same text (`permutation!`), over operations of their own.
 
-use crate::{Lanes, RATE_WORDS, WORDS};
+use crate::{Block, Lanes, RATE_WORDS, WORDS};
 
 /// Constants of iota, by round.
 const ROUNDS: [u64; 24] = [
@@ -44,17 +44,23 @@ pub(crate) fn has_avx2() -> bool {
 }
 
 /// Takes in a block in each of eight lanes. Only where [`has_avx512`].
-pub(crate) fn step_avx512(lanes: &mut Lanes<8>) {
+pub(crate) fn step_avx512(lanes: &mut Lanes<8>, blocks: [&Block; 8]) {
     debug_assert!(has_avx512());
     // SAFETY: the only caller asks `has_avx512` before it chooses this step, and what was detected stays.
-    unsafe { avx512::step(lanes) }
+    unsafe { avx512::step(lanes, blocks) }
 }
 
 /// Takes in a block in each of four lanes. Only where [`has_avx2`].
-pub(crate) fn step_avx2(lanes: &mut Lanes<4>) {
+pub(crate) fn step_avx2(lanes: &mut Lanes<4>, blocks: [&Block; 4]) {
     debug_assert!(has_avx2());
     // SAFETY: the only caller asks `has_avx2` before it chooses this step, and what was detected stays.
-    unsafe { avx2::step(lanes) }
+    unsafe { avx2::step(lanes, blocks) }
+}
+
+/// A word of a block.
+#[inline]
+fn word(block: &Block, at: usize) -> u64 {
+    u64::from_le_bytes(block.as_chunks().0[at])
 }
 
 /// One row of the state after rho and pi, and chi on it: `$to` begins the row, `$from` are the words that come there
@@ -74,14 +80,15 @@ macro_rules! row {
 macro_rules! permutation {
     ($feature:literal, $lanes:literal) => {
         #[target_feature(enable = $feature)]
-        pub(super) fn step(lanes: &mut Lanes<$lanes>) {
+        pub(super) fn step(lanes: &mut Lanes<$lanes>, blocks: [&Block; $lanes]) {
             let keep = load(&lanes.keep);
             let mut a = [zero(); WORDS];
             for (word, stored) in a.iter_mut().zip(&lanes.state) {
                 *word = and(load(stored), keep);
             }
-            for (word, taken) in a[..RATE_WORDS].iter_mut().zip(&lanes.block) {
-                *word = xor(*word, load(taken));
+            let taken: [_; RATE_WORDS] = words(blocks);
+            for (word, taken) in a.iter_mut().zip(taken) {
+                *word = xor(*word, taken);
             }
             for constant in ROUNDS {
                 let column = |x: usize| xor3(xor3(a[x], a[x + 5], a[x + 10]), a[x + 15], a[x + 20]);
@@ -105,11 +112,61 @@ macro_rules! permutation {
 }
 
 mod avx512 {
-    use super::{Lanes, RATE_WORDS, ROUNDS, WORDS};
+    use super::{Block, Lanes, RATE_WORDS, ROUNDS, WORDS, word};
     use std::arch::x86_64::{
-        __m512i, _mm512_and_si512, _mm512_loadu_si512, _mm512_rol_epi64, _mm512_set1_epi64,
-        _mm512_setzero_si512, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512,
+        __m512i, _mm512_and_si512, _mm512_loadu_si512, _mm512_rol_epi64, _mm512_set_epi64, _mm512_set1_epi64,
+        _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_ternarylogic_epi64,
+        _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
     };
+
+    /// Eight words of a block, from one of its words on.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn row(block: &Block, from: usize) -> __m512i {
+        let bytes: &[u8; 64] = block[8 * from..][..64].try_into().unwrap_or(&[0; 64]);
+        // SAFETY: 64 bytes are there to be read, and the load asks for no alignment.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    /// Eight rows of eight words, as columns.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn transpose(rows: [__m512i; 8]) -> [__m512i; 8] {
+        let low = |i: usize| _mm512_unpacklo_epi64(rows[i], rows[i + 1]);
+        let high = |i: usize| _mm512_unpackhi_epi64(rows[i], rows[i + 1]);
+        // Of words 0, 2, 4, 6 and of 1, 3, 5, 7: two rows in turn.
+        let even = quarters([low(0), low(2), low(4), low(6)]);
+        let odd = quarters([high(0), high(2), high(4), high(6)]);
+        [even[0], odd[0], even[1], odd[1], even[2], odd[2], even[3], odd[3]]
+    }
+
+    /// Four rows of four quarters of a register, as columns.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn quarters(rows: [__m512i; 4]) -> [__m512i; 4] {
+        let [a, b, c, d] = rows;
+        let (first, second) = (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0x88>(c, d));
+        let (third, fourth) = (_mm512_shuffle_i64x2::<0xdd>(a, b), _mm512_shuffle_i64x2::<0xdd>(c, d));
+        [
+            _mm512_shuffle_i64x2::<0x88>(first, second),
+            _mm512_shuffle_i64x2::<0x88>(third, fourth),
+            _mm512_shuffle_i64x2::<0xdd>(first, second),
+            _mm512_shuffle_i64x2::<0xdd>(third, fourth),
+        ]
+    }
+
+    /// The words of blocks, each of all blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn words(blocks: [&Block; 8]) -> [__m512i; RATE_WORDS] {
+        let (first, second) =
+            (transpose(blocks.map(|block| row(block, 0))), transpose(blocks.map(|block| row(block, 8))));
+        let [a, b, c, d, e, f, g, h] = blocks.map(|block| word(block, 16).cast_signed());
+        let mut all = [_mm512_set_epi64(h, g, f, e, d, c, b, a); RATE_WORDS];
+        all[..8].copy_from_slice(&first);
+        all[8..16].copy_from_slice(&second);
+        all
+    }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -172,11 +229,11 @@ mod avx512 {
 }
 
 mod avx2 {
-    use super::{Lanes, RATE_WORDS, ROUNDS, WORDS};
+    use super::{Block, Lanes, RATE_WORDS, ROUNDS, WORDS, word};
     use std::arch::x86_64::{
         __m256i, _mm_cvtsi32_si128, _mm256_and_si256, _mm256_andnot_si256, _mm256_loadu_si256,
-        _mm256_or_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_sll_epi64, _mm256_srl_epi64,
-        _mm256_storeu_si256, _mm256_xor_si256,
+        _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_sll_epi64,
+        _mm256_srl_epi64, _mm256_storeu_si256, _mm256_xor_si256,
     };
 
     #[inline]
@@ -237,6 +294,18 @@ mod avx2 {
     fn rol<const BY: i32>(a: __m256i) -> __m256i {
         let (left, right) = (_mm_cvtsi32_si128(BY), _mm_cvtsi32_si128(64 - BY));
         _mm256_or_si256(_mm256_sll_epi64(a, left), _mm256_srl_epi64(a, right))
+    }
+
+    /// The words of blocks, each of all blocks.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn words(blocks: [&Block; 4]) -> [__m256i; RATE_WORDS] {
+        let mut all = [zero(); RATE_WORDS];
+        for (at, words) in all.iter_mut().enumerate() {
+            let [a, b, c, d] = blocks.map(|block| word(block, at).cast_signed());
+            *words = _mm256_set_epi64x(d, c, b, a);
+        }
+        all
     }
 
     permutation!("avx2", 4);

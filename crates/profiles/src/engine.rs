@@ -218,6 +218,12 @@ pub trait Engine: Send {
         record.rlp(pre)
     }
 
+    /// Calls `work` once with each number below `count`, on the threads of this engine, and returns when all calls have
+    /// returned: for what follows the execution of a block, such as its root. They are awake then.
+    fn split(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        (0..count).for_each(work);
+    }
+
     /// As [`Self::execute`], with the access list of the block (EIP-7928); `None` if this engine records
     /// none.
     fn execute_recorded(

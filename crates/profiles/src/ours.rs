@@ -149,6 +149,13 @@ impl<S: Scheduler> Engine for Ours<S> {
         Ok(Box::new(Ran(self.run(None, None, input, pre, &(), control)?)))
     }
 
+    fn split(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        match &self.pool {
+            Some(pool) => pool.split(count, work),
+            None => (0..count).for_each(work),
+        }
+    }
+
     fn execute_fed(
         &mut self,
         input: &BlockInput,

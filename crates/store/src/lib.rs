@@ -6,6 +6,7 @@ pub mod disk;
 pub mod io;
 mod layout;
 mod memory;
+mod node;
 pub mod trie;
 
 pub use layout::Layout;

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, proof::ProofRetainer};
-use braid_store::trie::{PartialTrie, TrieError, TrieNodes};
+use braid_store::trie::{Crew, PartialTrie, TrieError, TrieNodes};
 use braid_testkit::Rng;
 use std::collections::BTreeMap;
 
@@ -154,4 +154,63 @@ fn an_empty_trie_grows_and_shrinks_to_empty() {
 
 fn keccak_of(byte: u8) -> B256 {
     keccak256([byte])
+}
+
+/// Tries of one block, hashed together and alone, by few and by many, revealed before and on the way.
+#[test]
+fn tries_that_are_hashed_together_have_their_own_roots() {
+    let repeat = std::env::var("BRAID_SEED").ok().map(|seed| seed.parse().expect("BRAID_SEED is a number"));
+    for seed in repeat.map_or(0..120u64, |seed| seed..seed + 1) {
+        let mut rng = Random::new(seed);
+        let (mut contents, mut roots, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..1 + rng.below(12) {
+            let content = random_content(&mut rng, number % 3 == 2);
+            let (root, nodes) = reference(&content, content.keys().copied());
+            contents.push(content);
+            roots.push(root);
+            all.extend(nodes);
+        }
+        let nodes: TrieNodes = all.into_iter().collect();
+        let mut tries: Vec<PartialTrie<'_>> =
+            roots.iter().map(|root| PartialTrie::new(*root, &nodes)).collect();
+        for (trie, content) in tries.iter_mut().zip(&contents) {
+            if rng.below(2) == 0 {
+                trie.reveal(rng.below(200) as usize);
+                assert!(trie.revealed().all(|(key, value)| content[key] == value), "seed {seed}");
+            }
+        }
+        for round in 0..4 {
+            for (trie, content) in tries.iter_mut().zip(&mut contents) {
+                // One trie with much, so that it is taken apart; some with nothing.
+                let many = if rng.below(4) == 0 { 300 } else { rng.below(6) };
+                for _ in 0..many {
+                    let (key, value) = (rng.key(false), rng.value());
+                    if rng.below(4) == 0 {
+                        trie.remove(key).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                        content.remove(&key);
+                    } else {
+                        trie.set(key, &value).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                        content.insert(key, value);
+                    }
+                }
+            }
+            let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| {
+                std::thread::scope(|scope| {
+                    for at in 0..count {
+                        scope.spawn(move || work(at));
+                    }
+                });
+            };
+            let mut crew = match rng.below(3) {
+                0 => Crew::alone(),
+                _ => Crew::new(1 + rng.below(5) as usize, &mut split),
+            };
+            PartialTrie::hash_all(&mut tries, &mut crew);
+            for (trie, content) in tries.iter().zip(&contents) {
+                let told = format!("round {round}, {crew:?}; repeat with BRAID_SEED={seed}");
+                assert_eq!(trie.root(), reference(content, []).0, "{told}");
+                assert_eq!(trie.clone().root_shared(), trie.root(), "{told}");
+            }
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Pages and their records.
 
-use crate::disk::{
-    hash::{Reference, common},
-    layout::{u16_at, u64_at},
+use crate::{
+    disk::layout::{u16_at, u64_at},
+    node::{Reference, common},
 };
 use alloy_primitives::B256;
 

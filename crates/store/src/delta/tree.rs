@@ -10,11 +10,13 @@ use super::{
     log::Log,
     page::{self, Child, LEN_MAX, Leaf, Page, Place, RECORD_HEAD, Sub},
 };
-use crate::disk::{
-    DiskError,
-    hash::{self, Reference, common, nibble},
-    kinds::{AccountChange, Record, SlotChange},
-    layout::u16_at,
+use crate::{
+    disk::{
+        DiskError,
+        kinds::{AccountChange, Record, SlotChange},
+        layout::u16_at,
+    },
+    node::{self, Reference, common, nibble},
 };
 use alloy_primitives::B256;
 use alloy_rlp::{Decodable, Encodable};
@@ -173,7 +175,7 @@ impl<'a> Writer<'a> {
 
     /// What a parent at `depth` says of a leaf with this value.
     fn says(&mut self, key: &B256, depth: u8, value: &[u8]) -> Reference {
-        hash::leaf(&mut self.scratch, key, usize::from(depth), value)
+        node::leaf(&mut self.scratch, key, usize::from(depth), value)
     }
 
     /// What a parent at `depth` says of a child, and whether the child had to be changed for that.
@@ -188,7 +190,7 @@ impl<'a> Writer<'a> {
             }
             Child::Sub(sub) => {
                 let end = usize::from(sub.end);
-                Ok((hash::extended(&mut self.scratch, &sub.key, depth, end, sub.reference), false))
+                Ok((node::extended(&mut self.scratch, &sub.key, depth, end, sub.reference), false))
             }
         }
     }
@@ -349,8 +351,7 @@ impl<'a> Writer<'a> {
         }
         page.entries = entries;
         let mut branch = |children: &[(usize, Reference)]| {
-            let children = children.iter().map(|(nibble, reference)| (*nibble, reference));
-            hash::branch(&mut self.scratch, (&key, depth), depth, children)
+            node::branch(&mut self.scratch, (&key, depth), depth, children.iter().copied())
         };
         let (end, reference) = match &groups[..] {
             [(_, children)] => (depth + 1, branch(children)),

@@ -11,7 +11,6 @@ mod codec;
 mod compact;
 mod error;
 mod flat;
-pub(crate) mod hash;
 mod journal;
 pub(crate) mod kinds;
 mod layered;

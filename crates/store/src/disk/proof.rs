@@ -2,11 +2,11 @@
 
 use super::{
     error::DiskError,
-    hash::{self, Reference, common, nibble},
     layout::Ptr,
     read::View,
     record::{self, Owner, Stored},
 };
+use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
@@ -84,7 +84,8 @@ impl View {
             }
             let branch = match node {
                 Stored::Leaf(leaf) => {
-                    hash::leaf_rlp(&mut rlp, &leaf.key, depth, leaf.value());
+                    rlp.clear();
+                    node::put_leaf(&mut rlp, &leaf.key, depth, leaf.value());
                     list(&mut nodes, &rlp);
                     return Ok((nodes, (leaf.key == *key).then(|| leaf.value().to_vec())));
                 }
@@ -92,16 +93,18 @@ impl View {
             };
             let children: Vec<(usize, Reference)> =
                 branch.nibbles().filter_map(|at| Some((at, branch.child(at)?.1))).collect();
-            let children = || children.iter().map(|(at, reference)| (*at, reference));
+            let children = || children.iter().copied();
             if branch.end > depth {
-                let below = hash::branch(&mut rlp, (&branch.key, branch.end), branch.end, children());
-                hash::extension_rlp(&mut rlp, &branch.key, depth, branch.end, &below);
+                let below = node::branch(&mut rlp, (&branch.key, branch.end), branch.end, children());
+                rlp.clear();
+                node::put_extension(&mut rlp, &branch.key, depth, branch.end, &below);
                 list(&mut nodes, &rlp);
                 if common(&branch.key, key) < branch.end {
                     return Ok((nodes, None));
                 }
             }
-            hash::branch_rlp(&mut rlp, children());
+            rlp.clear();
+            node::put_branch(&mut rlp, children());
             list(&mut nodes, &rlp);
             ptr = branch.child_ptr(nibble(key, branch.end)).unwrap_or(Ptr::NONE);
             depth = branch.end + 1;

@@ -4,13 +4,13 @@ use super::{
     ahead::{Ahead, Step, TaskId, Want},
     error::DiskError,
     flat::Flat,
-    hash::{common, nibble},
     kinds,
     layout::Ptr,
     lease::{Lease, WriterLock},
     pages::{Page, Pages},
     record::{self, Owner, Stored, StoredLeaf},
 };
+use crate::node::{common, nibble};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::TrieAccount;

@@ -7,10 +7,10 @@
 
 use super::{
     error::DiskError,
-    hash::Reference,
     layout::{PAGE, PAGE_HEAD, Ptr, RECORD_MAX, array_at, u16_at, u64_at},
     pages::Page,
 };
+use crate::node::Reference;
 use alloy_primitives::B256;
 use std::sync::Arc;
 

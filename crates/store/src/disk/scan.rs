@@ -4,7 +4,6 @@
 use super::{
     batch::sort_slots,
     error::DiskError,
-    hash::common,
     kinds::{self, AccountChange, Record, SlotChange},
     layout::Ptr,
     options::Committed,
@@ -12,6 +11,7 @@ use super::{
     record::{self, Owner, Stored},
     store::DiskStore,
 };
+use crate::node::common;
 use alloy_primitives::{B256, U256};
 use alloy_rlp::Decodable;
 use alloy_trie::TrieAccount;

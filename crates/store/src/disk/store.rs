@@ -19,7 +19,6 @@ use super::{
     compact::{Decay, Moves},
     error::DiskError,
     flat::Flat,
-    hash::nibble,
     journal::Journal,
     kinds::{AccountChange, Accounts},
     layered::{self, Above, Laid, Layout, Room},
@@ -33,7 +32,10 @@ use super::{
     update::{Context, Node, Work, update},
     verify::{self, Verified},
 };
-use crate::io::{FileMedium, Medium};
+use crate::{
+    io::{FileMedium, Medium},
+    node::nibble,
+};
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use rayon::ThreadPool;

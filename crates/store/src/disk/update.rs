@@ -11,12 +11,12 @@
 
 use super::{
     error::DiskError,
-    hash::{self, Reference, common, nibble},
     layered::Above,
     layout::Ptr,
     pages::Pages,
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
 };
+use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256};
 use alloy_trie::TrieAccount;
 use rayon::prelude::*;
@@ -222,23 +222,22 @@ impl Context<'_> {
 /// What a parent says of a node that stands at `depth`, which is not below where its children part.
 pub(super) fn stored_reference(scratch: &mut Vec<u8>, node: &Stored, depth: usize) -> Reference {
     match node {
-        Stored::Leaf(leaf) => hash::leaf(scratch, &leaf.key, depth, leaf.value()),
+        Stored::Leaf(leaf) => node::leaf(scratch, &leaf.key, depth, leaf.value()),
         Stored::Branch(branch) => {
             let children: Vec<(usize, Reference)> =
                 branch.nibbles().filter_map(|nibble| Some((nibble, branch.child(nibble)?.1))).collect();
-            let children = children.iter().map(|(nibble, reference)| (*nibble, reference));
-            hash::branch(scratch, (&branch.key, branch.end), depth, children)
+            node::branch(scratch, (&branch.key, branch.end), depth, children.into_iter())
         }
     }
 }
 
 fn new_reference(scratch: &mut Vec<u8>, node: &NewNode, depth: usize) -> Reference {
     match node {
-        NewNode::Leaf(leaf) => hash::leaf(scratch, &leaf.key, depth, &leaf.value),
+        NewNode::Leaf(leaf) => node::leaf(scratch, &leaf.key, depth, &leaf.value),
         NewNode::Branch(branch) => {
             let children = branch.children.iter();
-            let children = children.map(|(nibble, child)| (usize::from(*nibble), child.reference()));
-            hash::branch(scratch, (&branch.key, branch.end), depth, children)
+            let children = children.map(|(nibble, child)| (usize::from(*nibble), *child.reference()));
+            node::branch(scratch, (&branch.key, branch.end), depth, children)
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{
     error::DiskError,
-    hash::{Reference, common},
     kinds,
     layout::Ptr,
     ledger::Ledger,
@@ -10,6 +9,7 @@ use super::{
     record::{self, Owner, Stored},
     update::stored_reference,
 };
+use crate::node::{Reference, common};
 use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 use foldhash::fast::RandomState;

@@ -10,10 +10,14 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::{TrieAccount, root};
 
-mod node;
+mod arena;
+mod crew;
+mod decode;
+mod levels;
 mod partial;
 mod state;
 
+pub use crew::{Crew, Split};
 pub use partial::{PartialTrie, TrieError, TrieNodes};
 pub use state::StateTrie;
 

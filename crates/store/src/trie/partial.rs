@@ -1,9 +1,12 @@
 //! Tries of which a witness reveals some nodes.
 
-use super::node::{self, KEY_NIBBLES, Node, Place, Source};
-use alloy_primitives::{B256, Bytes, hex, keccak256};
-use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, nodes::RlpNode};
+use super::{Crew, arena::Trie, crew::with_rayon, levels};
+use crate::node::nibble;
+use alloy_primitives::{B256, Bytes};
+use braid_keccak::keccak256_many;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 /// Why an operation on a partial trie cannot be done. The trie then is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,28 +32,44 @@ pub enum TrieError {
 /// Nodes of tries, by hash.
 #[derive(Clone, Debug, Default)]
 pub struct TrieNodes {
-    by_hash: HashMap<B256, Bytes, foldhash::fast::RandomState>,
+    by_hash: HashMap<B256, Bytes, RandomState>,
+}
+
+impl TrieNodes {
+    /// The RLP of the node with this hash.
+    pub(super) fn get(&self, hash: &B256) -> Option<&[u8]> {
+        self.by_hash.get(hash).map(|rlp| &rlp[..])
+    }
 }
 
 impl FromIterator<Bytes> for TrieNodes {
     /// Takes the RLP of nodes, in any order.
     fn from_iter<I: IntoIterator<Item = Bytes>>(nodes: I) -> Self {
-        TrieNodes { by_hash: nodes.into_iter().map(|rlp| (keccak256(&rlp), rlp)).collect() }
+        let nodes: Vec<Bytes> = nodes.into_iter().collect();
+        let mut hashes = vec![B256::ZERO; nodes.len()];
+        keccak256_many(&nodes, &mut hashes);
+        TrieNodes { by_hash: hashes.into_iter().zip(nodes).collect() }
     }
 }
 
 /// A trie of which only some nodes are known.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PartialTrie<'a> {
     nodes: &'a TrieNodes,
-    root: Place,
+    /// Reading reveals nodes, and asking for the root remembers hashes.
+    trie: Mutex<Trie>,
+}
+
+impl Clone for PartialTrie<'_> {
+    fn clone(&self) -> Self {
+        PartialTrie { nodes: self.nodes, trie: Mutex::new(self.trie.lock().clone()) }
+    }
 }
 
 impl<'a> PartialTrie<'a> {
     /// The trie with this root, over `nodes`.
     pub fn new(root: B256, nodes: &'a TrieNodes) -> Self {
-        let root = if root == EMPTY_ROOT_HASH { Node::Empty } else { Node::Ref(RlpNode::word_rlp(&root)) };
-        PartialTrie { nodes, root: root.into() }
+        PartialTrie { nodes, trie: Mutex::new(Trie::new(root)) }
     }
 
     /// The value at `key`.
@@ -58,17 +77,23 @@ impl<'a> PartialTrie<'a> {
     /// # Errors
     /// If a node on the way is missing or malformed.
     pub fn get(&self, key: B256) -> Result<Option<Vec<u8>>, TrieError> {
-        let key = Nibbles::unpack(key);
-        get(self.nodes, &self.root.node, &key, 0)
+        Ok(self.trie.lock().find(self.nodes, &key)?.map(<[u8]>::to_vec))
     }
 
-    /// As [`Self::get`]; nodes on the way need not be decoded a second time.
+    /// As [`Self::get`], without a copy of the value.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn value(&mut self, key: B256) -> Result<Option<&[u8]>, TrieError> {
+        self.trie.get_mut().find(self.nodes, &key)
+    }
+
+    /// As [`Self::get`].
     ///
     /// # Errors
     /// As [`Self::get`].
     pub fn find(&mut self, key: B256) -> Result<Option<Vec<u8>>, TrieError> {
-        let key = Nibbles::unpack(key);
-        Ok(node::find(self.nodes, &mut self.root, &key, 0)?.map(<[u8]>::to_vec))
+        Ok(self.value(key)?.map(<[u8]>::to_vec))
     }
 
     /// Sets the value at `key`.
@@ -76,8 +101,15 @@ impl<'a> PartialTrie<'a> {
     /// # Errors
     /// If a node on the way is missing or malformed.
     pub fn insert(&mut self, key: B256, value: Vec<u8>) -> Result<(), TrieError> {
-        let key = Nibbles::unpack(key);
-        node::insert(self.nodes, &mut self.root, &key, 0, value).map(drop)
+        self.set(key, &value)
+    }
+
+    /// As [`Self::insert`], of a value that is copied.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    pub fn set(&mut self, key: B256, value: &[u8]) -> Result<(), TrieError> {
+        self.trie.get_mut().insert(self.nodes, &key, value)
     }
 
     /// Removes `key`; whether it was there.
@@ -86,53 +118,60 @@ impl<'a> PartialTrie<'a> {
     /// If a node on the way is missing or malformed, or the only sibling of a removed leaf, which has
     /// to be merged with its parent.
     pub fn remove(&mut self, key: B256) -> Result<bool, TrieError> {
-        let key = Nibbles::unpack(key);
-        node::remove(self.nodes, &mut self.root, &key, 0)
+        self.trie.get_mut().remove(self.nodes, &key)
+    }
+
+    /// Reveals all nodes that are known, but for about `limit`; how many it revealed. A malformed one stays as it is,
+    /// and is told of when an operation meets it. Few nodes can stand for any number of places, hence the limit.
+    pub fn reveal(&mut self, limit: usize) -> usize {
+        self.trie.get_mut().reveal_all(self.nodes, limit)
+    }
+
+    /// All keys to which the way is revealed, and their values, in no particular order; to be asked before anything
+    /// is removed.
+    pub fn revealed(&mut self) -> impl Iterator<Item = (&B256, &[u8])> {
+        self.trie.get_mut().leaves.iter().map(|leaf| (&leaf.key, &leaf.value[..]))
     }
 
     /// The root hash.
     pub fn root(&self) -> B256 {
-        self.root.root()
+        self.trie.lock().hash()
     }
 
     /// The root hash, for which the workers of the rayon pool that this is called in hash.
     pub fn root_shared(&self) -> B256 {
-        self.root.hash_shared(2);
-        self.root.root()
+        with_rayon(|crew| self.root_by(crew))
+    }
+
+    /// The root hash, for which a crew hashes.
+    pub fn root_by(&self, crew: &mut Crew<'_>) -> B256 {
+        let mut trie = self.trie.lock();
+        levels::hash(&mut [&mut *trie], crew);
+        trie.said.root()
+    }
+
+    /// Hashes many tries together, after which [`Self::root`] of each only tells. Their nodes are hashed level by
+    /// level, several at a time.
+    pub fn hash_all<'t>(tries: impl IntoIterator<Item = &'t mut PartialTrie<'a>>, crew: &mut Crew<'_>)
+    where
+        'a: 't,
+    {
+        let mut tries: Vec<&mut Trie> = tries.into_iter().map(|trie| trie.trie.get_mut()).collect();
+        levels::hash(&mut tries, crew);
+    }
+}
+
+impl Trie {
+    /// The root hash.
+    pub(super) fn hash(&mut self) -> B256 {
+        if self.stale {
+            levels::hash(&mut [&mut *self], &mut Crew::alone());
+        }
+        self.said.root()
     }
 }
 
 /// Path of a node for an error: the nibbles of `key` before `depth`.
-fn path_to(key: &Nibbles, depth: usize) -> String {
-    key.slice(..depth).iter().map(|nibble| char::from(hex::encode([nibble]).as_bytes()[1])).collect()
-}
-
-impl Source for TrieNodes {
-    type Error = TrieError;
-
-    fn fetch(&self, rlp: &RlpNode, key: &Nibbles, depth: usize) -> Result<Node, TrieError> {
-        let malformed = |reason: String| TrieError::Malformed { path: path_to(key, depth), reason };
-        let node = match rlp.as_hash() {
-            None => node::decode(rlp, KEY_NIBBLES - depth),
-            Some(hash) => match self.by_hash.get(&hash) {
-                Some(rlp) => node::decode(rlp, KEY_NIBBLES - depth),
-                None => return Err(TrieError::Blinded { path: path_to(key, depth), hash }),
-            },
-        };
-        node.map_err(malformed)
-    }
-}
-
-fn get(nodes: &TrieNodes, node: &Node, key: &Nibbles, depth: usize) -> Result<Option<Vec<u8>>, TrieError> {
-    let rest = key.slice(depth..);
-    match node {
-        Node::Empty => Ok(None),
-        Node::Ref(rlp) => get(nodes, &nodes.fetch(rlp, key, depth)?, key, depth),
-        Node::Leaf { path, value } => Ok((*path == rest).then(|| value.clone())),
-        Node::Extension { path, child } if rest.starts_with(path) => {
-            get(nodes, &child.node, key, depth + path.len())
-        }
-        Node::Extension { .. } => Ok(None),
-        Node::Branch(children) => get(nodes, &children[node::nibble_at(key, depth)].node, key, depth + 1),
-    }
+pub(super) fn path_to(key: &B256, depth: usize) -> String {
+    (0..depth).filter_map(|at| char::from_digit(nibble(key, at) as u32, 16)).collect()
 }

@@ -1,44 +1,18 @@
 //! The trie of a whole state, kept from block to block.
 
-use super::node::{self, Node, Place, Source};
+use super::{Crew, TrieError, TrieNodes, arena::Trie, crew::with_rayon, levels};
 use alloy_primitives::{Address, B256, U256, keccak256};
-use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount, nodes::RlpNode};
+use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use std::convert::Infallible;
-
-/// Where a trie finds its nodes if it has them all.
-struct Nowhere;
-
-impl Source for Nowhere {
-    type Error = Infallible;
-
-    fn fetch(&self, _: &RlpNode, _: &Nibbles, _: usize) -> Result<Node, Infallible> {
-        unreachable!("a trie that was never decoded has no references")
-    }
-}
-
-/// A trie with all of its nodes.
-#[derive(Clone, Debug, Default)]
-struct Trie {
-    root: Place,
-}
-
-impl Trie {
-    fn insert(&mut self, key: B256, value: Vec<u8>) {
-        let Ok(_) = node::insert(&Nowhere, &mut self.root, &Nibbles::unpack(key), 0, value);
-    }
-
-    fn remove(&mut self, key: B256) {
-        let Ok(_) = node::remove(&Nowhere, &mut self.root, &Nibbles::unpack(key), 0);
-    }
-}
+use parking_lot::Mutex;
 
 /// A whole state as accounts and storage tries: what its root needs, and nothing else. Changing it, and the
 /// root after that, cost in proportion to the changes, not to the state.
 ///
 /// ```
 /// use alloy_primitives::{Address, U256};
-/// use alloy_trie::TrieAccount;
+/// use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 /// use braid_store::trie::{StateTrie, state_root, storage_root};
 ///
 /// let (address, slot) = (Address::repeat_byte(1), (U256::from(2), U256::from(3)));
@@ -47,11 +21,27 @@ impl Trie {
 /// let account = TrieAccount { storage_root: storage_root([slot]), ..TrieAccount::default() };
 /// assert_eq!(trie.root(), state_root([(address, account)]));
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct StateTrie {
+    /// Asking for the root makes what changed since the last count.
+    whole: Mutex<Whole>,
+}
+
+impl Clone for StateTrie {
+    fn clone(&self) -> Self {
+        StateTrie { whole: Mutex::new(self.whole.lock().clone()) }
+    }
+}
+
+/// The tries of a state.
+#[derive(Clone, Debug, Default)]
+struct Whole {
     accounts: Trie,
-    /// None that is empty.
-    storages: HashMap<Address, Trie, foldhash::fast::RandomState>,
+    storages: HashMap<Address, Trie, RandomState>,
+    /// Accounts whose records or slots changed since the last root, as they are, but for their storage roots.
+    changed: HashMap<Address, TrieAccount, RandomState>,
+    /// Such a trie has all of its nodes.
+    none: TrieNodes,
 }
 
 impl StateTrie {
@@ -65,41 +55,66 @@ impl StateTrie {
         wiped: bool,
         slots: impl IntoIterator<Item = (U256, U256)>,
     ) {
-        let key = keccak256(address);
-        let Some(account) = account else {
-            self.storages.remove(&address);
-            return self.accounts.remove(key);
-        };
-        if wiped {
-            self.storages.remove(&address);
+        let whole = self.whole.get_mut();
+        if account.is_none() || wiped {
+            whole.storages.remove(&address);
         }
-        let storage_root = self.change_slots(address, slots);
-        self.accounts.insert(key, alloy_rlp::encode(TrieAccount { storage_root, ..account }));
-    }
-
-    /// Sets slots of an account; the root of its storage.
-    fn change_slots(&mut self, address: Address, slots: impl IntoIterator<Item = (U256, U256)>) -> B256 {
+        let Some(account) = account else {
+            whole.changed.remove(&address);
+            whole.accounts.remove(&whole.none, &keccak256(address)).unwrap_or_else(|error| unknown(&error));
+            return;
+        };
+        whole.changed.insert(address, account);
         let mut slots = slots.into_iter().peekable();
         if slots.peek().is_none() {
-            return self.storages.get(&address).map_or(EMPTY_ROOT_HASH, |trie| trie.root.root());
+            return;
         }
-        let trie = self.storages.entry(address).or_default();
+        let trie = whole.storages.entry(address).or_default();
         for (slot, value) in slots {
             let key = keccak256(slot.to_be_bytes::<32>());
-            match value.is_zero() {
-                true => trie.remove(key),
-                false => trie.insert(key, alloy_rlp::encode(value)),
-            }
+            let done = match value.is_zero() {
+                true => trie.remove(&whole.none, &key).map(drop),
+                false => trie.insert(&whole.none, &key, &alloy_rlp::encode(value)),
+            };
+            done.unwrap_or_else(|error| unknown(&error));
         }
-        let root = trie.root.root();
-        if root == EMPTY_ROOT_HASH {
-            self.storages.remove(&address);
-        }
-        root
     }
 
     /// The state root.
     pub fn root(&self) -> B256 {
-        self.accounts.root.root()
+        self.whole.lock().root(&mut Crew::alone())
+    }
+
+    /// The state root, for which the workers of the rayon pool that this is called in hash.
+    pub fn root_shared(&self) -> B256 {
+        with_rayon(|crew| self.whole.lock().root(crew))
+    }
+}
+
+fn unknown<T>(error: &TrieError) -> T {
+    unreachable!("a trie that hides no nodes: {error}")
+}
+
+impl Whole {
+    fn root(&mut self, crew: &mut Crew<'_>) -> B256 {
+        // Those that changed leave the map for as long as they are hashed together.
+        let mut tries: Vec<(Address, TrieAccount, Trie)> = self
+            .changed
+            .drain()
+            .map(|(address, account)| (address, account, self.storages.remove(&address).unwrap_or_default()))
+            .collect();
+        let mut stale: Vec<&mut Trie> = tries.iter_mut().map(|(_, _, trie)| trie).collect();
+        levels::hash(&mut stale, crew);
+        for (address, account, trie) in tries {
+            let storage_root = trie.said.root();
+            if storage_root != EMPTY_ROOT_HASH {
+                self.storages.insert(address, trie);
+            }
+            let account = alloy_rlp::encode(TrieAccount { storage_root, ..account });
+            let done = self.accounts.insert(&self.none, &keccak256(address), &account);
+            done.unwrap_or_else(|error| unknown(&error));
+        }
+        levels::hash(&mut [&mut self.accounts], crew);
+        self.accounts.said.root()
     }
 }

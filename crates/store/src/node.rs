@@ -1,10 +1,10 @@
-//! What a parent says of a node, and how that is computed: Ethereum Yellow Paper, appendix D.
+//! What a parent says of a node of a trie, and how that is computed: Ethereum Yellow Paper, appendix D.
 
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::Encodable;
 
 /// What a parent says of a node: its hash, or its RLP if that is shorter than a hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reference {
     /// The hash, or the RLP and zeros.
     bytes: [u8; 32],
@@ -24,7 +24,8 @@ impl Reference {
         Reference { bytes, len }
     }
 
-    fn of_rlp(rlp: &[u8]) -> Self {
+    /// Of a node by its RLP.
+    pub(crate) fn of_rlp(rlp: &[u8]) -> Self {
         if rlp.len() >= 32 {
             return Reference::hash(keccak256(rlp));
         }
@@ -35,6 +36,16 @@ impl Reference {
 
     pub(crate) fn is_hash(&self) -> bool {
         self.len == 32
+    }
+
+    /// The hash, if it is one.
+    pub(crate) fn as_hash(&self) -> Option<B256> {
+        self.is_hash().then(|| B256::from(self.bytes))
+    }
+
+    /// The RLP of a node that is shorter than a hash.
+    pub(crate) fn as_rlp(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 
     /// Hash or RLP, filled up with zeros.
@@ -65,6 +76,12 @@ pub(crate) fn nibble(key: &B256, depth: usize) -> usize {
     usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
 }
 
+/// Sets the nibble of a key at a depth.
+pub(crate) fn set_nibble(key: &mut B256, depth: usize, nibble: u8) {
+    let shift = if depth.is_multiple_of(2) { 4 } else { 0 };
+    key[depth / 2] = key[depth / 2] & !(15 << shift) | nibble << shift;
+}
+
 /// How many nibbles two keys have in common.
 pub(crate) fn common(a: &B256, b: &B256) -> usize {
     match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
@@ -73,10 +90,15 @@ pub(crate) fn common(a: &B256, b: &B256) -> usize {
     }
 }
 
+/// Bytes of a hex-prefix encoded path of so many nibbles.
+fn path_bytes(nibbles: usize) -> usize {
+    1 + nibbles / 2
+}
+
 /// Appends a hex-prefix encoded path, the nibbles of `key` from `from` to `to`, as an RLP string.
 fn put_path(out: &mut Vec<u8>, key: &B256, from: usize, to: usize, leaf: bool) {
     let (len, flag) = (to - from, if leaf { 0x20 } else { 0 });
-    let bytes = 1 + len / 2;
+    let bytes = path_bytes(len);
     if bytes > 1 {
         out.push(alloy_rlp::EMPTY_STRING_CODE + bytes as u8);
     }
@@ -94,67 +116,75 @@ fn put_path(out: &mut Vec<u8>, key: &B256, from: usize, to: usize, leaf: bool) {
     out.extend((at..to).step_by(2).map(|i| (nibble(key, i) << 4 | nibble(key, i + 1)) as u8));
 }
 
-/// Puts the header of a list before what was appended to `out` from `start` on.
-fn close_list(out: &mut Vec<u8>, start: usize) {
-    let mut head = [0; 9];
-    let len = out.len() - start;
-    let mut rest = &mut head[..];
-    alloy_rlp::Header { list: true, payload_length: len }.encode(&mut rest);
-    let used = 9 - rest.len();
-    out.splice(start..start, head[..used].iter().copied());
+/// Appends the header of a list that begins with a path of so many nibbles and goes on with `rest` bytes.
+fn open_list(out: &mut Vec<u8>, nibbles: usize, rest: usize) {
+    let path = path_bytes(nibbles);
+    let payload_length = path + usize::from(path > 1) + rest;
+    alloy_rlp::Header { list: true, payload_length }.encode(out);
 }
 
-/// Puts the RLP of a leaf that stands at `depth` into `out`, which is emptied first.
-pub(crate) fn leaf_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
-    out.clear();
+/// Appends the RLP of a leaf that stands at `depth`.
+pub(crate) fn put_leaf(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
+    open_list(out, 64 - depth, value.length());
     put_path(out, key, depth, 64, true);
     value.encode(out);
-    close_list(out, 0);
 }
 
-/// Puts the RLP of a branch into `out`, which is emptied first. `children` by nibble, ascending.
-pub(crate) fn branch_rlp<'a>(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, &'a Reference)>) {
-    out.clear();
-    // Most branches are longer than 255 bytes, so room for their header is left ahead.
-    out.extend_from_slice(&[0; 3]);
-    let mut next = 0;
-    for (nibble, child) in children {
-        out.resize(out.len() + nibble - next, alloy_rlp::EMPTY_STRING_CODE);
-        child.put(out);
-        next = nibble + 1;
-    }
-    out.resize(out.len() + 17 - next, alloy_rlp::EMPTY_STRING_CODE);
-    let len = out.len() - 3;
-    if len > 255 {
-        out[..3].copy_from_slice(&[0xf9, (len >> 8) as u8, len as u8]);
-    } else {
-        out.drain(..3);
-        close_list(out, 0);
-    }
-}
-
-/// Puts the RLP of an extension into `out`, which is emptied first: the nibbles of `key` from `depth` to `end`.
-pub(crate) fn extension_rlp(out: &mut Vec<u8>, key: &B256, depth: usize, end: usize, child: &Reference) {
-    out.clear();
+/// Appends the RLP of an extension: the nibbles of `key` from `depth` to `end`.
+pub(crate) fn put_extension(out: &mut Vec<u8>, key: &B256, depth: usize, end: usize, child: &Reference) {
+    open_list(out, end - depth, usize::from(child.len) + usize::from(child.is_hash()));
     put_path(out, key, depth, end, false);
     child.put(out);
-    close_list(out, 0);
+}
+
+/// Appends the RLP of a branch. `children` by nibble, ascending.
+pub(crate) fn put_branch(out: &mut Vec<u8>, children: impl Iterator<Item = (usize, Reference)>) {
+    // The longest header, 16 children, no value: all empty until they are set.
+    const HEAD: usize = 3;
+    const LONGEST: usize = HEAD + 16 * 33 + 1;
+    let start = out.len();
+    out.resize(start + LONGEST, alloy_rlp::EMPTY_STRING_CODE);
+    let rlp = &mut out[start..];
+    let (mut at, mut next) = (HEAD, 0);
+    for (nibble, child) in children {
+        at += nibble - next;
+        next = nibble + 1;
+        if child.is_hash() {
+            rlp[at] = alloy_rlp::EMPTY_STRING_CODE + 32;
+            rlp[at + 1..at + 33].copy_from_slice(&child.bytes);
+            at += 33;
+        } else {
+            rlp[at..at + usize::from(child.len)].copy_from_slice(child.as_rlp());
+            at += usize::from(child.len);
+        }
+    }
+    at += 17 - next;
+    let mut head = &mut rlp[..HEAD];
+    alloy_rlp::Header { list: true, payload_length: at - HEAD }.encode(&mut head);
+    // Those of most branches that are long have the longest header.
+    let unused = head.len();
+    if unused > 0 {
+        rlp.copy_within(HEAD..at, HEAD - unused);
+    }
+    out.truncate(start + at - unused);
 }
 
 /// What a parent at `depth` says of a leaf.
 pub(crate) fn leaf(scratch: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) -> Reference {
-    leaf_rlp(scratch, key, depth, value);
+    scratch.clear();
+    put_leaf(scratch, key, depth, value);
     Reference::of_rlp(scratch)
 }
 
 /// What a parent at `depth` says of a branch whose children part at `end`, with the extension above it.
-pub(crate) fn branch<'a>(
+pub(crate) fn branch(
     scratch: &mut Vec<u8>,
     (key, end): (&B256, usize),
     depth: usize,
-    children: impl Iterator<Item = (usize, &'a Reference)>,
+    children: impl Iterator<Item = (usize, Reference)>,
 ) -> Reference {
-    branch_rlp(scratch, children);
+    scratch.clear();
+    put_branch(scratch, children);
     let branch = Reference::of_rlp(scratch);
     extended(scratch, key, depth, end, branch)
 }
@@ -171,6 +201,7 @@ pub(crate) fn extended(
     if end == depth {
         return branch;
     }
-    extension_rlp(scratch, key, depth, end, &branch);
+    scratch.clear();
+    put_extension(scratch, key, depth, end, &branch);
     Reference::of_rlp(scratch)
 }

@@ -413,7 +413,8 @@ impl<'a> Bench<'a> {
             Ok(measured) => {
                 let rounds = measured.again.samples.len();
                 let adds = block.rooting.as_ref().map_or(Ok(Vec::new()), |rooting| {
-                    rooted::measure(&mut engines, given, rooting, rounds, &self.control)
+                    let seats = (&mut engines[..], &names[..]);
+                    rooted::measure(seats, given, rooting, rounds, &self.control)
                 });
                 match adds {
                     Ok(adds) => {

@@ -1,15 +1,16 @@
 //! Blocks with their state roots inside the measured time.
 //!
-//! 1. With a witness, the root begins while the block is executed ([`root_ahead`]); the nodes of the witness are found
-//!    by their hashes before the clock runs, as those of a store would be.
+//! 1. With a witness, its tries stand before the clock runs ([`WitnessTries`]), as those of a store would. Where the
+//!    engine leaves a processor idle, the root begins while the block is executed ([`root_ahead`]); elsewhere that costs
+//!    more than it saves, and it is found afterwards. The threads of the engine hash.
 //! 2. With a whole state in memory, its tries stand before the clock runs, and what the block changed is hashed
 //!    afterwards.
 //! 3. The clock runs from the beginning of the block to its root, over what makes one difference of the result, too.
 
-use crate::engines::Engines;
+use crate::engines::{Engines, Seat};
 use alloy_primitives::B256;
 use braid_core::Control;
-use braid_db::root_ahead;
+use braid_db::{AheadStats, BegunRoot, Told, WitnessTries, root_ahead};
 use braid_evm::{ExecutedBlock, Feed};
 use braid_profiles::{
     Engine, ExecError, Names, Profile,
@@ -18,7 +19,7 @@ use braid_profiles::{
     stats::median,
 };
 use braid_report::{DiskTimes, Lane, RootTimes, Span, Trace};
-use braid_store::trie::TrieNodes;
+use braid_store::trie::{Crew, TrieNodes};
 use braid_work::{HashedState, Witness};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -65,6 +66,10 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Rooting<'_> {
     fn from(&self) -> &'static str {
         match self.tries {
@@ -73,32 +78,49 @@ impl Rooting<'_> {
         }
     }
 
-    /// Runs a block and finds its root.
+    /// Runs a block on `engine`, which has so many threads, and finds its root.
     fn with<T, E>(
         &self,
-        run: impl FnOnce(Option<&mut Feed<'_>>) -> Result<Ran<T>, E>,
+        (engine, threads): (&mut dyn Engine, usize),
+        run: impl FnOnce(&mut dyn Engine, Option<&mut Feed<'_>>) -> Result<Ran<T>, E>,
     ) -> Result<(Ran<T>, Rooted), E> {
         let (ran, handed, root, stats, fed) = match &self.tries {
             Tries::Witness(witness, nodes) => {
+                let tries = WitnessTries::new(witness, nodes);
                 let mut first = None;
-                let run = |told: &mut braid_db::Told| {
-                    let ran = run(Some(&mut |writes| {
-                        first.get_or_insert_with(Instant::now);
-                        told.feed(writes);
-                    }))?;
-                    Ok((ran, Instant::now()))
+                let (ran, handed, begun) = if threads < processors() {
+                    let ((ran, handed), begun) = root_ahead(tries, |told: &mut Told| {
+                        let mut feed = |writes: &_| {
+                            first.get_or_insert_with(Instant::now);
+                            told.feed(writes);
+                        };
+                        let ran = run(engine, Some(&mut feed))?;
+                        Ok((ran, Instant::now()))
+                    })?;
+                    (ran, handed, begun)
+                } else {
+                    let ran = run(engine, None)?;
+                    (ran, Instant::now(), BegunRoot::from(tries))
                 };
-                let diff = |(ran, _): &(Ran<T>, Instant)| ran.done.diff.clone();
-                let ((ran, handed), root, stats) = root_ahead(witness, nodes, self.clears_empty, run, diff)?;
-                (ran, handed, root.map_err(|error| error.to_string()), stats, first)
+                let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| engine.split(count, work);
+                let crew = &mut Crew::new(threads, &mut split);
+                let rooted = begun.finish(witness, &ran.done.diff, self.clears_empty, crew);
+                let (root, stats) = match rooted {
+                    Ok(rooted) => (Ok(rooted.root), rooted.stats),
+                    Err(error) => {
+                        let stats = AheadStats { after: handed.elapsed(), ..AheadStats::default() };
+                        (Err(error.to_string()), stats)
+                    }
+                };
+                (ran, handed, root, stats, first)
             }
             Tries::Whole(state) => {
                 let mut state = state.clone();
-                let ran = run(None)?;
+                let ran = run(engine, None)?;
                 let handed = Instant::now();
                 state.apply(&ran.done);
                 let root = state.root();
-                let stats = braid_db::AheadStats { after: handed.elapsed(), ..Default::default() };
+                let stats = AheadStats { after: handed.elapsed(), ..AheadStats::default() };
                 (ran, handed, Ok(root), stats, None)
             }
         };
@@ -167,7 +189,8 @@ pub(crate) fn execute(
         Err(error) => return (Err(error), None),
     };
     engine.reset();
-    match rooting.with(|feed| once(engine.as_mut(), given, feed, control)) {
+    let run = |engine: &mut dyn Engine, feed: Option<&mut Feed<'_>>| once(engine, given, feed, control);
+    match rooting.with((engine.as_mut(), threads), run) {
         Ok((ran, rooted)) => (Ok((ran.done, ran.elapsed)), Some(rooted)),
         Err(error) => {
             if matches!(error, BenchError::Panicked(_)) {
@@ -198,15 +221,17 @@ impl Besides<'_> {
         names: &Names,
         control: &Control<'_>,
     ) -> Result<Option<Trace>, ScheduleError> {
-        let mut watch = |feed: Option<&mut Feed<'_>>| -> Result<Ran<Watched>, Option<ScheduleError>> {
+        let watch = |engine: &mut dyn Engine,
+                     feed: Option<&mut Feed<'_>>|
+         -> Result<Ran<Watched>, Option<ScheduleError>> {
             let mut watched =
                 schedule::watch(engine, seat.1, given, feed, control).map_err(Some)?.ok_or(None)?;
             let (began, elapsed, done) = (watched.began, watched.elapsed, std::mem::take(&mut watched.done));
             Ok(Ran { began, elapsed, done, with: watched })
         };
         let done = match self.rooting {
-            Some(rooting) => rooting.with(watch).map(|(ran, rooted)| (ran, rooted.spans())),
-            None => watch(None).map(|ran| (ran, Vec::new())),
+            Some(rooting) => rooting.with((engine, seat.1), watch).map(|(ran, rooted)| (ran, rooted.spans())),
+            None => watch(engine, None).map(|ran| (ran, Vec::new())),
         };
         let (ran, mut lanes) = match done {
             Ok(done) => done,
@@ -241,7 +266,7 @@ pub(crate) struct Adds {
 /// Times execution alone and with the root, by turns: in each round every engine once each way, backwards in odd
 /// rounds. As many rounds as there were, up to a limit.
 pub(crate) fn measure(
-    engines: &mut [Box<dyn Engine>],
+    (engines, seats): (&mut [Box<dyn Engine>], &[Seat]),
     given: Given<'_>,
     rooting: &Rooting<'_>,
     rounds: usize,
@@ -251,13 +276,14 @@ pub(crate) fn measure(
     for round in 0..rounds.clamp(1, MAX_ROUNDS) {
         for turn in 0..engines.len() {
             let at = if round % 2 == 0 { turn } else { engines.len() - 1 - turn };
-            let engine = engines[at].as_mut();
+            let (engine, threads) = (engines[at].as_mut(), seats[at].1);
             let failed = |error| (at, error);
             engine.reset();
             let alone = once(engine, given, None, control).map_err(failed)?.elapsed;
             engine.reset();
-            let run = |feed: Option<&mut Feed<'_>>| once(engine, given, feed, control);
-            let (_, rooted) = rooting.with(run).map_err(failed)?;
+            let run =
+                |engine: &mut dyn Engine, feed: Option<&mut Feed<'_>>| once(engine, given, feed, control);
+            let (_, rooted) = rooting.with((engine, threads), run).map_err(failed)?;
             let rooted_ns = rooted.times.rooted_ns as f64;
             times[at].0.push(rooted_ns);
             times[at].1.push(rooted_ns / (alone.as_nanos() as f64).max(1.0));

@@ -14,13 +14,7 @@ use revm::{
         interpreter::{EthInterpreter, resize_memory},
     },
 };
-use std::{
-    hash::{BuildHasher, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::hash::{BuildHasher, Hasher};
 
 /// Words of the longest input that is remembered, 88 bytes: keys and slots of mappings are 64, what CREATE2
 /// derives an address from is 85 (EIP-1014).
@@ -37,28 +31,6 @@ const SETS: usize = 1024;
 const CROWDED: usize = 4;
 const GROWTH: usize = 4;
 
-/// Sets that the tables of an engine may have together, besides the first of each: executions that wait for others
-/// are parked with their tables, and a block may be made to park many.
-#[derive(Debug)]
-pub(crate) struct Allowance(AtomicUsize);
-
-impl Allowance {
-    /// For so many full tables.
-    pub(crate) fn new(tables: usize) -> Self {
-        Allowance(AtomicUsize::new(tables * SETS))
-    }
-
-    /// Takes `sets`, if there are as many.
-    fn take(&self, sets: usize) -> bool {
-        // Relaxed, here and below: a count that orders nothing.
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(sets)).is_ok()
-    }
-
-    fn give_back(&self, sets: usize) {
-        self.0.fetch_add(sets, Ordering::Relaxed);
-    }
-}
-
 /// Hashes that one worker computed in this block. Inputs are compared whole, so that one is never taken for
 /// another; and where they go depends on a secret of the process, so that nobody can aim at one place. At worst
 /// a hash costs one look-up more than without.
@@ -73,28 +45,9 @@ pub(crate) struct Hashes {
     turn: usize,
     /// Hashes that found their set full since the table grew.
     crowded: usize,
-    /// What more sets are taken from; without it as many as there may be.
-    allowance: Option<Arc<Allowance>>,
-    /// Sets that were taken from it.
-    taken: usize,
-}
-
-impl Drop for Hashes {
-    fn drop(&mut self) {
-        if let Some(allowance) = &self.allowance {
-            allowance.give_back(self.taken);
-        }
-    }
 }
 
 impl Hashes {
-    /// A table that grows by what `allowance` has left.
-    pub(crate) fn within(allowance: Arc<Allowance>) -> Self {
-        let mut hashes = Hashes::default();
-        hashes.allowance = Some(allowance);
-        hashes
-    }
-
     /// Forgets everything: another block begins.
     pub(crate) fn clear(&mut self) {
         self.tags.fill([0; 2]);
@@ -147,28 +100,15 @@ impl Hashes {
         cell[15] = len;
         tags[at] = tag;
         if self.crowded * CROWDED > self.tags.len() && self.tags.len() < SETS {
-            self.want_more();
+            self.grow(self.tags.len() * GROWTH);
         }
         hash
-    }
-
-    /// Grows, if that is allowed.
-    #[cold]
-    fn want_more(&mut self) {
-        let sets = (self.tags.len() * GROWTH).min(SETS);
-        let more = sets - self.tags.len();
-        match &self.allowance {
-            Some(allowance) if !allowance.take(more) => self.crowded = 0,
-            _ => {
-                self.taken += more;
-                self.grow(sets);
-            }
-        }
     }
 
     /// Makes a table of `sets`, with all that is remembered.
     #[cold]
     fn grow(&mut self, sets: usize) {
+        let sets = sets.min(SETS);
         let tags = std::mem::replace(&mut self.tags, vec![[0; 2]; sets]);
         let cells = std::mem::replace(&mut self.cells, vec![[[0; 16]; 2]; sets]);
         self.crowded = 0;
@@ -294,21 +234,6 @@ mod tests {
             hashes.keccak256(&[at.to_le_bytes(); 8].concat());
         }
         assert_eq!(hashes.tags.len(), SETS);
-    }
-
-    #[test]
-    fn tables_share_what_they_may_take() {
-        let allowance = Arc::new(Allowance::new(1));
-        let fill = |hashes: &mut Hashes| {
-            for at in 0..9000_u64 {
-                hashes.keccak256(&[at.to_le_bytes(); 8].concat());
-            }
-            hashes.tags.len()
-        };
-        let [mut one, mut other] = [(); 2].map(|()| Hashes::within(allowance.clone()));
-        assert_eq!((fill(&mut one), fill(&mut other)), (SETS, FIRST_SETS));
-        drop(one);
-        assert_eq!(fill(&mut other), SETS);
     }
 
     /// What was remembered is what is answered: a wrong hash in a cell would come out.

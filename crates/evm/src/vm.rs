@@ -7,7 +7,6 @@ use crate::{
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
-    hash::Allowance,
     journal::{Arenas, Journal, JournalRules, Source, Writes},
     precompiles::ShortPrecompiles,
     stacks::Stacks,
@@ -80,7 +79,6 @@ pub struct EvmShared {
     #[expect(clippy::vec_box, reason = "a worker moves its box into every execution")]
     arenas: Mutex<Vec<Box<Arenas>>>,
     pub(crate) notes: NotePool,
-    hashes: Arc<Allowance>,
 }
 
 /// Most idle arenas kept: more than there are threads in a common machine.
@@ -99,13 +97,7 @@ impl EvmShared {
             local_code_bytes: code_bytes / 32,
             arenas: Mutex::default(),
             notes: NotePool::default(),
-            // Never do more execute at a time than there are processors; the others are parked.
-            hashes: Arc::new(Allowance::new(std::thread::available_parallelism().map_or(1, usize::from))),
         }
-    }
-
-    fn new_arenas(&self) -> Arenas {
-        Arenas::new(self.local_code_bytes, self.hashes.clone())
     }
 
     /// The code cache.
@@ -277,7 +269,7 @@ impl<'b> EvmVm<'b> {
     ) -> Result<T, Stop<EvmError>> {
         let source = self.source(view);
         let arenas = worker.arenas.take();
-        let arenas = arenas.unwrap_or_else(|| Box::new(self.shared.new_arenas()));
+        let arenas = arenas.unwrap_or_else(|| Box::new(Arenas::new(self.shared.local_code_bytes)));
         let journal = Journal::begin(source, arenas, self.rules);
         let Stacks { frames, local, deepest } = worker.stacks.take().unwrap_or_default();
         let mut evm = Machine {

@@ -4,18 +4,12 @@ use super::{
     entry::{AccountEntry, SlotEntry, TransientEntry},
     index::Index,
 };
-use crate::{
-    code::LocalCodes,
-    hash::{Allowance, Hashes},
-};
+use crate::{code::LocalCodes, hash::Hashes};
 use alloy_primitives::{Address, B256, Log, U256};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use revm::{bytecode::Bytecode, state::TransactionId};
-use std::{
-    hash::{BuildHasher, Hasher},
-    sync::Arc,
-};
+use std::hash::{BuildHasher, Hasher};
 
 /// One change to take back on revert. Names positions, so that a revert hashes nothing.
 #[derive(Debug)]
@@ -128,9 +122,9 @@ pub(crate) struct Arenas {
 }
 
 impl Arenas {
-    /// Arenas with at most about so many bytes of code, whose hashes take what is allowed.
-    pub(crate) fn new(code_bytes: usize, hashes: Arc<Allowance>) -> Self {
-        Arenas { codes: LocalCodes::new(code_bytes), hashes: Hashes::within(hashes), ..Arenas::default() }
+    /// Arenas with at most about so many bytes of code.
+    pub(crate) fn new(code_bytes: usize) -> Self {
+        Arenas { codes: LocalCodes::new(code_bytes), ..Arenas::default() }
     }
 
     /// What the tables take, in bytes; roughly, and without the codes, which have a bound of their own.

@@ -10,6 +10,7 @@ use crate::{
     ArchiveStat, DbError, LayeredState,
     archive::{Archive, Entry},
     layers,
+    snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
 };
 use alloy_consensus::{BlockBody, Header};
 use alloy_primitives::{B256, Bytes, U256};
@@ -24,9 +25,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// What BLOCKHASH sees, and so what the next block needs to know.
-const NEAR: u64 = 256;
 
 /// A block that was executed and held against its header, but for the state root.
 #[derive(Clone, Debug)]
@@ -105,6 +103,11 @@ impl DataFolder {
         self.archive.add(&[], codes.iter().map(|(hash, code)| (hash, &code[..])))
     }
 
+    /// Adds the blocks of a snapshot, durably.
+    pub(crate) fn begin_with(&self, blocks: &[SnapshotBlock]) -> Result<(), DbError> {
+        if blocks.is_empty() { Ok(()) } else { self.archive.begin_with(blocks) }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -115,14 +118,15 @@ impl DataFolder {
         self.store.latest()
     }
 
-    /// Begins with `genesis`, if the folder is empty; otherwise looks whether it began so.
+    /// Begins with `genesis`, if the folder is empty; otherwise looks whether it began so. A folder that was made of a
+    /// snapshot is of the chain that the snapshot says.
     ///
     /// # Errors
-    /// [`DbError::OtherChain`], [`DbError::StateRoot`] if the header of `genesis` has another root than its state.
+    /// [`DbError::OtherChain`]; [`DbError::NoBlocks`] for a state without a chain; [`DbError::StateRoot`] if the header of `genesis` has another root than its state.
     pub fn begin(&mut self, genesis: &Genesis) -> Result<(), DbError> {
         let given = genesis.header.hash_slow();
-        if self.latest().is_some() {
-            let stored = self.header(0)?.ok_or(DbError::Missing { what: "header", number: 0 })?.hash_slow();
+        if let Some((latest, _)) = self.latest() {
+            let stored = self.header(0)?.ok_or(DbError::NoBlocks { latest })?.hash_slow();
             return if stored == given { Ok(()) } else { Err(DbError::OtherChain { stored, given }) };
         }
         let header = genesis.header.clone();
@@ -251,28 +255,55 @@ impl DataFolder {
         self.latest().is_some_and(|(latest, _)| number <= latest)
     }
 
+    /// What was found of a block that counts, or why there is nothing: what is asked for begins with block `from`.
+    fn kept<T>(
+        &self,
+        what: &'static str,
+        number: u64,
+        row: Option<T>,
+        from: impl FnOnce(&Archive) -> Result<Option<u64>, DbError>,
+    ) -> Result<Option<T>, DbError> {
+        let Some((latest, _)) = self.latest().filter(|_| row.is_none()) else { return Ok(row) };
+        // A state that no chain led to has no blocks at all.
+        if self.archive.header(0)?.is_none() {
+            return Ok(None);
+        }
+        let from = from(&self.archive)?.unwrap_or(latest + 1);
+        if number < from { Err(DbError::NotKept { what, number, from }) } else { Ok(None) }
+    }
+
     /// The header of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// [`DbError::NotKept`] between block 0 and those that a snapshot told; what the archive says.
     pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
-        if self.counts(number) { self.archive.header(number) } else { Ok(None) }
+        if !self.counts(number) {
+            return Ok(None);
+        }
+        self.kept("header", number, self.archive.header(number)?, Archive::headers_from)
     }
 
-    /// The body of a block; `None` if there is no such block, or its body was removed.
+    /// The body of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// [`DbError::NotKept`] if it was removed, or is of before the snapshot that the folder was made of; what the
+    /// archive says.
     pub fn body(&self, number: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
-        if self.counts(number) { self.archive.body(number) } else { Ok(None) }
+        if !self.counts(number) {
+            return Ok(None);
+        }
+        self.kept("body", number, self.archive.body(number)?, Archive::bodies_from)
     }
 
-    /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` as with [`Self::body`].
+    /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// As [`Self::body`].
     pub fn receipts(&self, number: u64) -> Result<Option<Bytes>, DbError> {
-        if self.counts(number) { self.archive.receipts(number) } else { Ok(None) }
+        if !self.counts(number) {
+            return Ok(None);
+        }
+        self.kept("list of receipts", number, self.archive.receipts(number)?, Archive::bodies_from)
     }
 
     /// The number of a block by its hash; `None` if there is no such block.
@@ -316,7 +347,8 @@ impl DataFolder {
     }
 
     /// Lets go of all versions but the latest `keep`, and, if asked, of bodies and receipts of blocks before
-    /// `bodies_before`. How many versions went, and how many bodies.
+    /// `bodies_before`, but for those of the last seven: the ommers of the next block are held against theirs. How many
+    /// versions went, and how many bodies.
     ///
     /// # Errors
     /// As [`DiskStore::prune`]; what the archive says.
@@ -326,7 +358,8 @@ impl DataFolder {
         bodies_before: Option<u64>,
     ) -> Result<(usize, u64), DbError> {
         let versions = keep.map_or(Ok(0), |keep| self.store.prune(keep))?;
-        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before))?;
+        let last = self.latest().map_or(0, |(latest, _)| (latest + 1).saturating_sub(WITH_OMMERS));
+        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before.min(last)))?;
         Ok((versions, bodies))
     }
 
@@ -363,9 +396,13 @@ pub(crate) fn checked(prepared: Prepared, finished: &Finished) -> Result<Prepare
 fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64, u64), DbError> {
     let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes()?)) };
     let mut blocks = 0;
-    if archive.header(0)?.is_some() {
+    if let Some(from) = archive.headers_from()? {
+        if from > 0 {
+            archive.verify(0, None)?;
+            blocks += 1;
+        }
         let mut parent = None;
-        for number in 0..=latest {
+        for number in from..=latest {
             parent = Some(archive.verify(number, parent)?);
             blocks += 1;
         }

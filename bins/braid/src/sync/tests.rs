@@ -60,7 +60,7 @@ impl Drop for Folder {
 }
 
 /// Each chain of an archive.
-fn chains(archive: &Path, mut each: impl FnMut(&str, ChainCase)) {
+pub(crate) fn chains(archive: &Path, mut each: impl FnMut(&str, ChainCase)) {
     let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
     decoder.window_log_max(27).unwrap();
     for entry in tar::Archive::new(decoder).entries().unwrap() {
@@ -99,7 +99,7 @@ fn imported(source: &Import, engine: (&str, usize)) -> (Imported, Option<(u64, B
 }
 
 /// The canonical blocks of a chain.
-fn blocks(source: &Import) -> Vec<Bytes> {
+pub(crate) fn blocks(source: &Import) -> Vec<Bytes> {
     source.parts_from(1).flat_map(|part| part.unwrap().1).collect()
 }
 
@@ -132,11 +132,9 @@ fn every_blockchain_test_goes_through_a_folder() {
     assert!(run > seen / step / 2 && early > 0, "{run} of {seen}, {early} before Byzantium");
 }
 
-/// The receipts root of a block of before Byzantium, which is the last of its chain, is changed: nothing else of the
-/// block says that this is wrong.
-#[test]
-fn a_wrong_receipts_root_of_before_byzantium_is_refused() {
-    let Some(folder) = data() else { return };
+/// Chains whose last block is of before Byzantium, mostly with transactions, each as it is and with another receipts
+/// root in that block, which nothing else of the block says to be wrong. `each` is told the number of the block.
+pub(crate) fn wrong_receipts(folder: &Path, mut each: impl FnMut(&str, &Import, &Import, u64)) {
     let (mut tried, mut with_txs) = (0, 0);
     chains(&folder.join("ethereum/tests/legacy_blockchain_valid.tar.zst"), |name, case| {
         if with_txs >= 5 {
@@ -151,20 +149,27 @@ fn a_wrong_receipts_root_of_before_byzantium_is_refused() {
         }
         last.header.receipts_root.0[7] ^= 1;
         blocks.push(encode(&last).into());
-        let number = last.header.number;
         let wrong = Import::of_blocks(name.to_owned(), source.genesis.clone(), blocks);
-        let (done, latest) = imported(&wrong, ("serial", 1));
-        let failure = done.failed.unwrap_or_else(|| panic!("{name}: it was imported"));
-        assert_eq!((failure.block, failure.kind.as_str()), (number, "receipts_root"), "{name}: {failure:?}");
-        assert_eq!(latest.map(|(latest, _)| latest), Some(number - 1), "{name}");
+        each(name, &source, &wrong, last.header.number);
         tried += 1;
         with_txs += usize::from(!last.txs.is_empty());
     });
     assert!(with_txs >= 5, "{tried} chains, {with_txs} with transactions at the end");
 }
 
+#[test]
+fn a_wrong_receipts_root_of_before_byzantium_is_refused() {
+    let Some(folder) = data() else { return };
+    wrong_receipts(&folder, |name, _, wrong, number| {
+        let (done, latest) = imported(wrong, ("serial", 1));
+        let failure = done.failed.unwrap_or_else(|| panic!("{name}: it was imported"));
+        assert_eq!((failure.block, failure.kind.as_str()), (number, "receipts_root"), "{name}: {failure:?}");
+        assert_eq!(latest.map(|(latest, _)| latest), Some(number - 1), "{name}");
+    });
+}
+
 /// The consensus encoding of a block of legacy transactions.
-fn encode(block: &Block) -> Vec<u8> {
+pub(crate) fn encode(block: &Block) -> Vec<u8> {
     use alloy_eips::eip2718::Encodable2718;
     use alloy_rlp::Encodable;
     let list = |payload: &[u8]| {

@@ -17,12 +17,14 @@ use alloy_rlp::Decodable;
 use braid_rules::{Block, SignedTx, outcome};
 use braid_work::chain::Link;
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, StorageError, TableDefinition, TableError,
 };
-use std::{fmt, io, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 pub(crate) const FILE: &str = "archive.redb";
+/// Its name until it can be opened.
+const DRAFT: &str = "archive.draft";
 /// The last format that is known: [`WHOLE`], or [`CUT`].
 const FORMAT: u64 = CUT;
 /// Headers from block 0 on.
@@ -113,26 +115,29 @@ impl Archive {
         let path = folder.join(FILE);
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = match create {
-            true => builder.create(&path),
-            false => builder.open(&path),
-        };
-        let archive = Archive(Handle::Write(opened(&path, database)?));
-        if create {
-            archive.write("creating it", |txn| {
-                let mut meta = txn.open_table(META)?;
-                if meta.get("format")?.is_none() {
-                    meta.insert("format", WHOLE)?;
-                }
-                // So that reading finds tables, if only empty ones.
-                drop((txn.open_table(HEADERS)?, txn.open_table(TOTALS)?, txn.open_table(BODIES)?));
-                drop((txn.open_table(RECEIPTS)?, txn.open_table(NUMBERS)?, txn.open_table(CODES)?));
-                Ok(())
-            })?;
-            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| DbError::Archive { doing: "creating it", reason: error.to_string() })?;
+        if create && !path.exists() {
+            return Self::create(folder, &builder);
         }
-        archive.known()
+        Archive(Handle::Write(opened(&path, builder.open(&path))?)).known()
+    }
+
+    /// Makes it under another name first: half of a file could not be opened again.
+    fn create(folder: &Path, builder: &Builder) -> Result<Self, DbError> {
+        let doing = "creating it";
+        let (path, draft) = (folder.join(FILE), folder.join(DRAFT));
+        drop(fs::remove_file(&draft));
+        let archive = Archive(Handle::Write(opened(&draft, builder.create(&draft))?));
+        archive.write(doing, |txn| {
+            txn.open_table(META)?.insert("format", WHOLE)?;
+            // So that reading finds tables, if only empty ones.
+            drop((txn.open_table(HEADERS)?, txn.open_table(TOTALS)?, txn.open_table(BODIES)?));
+            drop((txn.open_table(RECEIPTS)?, txn.open_table(NUMBERS)?, txn.open_table(CODES)?));
+            Ok(())
+        })?;
+        let placed = fs::rename(&draft, &path);
+        let synced = placed.and_then(|()| fs::File::open(folder)).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| DbError::Archive { doing, reason: error.to_string() })?;
+        Ok(archive)
     }
 
     /// Opens the archive of a folder to read.
@@ -277,6 +282,36 @@ impl Archive {
         Ok(self.row(RECEIPTS, number)?.map(Bytes::from))
     }
 
+    /// What was found of a block up to the `latest`, or why there is nothing: what is asked for begins with block `from`.
+    fn kept<T>(
+        &self,
+        (what, number, latest): (&'static str, u64, u64),
+        row: Option<T>,
+        from: Option<u64>,
+    ) -> Result<Option<T>, DbError> {
+        // A state that no chain led to has no blocks at all.
+        if row.is_some() || self.header(0)?.is_none() {
+            return Ok(row);
+        }
+        let from = from.unwrap_or(latest + 1);
+        if number < from { Err(DbError::NotKept { what, number, from }) } else { Ok(None) }
+    }
+
+    /// As [`Self::header`], of a block up to the `latest`; an error if it is of those that a snapshot left out.
+    pub(crate) fn kept_header(&self, number: u64, latest: u64) -> Result<Option<Header>, DbError> {
+        self.kept(("header", number, latest), self.header(number)?, self.headers_from()?)
+    }
+
+    /// As [`Self::body`], of a block up to the `latest`; an error if it is too old.
+    pub(crate) fn kept_body(&self, number: u64, latest: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
+        self.kept(("body", number, latest), self.body(number)?, self.bodies_from()?)
+    }
+
+    /// As [`Self::receipts`], of a block up to the `latest`; an error if it is too old.
+    pub(crate) fn kept_receipts(&self, number: u64, latest: u64) -> Result<Option<Bytes>, DbError> {
+        self.kept(("list of receipts", number, latest), self.receipts(number)?, self.bodies_from()?)
+    }
+
     pub(crate) fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
         self.read(|txn| Ok(txn.open_table(NUMBERS)?.get(hash.0)?.map(|number| number.value())))
     }
@@ -394,7 +429,7 @@ impl Archive {
             let (headers, bodies) = (txn.open_table(HEADERS)?.len()?, txn.open_table(BODIES)?.len()?);
             Ok((headers, bodies, txn.open_table(CODES)?.len()?))
         })?;
-        let file_bytes = std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
+        let file_bytes = fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
         let (headers_from, bodies_from) = (self.headers_from()?, self.bodies_from()?);
         Ok(ArchiveStat { headers, headers_from, bodies, bodies_from, codes, file_bytes })
     }

@@ -250,26 +250,9 @@ impl DataFolder {
         Ok(self.store.view(latest)?)
     }
 
-    /// Whether there can be a block of this number: blocks beyond the last version do not count.
-    fn counts(&self, number: u64) -> bool {
-        self.latest().is_some_and(|(latest, _)| number <= latest)
-    }
-
-    /// What was found of a block that counts, or why there is nothing: what is asked for begins with block `from`.
-    fn kept<T>(
-        &self,
-        what: &'static str,
-        number: u64,
-        row: Option<T>,
-        from: impl FnOnce(&Archive) -> Result<Option<u64>, DbError>,
-    ) -> Result<Option<T>, DbError> {
-        let Some((latest, _)) = self.latest().filter(|_| row.is_none()) else { return Ok(row) };
-        // A state that no chain led to has no blocks at all.
-        if self.archive.header(0)?.is_none() {
-            return Ok(None);
-        }
-        let from = from(&self.archive)?.unwrap_or(latest + 1);
-        if number < from { Err(DbError::NotKept { what, number, from }) } else { Ok(None) }
+    /// The latest version, if there can be a block of this number: blocks beyond that version do not count.
+    fn counts(&self, number: u64) -> Option<u64> {
+        self.latest().map(|(latest, _)| latest).filter(|latest| number <= *latest)
     }
 
     /// The header of a block; `None` if there is no such block.
@@ -277,10 +260,7 @@ impl DataFolder {
     /// # Errors
     /// [`DbError::NotKept`] between block 0 and those that a snapshot told; what the archive says.
     pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
-        if !self.counts(number) {
-            return Ok(None);
-        }
-        self.kept("header", number, self.archive.header(number)?, Archive::headers_from)
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_header(number, latest))
     }
 
     /// The body of a block; `None` if there is no such block.
@@ -289,10 +269,7 @@ impl DataFolder {
     /// [`DbError::NotKept`] if it was removed, or is of before the snapshot that the folder was made of; what the
     /// archive says.
     pub fn body(&self, number: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
-        if !self.counts(number) {
-            return Ok(None);
-        }
-        self.kept("body", number, self.archive.body(number)?, Archive::bodies_from)
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_body(number, latest))
     }
 
     /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` if there is no such block.
@@ -300,10 +277,7 @@ impl DataFolder {
     /// # Errors
     /// As [`Self::body`].
     pub fn receipts(&self, number: u64) -> Result<Option<Bytes>, DbError> {
-        if !self.counts(number) {
-            return Ok(None);
-        }
-        self.kept("list of receipts", number, self.archive.receipts(number)?, Archive::bodies_from)
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_receipts(number, latest))
     }
 
     /// The number of a block by its hash; `None` if there is no such block.
@@ -311,7 +285,7 @@ impl DataFolder {
     /// # Errors
     /// What the archive says.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
-        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number)))
+        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number).is_some()))
     }
 
     /// The code with this hash.

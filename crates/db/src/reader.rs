@@ -85,12 +85,14 @@ impl DataReader {
         snapshot::write(&view, &blocks, |hash| archive.code(hash), out)
     }
 
-    /// The header of a block.
+    /// The header of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// [`DbError::ArchiveBusy`], or what the archive says.
+    /// [`DbError::ArchiveBusy`]; as [`DataFolder::header`].
     pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
-        self.archive()?.header(number)
+        let (archive, versions) = (self.archive()?, self.versions()?);
+        let latest = versions.last().map(|(latest, _)| *latest).filter(|latest| number <= *latest);
+        latest.map_or(Ok(None), |latest| archive.kept_header(number, latest))
     }
 
     /// How the archive stands.

@@ -37,7 +37,7 @@ const ARCHIVES: [&str; 6] = [
     "eest_blockchain_osaka",
 ];
 /// Without `BRAID_LONG=1`, one of so many cases is run.
-const SAMPLE: usize = 25;
+const SAMPLE: usize = 10;
 /// Threads that import chains.
 const WORKERS: usize = 2;
 

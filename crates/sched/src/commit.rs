@@ -72,16 +72,19 @@ impl<K: Key, V: Value> Changed<K, V> {
         (&mut self.apart, Beneath { cells, reader })
     }
 
-    /// Commits what was changed apart.
-    pub(crate) fn join(&mut self, cells: &Cells<K, V>) {
+    /// Commits what was changed apart. Whether a quiet location is among it.
+    pub(crate) fn join(&mut self, cells: &Cells<K, V>) -> bool {
+        let mut disturbed = false;
         for Change { key, value, by, .. } in self.apart.drain_changes() {
             let mut cell = cells.open(&key);
+            disturbed |= cell.disturb();
             if cell.commit_value(by, value) {
                 self.cells.push((key, cell.loc));
             }
         }
         self.apart.clear(usize::MAX);
         self.adopted = None;
+        disturbed
     }
 }
 
@@ -197,6 +200,11 @@ impl Shift {
         self.pace.borrow().patience
     }
 
+    /// An execution has waited so long for others.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.pace.borrow_mut().waited += time;
+    }
+
     /// Leaves the block.
     pub(crate) fn end(&self, total: &Mutex<Stats>) {
         let (stats, mut total) = (self.stats.take(), total.lock());
@@ -240,6 +248,12 @@ impl<M: Vm, R: Reader<M::Key, M::Value>> Worker<M, R> {
     pub(crate) fn look(&self, crowd: &Crowd) {
         let shift = &*self.hand.shift;
         crowd.look(self.hand.id, &mut shift.pace.borrow_mut(), &shift.stats.get());
+    }
+
+    /// Has executed so many alone.
+    pub(crate) fn went_alone(&mut self, crowd: &Crowd, executed: u32) {
+        let shift = &*self.hand.shift;
+        crowd.went_alone(executed, &mut shift.pace.borrow_mut(), &shift.stats.get());
     }
 
     /// A cleared execution.

@@ -22,7 +22,10 @@
 //!    distances are as many times longer as there are more lanes, and rule 3 is left out.
 //! 6. A worker that finds nothing to do spins, then yields, for a short time, then rests until it is woken.
 //! 7. A resting worker looks again after a while, so a lost wake-up costs that while, not the block.
-//! 8. Who waits inside an execution for others to end theirs waits about as long as executions take.
+//! 8. Who waits inside an execution for others to end theirs waits about as long as executions take, waiting apart,
+//!    and never long: two may wait for what the other has suspended.
+//! 9. While only worker 0 takes part, a schedule may let it execute as `serial` does, as many as it would have to
+//!    show alone before more take part again.
 //!
 //! Nothing here can change a result: only who draws a transaction next, and when.
 
@@ -65,6 +68,7 @@ const IDLE_ROUNDS: u32 = 192;
 /// when it is.
 const PATIENCE: Duration = Duration::from_micros(4);
 const PATIENT_FOR: u32 = 4;
+const MOST_PATIENCE: Duration = Duration::from_micros(200);
 /// As long rests a worker that nobody wakes, and as long an idle one.
 const REST: Duration = Duration::from_millis(1);
 pub(crate) const NAP: Duration = Duration::from_micros(100);
@@ -119,6 +123,8 @@ pub(crate) struct Pace {
     since: Instant,
     cpu: Duration,
     width: u16,
+    /// How long its executions waited for others, spinning. Taken for work it would have them wait ever longer.
+    pub(crate) waited: Duration,
     /// Rule 8; `None` where nobody looks how long executions take.
     pub(crate) patience: Option<Duration>,
     /// Fresh transactions to draw at a time.
@@ -161,7 +167,8 @@ impl Crowd {
         let blind = self.window == u32::MAX;
         let (since, cpu) = (Instant::now(), if blind { Duration::ZERO } else { cpu_time() });
         let patience = (!blind).then_some(PATIENCE);
-        Pace { settled: 0, before: Stats::default(), since, cpu, width: self.threads, patience, chunk: 1 }
+        let (width, waited) = (self.threads, Duration::ZERO);
+        Pace { settled: 0, before: Stats::default(), since, cpu, width, waited, patience, chunk: 1 }
     }
 
     fn width(&self) -> u16 {
@@ -254,7 +261,7 @@ impl Crowd {
         }
         let (now, cpu) = (Instant::now(), cpu_time());
         let each = (now - pace.since) / pace.settled;
-        let grain = cpu.saturating_sub(pace.cpu) / pace.settled;
+        let grain = cpu.saturating_sub(pace.cpu + pace.waited) / pace.settled;
         let executions = stats.executions - pace.before.executions;
         let thrown = stats.retries - pace.before.retries;
         let wasted = thrown + stats.waits - pace.before.waits;
@@ -263,9 +270,10 @@ impl Crowd {
         // What was seen while the width was another one says nothing about this one.
         let steady = pace.width == width;
         let settled = pace.settled;
-        let patience = Some(grain * PATIENT_FOR);
+        let patience = Some((grain * PATIENT_FOR).clamp(PATIENCE, MOST_PATIENCE));
         let chunk = (DRAW.as_nanos() / grain.as_nanos().max(1)).clamp(1, u128::from(CHUNK)) as u32;
-        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, patience, chunk };
+        let waited = Duration::ZERO;
+        *pace = Pace { settled: 0, before: *stats, since: now, cpu, width, waited, patience, chunk };
         let mut plan = self.plan.lock();
         if !too_much {
             self.look_further();
@@ -303,6 +311,34 @@ impl Crowd {
             plan.together = Some(each / u32::from(width));
             // Relaxed: as in `width`.
             self.width.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Rule 9: how many transactions worker 0 may execute alone, from the cursor on; `None` if others take part.
+    pub(crate) fn alone(&self, cursor: TxIndex) -> Option<u32> {
+        if MODEL || cfg!(feature = "mutants") {
+            // Nobody looks at waste there, and both ways are to be seen.
+            return (self.threads > 1 && cursor % 3 == 1).then_some(1 + cursor % 2);
+        }
+        if self.width() != 1 || self.threads == 1 {
+            return None;
+        }
+        let plan = self.plan.lock();
+        (plan.together.is_none() && plan.hold > 0).then_some(plan.hold)
+    }
+
+    /// Rule 9: worker 0 has executed so many alone.
+    pub(crate) fn went_alone(&self, executed: u32, pace: &mut Pace, stats: &Stats) {
+        if self.window == u32::MAX {
+            return;
+        }
+        *pace =
+            Pace { settled: 0, before: *stats, since: Instant::now(), cpu: cpu_time(), width: 1, ..*pace };
+        let mut plan = self.plan.lock();
+        plan.hold = plan.hold.saturating_sub(executed);
+        if plan.hold == 0 && self.width() == 1 {
+            drop(plan);
+            self.widen(2.min(self.threads));
         }
     }
 

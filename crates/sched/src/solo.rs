@@ -16,7 +16,7 @@ use crate::{
     serial::SerialView,
     sync::atomic::AtomicBool,
 };
-use braid_core::{Block, Cause, Control, Event, Probe, Sink, State, Vm};
+use braid_core::{Block, Cause, Control, Event, Probe, Reader, Sink, State, Vm};
 
 /// What it executes, and for whom.
 pub(crate) struct Solo<'b, 'a, M: Vm, S, P> {
@@ -35,9 +35,9 @@ where
     P: Probe<M::Key>,
 {
     /// Executes and commits the transaction at the cursor of `ledger`. False if the block was given up.
-    pub(crate) fn step<K: Sink<M>>(
+    pub(crate) fn step<K: Sink<M>, R: Reader<M::Key, M::Value>>(
         &self,
-        me: &mut Worker<M, S::Reader<'a>>,
+        me: &mut Worker<M, R>,
         ledger: &mut Ledger<'a, M, K>,
         attempt: &mut Attempt<M>,
     ) -> Result<bool, Cause<M::Error>> {

@@ -172,9 +172,10 @@ fn without_mutants_all_is_well() {
 }
 
 #[test]
-fn who_goes_on_needs_what_the_lead_has_changed() {
+fn who_goes_on_needs_what_one_has_changed_alone() {
     assert!(survives(None, &Family::ALL, 20, adaptive));
     assert!(!survives(Some(Mutant::Join), &[Family::Programs], ROUNDS, adaptive));
+    assert!(!survives(Some(Mutant::Join), &[Family::Programs], ROUNDS, block_stm));
 }
 
 #[test]

@@ -18,9 +18,13 @@ where
 {
     /// Rule 12: asks for the duty to commit, and does it if it is free.
     pub(super) fn commit(&self, me: &mut Me<'_, '_, M, S>) {
-        if !self.baton.ring() {
-            return;
+        if self.baton.ring() {
+            self.commit_on(me);
         }
+    }
+
+    /// As [`commit`](Self::commit), for who has the baton already.
+    pub(super) fn commit_on(&self, me: &mut Me<'_, '_, M, S>) {
         let mut seen = 1;
         loop {
             let mut ledger = self.ledger.lock();

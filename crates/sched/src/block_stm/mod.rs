@@ -70,6 +70,11 @@
 //!    its lane (and resumed after what runs on that thread), or held by the holder of the baton. So the block
 //!    makes progress. It ends when the cursor reaches the end, or with `stop`.
 //! 18. A block may begin with a lead (`lead.rs`). Then all of this begins behind what that has committed.
+//! 19. *Alone* (`alone.rs`). Where the crowd keeps all others away and all that was drawn is committed, worker 0 may
+//!    take the baton and draw all the rest at once, by a compare-exchange from the cursor. If that succeeds nobody else
+//!    executes, publishes or commits anything, and none of what the cells hold is speculative; so it executes on an
+//!    overlay, as `serial` does (`solo.rs`). Then what it has changed is joined to the cells, quiet locations among it
+//!    count as disturbed, the cursor moves on, and only after that what it has not executed can be drawn again.
 //!
 //! An execution that reads a slow state is suspended (`reads.rs`), still `Executing`: whatever waits for it
 //! waits as for one that runs.
@@ -77,6 +82,7 @@
 //! Locks are taken in the order ledger, slot (of the lower transaction first), cell, and the heap, the
 //! ranges and the ordered index last.
 
+mod alone;
 mod commit;
 mod push;
 mod reads;

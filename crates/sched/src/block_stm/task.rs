@@ -77,6 +77,15 @@ where
             if lane.is_alone() && shift.settled.get() == 0 && shift.drawn.borrow().is_empty() {
                 self.crowd.rest(id, || self.brake().stopped());
             }
+            // Relaxed: a hint; `go_alone` looks again.
+            if id == 0
+                && let Some(most) = self.crowd.alone(self.cursor.load(Ordering::Relaxed))
+                && !me.hand.reader.is_slow()
+                && let Some(executed) = self.go_alone(&mut me, most)
+            {
+                me.went_alone(&self.crowd, executed);
+                continue;
+            }
             let Some((tx, mut incarnation)) = self.draw(lane, shift) else {
                 if shift.settled.take() > 0 {
                     self.commit(&mut me);

@@ -169,6 +169,12 @@ where
                 break;
             }
         }
+        if patience.rounds() > 0
+            && let Some(longest) = longest
+        {
+            // What comes after that is time in which others were resumed.
+            self.hand.shift.waited(since.elapsed().min(longest));
+        }
         Ok(patience.rounds() > 0)
     }
 

@@ -16,7 +16,7 @@
 
 use super::{
     error::DiskError,
-    kinds::{AccountChange, Record},
+    kinds::AccountChange,
     layout::{PAGE, PAGE_HEAD, Ptr},
     ledger::Ledger,
     pages::Pages,
@@ -212,14 +212,9 @@ impl Moves {
             for key in owners(*owner)? {
                 match changes.binary_search_by(|change| change.key.cmp(&key)) {
                     Ok(at) => changes[at].touches.clone_from(touches),
-                    Err(_) => more.push(AccountChange {
-                        key,
-                        address: None,
-                        record: Record::Keep,
-                        wiped: false,
-                        slots: Vec::new(),
-                        touches: touches.clone(),
-                    }),
+                    Err(_) => {
+                        more.push(AccountChange { touches: touches.clone(), ..AccountChange::none(key) });
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@
 
 use super::{
     append::Run,
-    batch::Batch,
+    batch::{Batch, PlainSlots},
     compact::{Decay, Moves},
     error::DiskError,
     flat::Flat,
@@ -25,18 +25,21 @@ use super::{
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
+    nodes::{Node, Nodes},
     options::{CommitTimes, Committed, DiskOptions, DiskStat, VERSIONS_MAX},
     pages::{Page, Pages},
     read::{Readers, Root, Shared, View},
     record::Stored,
-    update::{Context, Node, Work, update},
+    share::{Left, Works},
+    update::Context,
     verify::{self, Verified},
 };
 use crate::{
     io::{FileMedium, Medium},
     node::nibble,
+    trie::Crew,
 };
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 use rayon::ThreadPool;
 use std::{
@@ -63,9 +66,10 @@ pub struct Prepared {
     pub(super) version: u64,
     hash: B256,
     pub(super) node: Node,
-    work: Work,
+    pub(super) nodes: Nodes,
+    left: Left,
     moves: Moves,
-    slots: Vec<(Address, U256, U256)>,
+    slots: PlainSlots,
     /// Pages of what it is on.
     pub(super) above: Option<Arc<Above>>,
     /// Its layout, once somebody builds on it.
@@ -380,12 +384,22 @@ impl DiskStore {
         batch: &Batch,
         on: Option<(&Prepared, &Layout)>,
     ) -> Result<Prepared, DiskError> {
-        let shared = self.pool.is_some();
-        let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect(), on);
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        self.with_crew(|crew| {
+            let (changes, slots) = batch.sorted(crew);
+            self.prepare_sorted(crew, version, (changes, slots), on)
+        })
+    }
+
+    /// Calls `run` with those who hash: the caller, and threads that wait for it between blocks.
+    fn with_crew<T>(&self, run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
+        let Some(pool) = &self.pool else { return run(&mut Crew::alone()) };
+        let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| {
+            pool.in_place_scope(|scope| {
+                (1..count).for_each(|at| scope.spawn(move |_| work(at)));
+                work(0);
+            });
+        };
+        run(&mut Crew::new(self.options.workers, &mut split))
     }
 
     /// As [`prepare`](Self::prepare), of changes by hashed keys, sorted.
@@ -394,18 +408,14 @@ impl DiskStore {
         version: u64,
         changes: Vec<AccountChange>,
     ) -> Result<Prepared, DiskError> {
-        let work = || self.prepare_sorted(version, changes, Vec::new(), None);
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        self.with_crew(|crew| self.prepare_sorted(crew, version, (changes, Vec::new()), None))
     }
 
     fn prepare_sorted(
         &self,
+        crew: &mut Crew<'_>,
         version: u64,
-        mut changes: Vec<AccountChange>,
-        slots: Vec<(Address, U256, U256)>,
+        (mut changes, slots): (Vec<AccountChange>, PlainSlots),
         on: Option<(&Prepared, &Layout)>,
     ) -> Result<Prepared, DiskError> {
         let latest = self.ledger.latest();
@@ -420,22 +430,21 @@ impl DiskStore {
             false => Moves::default(),
         };
         let above = on.map(|(_, (_, above))| above.clone());
-        let shared = self.pool.is_some();
-        let context = Context { pages, above: above.as_deref(), victims: &moves.victims, shared };
+        let context = Context { pages, above: above.as_deref(), victims: &moves.victims };
         moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let mut work = Work::default();
-        let node = update(&context, &mut work, &Accounts, root, &changes, &moves.accounts)?;
-        let hash = match &node {
-            Node::Same(ptr) if *ptr == root => before,
-            node => {
-                let reference = context.reference(&mut work.scratch, node, None, 0)?;
-                reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root())
-            }
+        let mut works = Works::new(self.options.workers);
+        works.update_large(&context, crew, root, &mut changes)?;
+        let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
+        let hash = match (node, said) {
+            (_, Some(said)) => said.root(),
+            (Node::Empty, None) => EMPTY_ROOT_HASH,
+            (_, None) => before,
         };
+        let (nodes, left) = works.into_parts();
         let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
         let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
         let (id, laid) = (layered::identity(), OnceLock::new());
-        Ok(Prepared { id, lineage, root_base, version, hash, node, work, moves, slots, above, laid })
+        Ok(Prepared { id, lineage, root_base, version, hash, node, nodes, left, moves, slots, above, laid })
     }
 
     /// Makes a prepared version durable. When this returns, it is.
@@ -453,18 +462,18 @@ impl DiskStore {
             let is = self.ledger.versions.len() as u64;
             return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
         }
-        let Prepared { id, version, hash, node, mut work, moves, slots, laid, .. } = prepared;
+        let Prepared { id, version, hash, node, nodes, mut left, moves, slots, laid, .. } = prepared;
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
             let places = self.free.iter().copied().chain(self.places..);
             let room = Room { open: self.ledger.open_place(), next_segment: self.ledger.next_segment };
             let spare = std::mem::take(&mut self.spare);
-            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, &node))
+            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, (&nodes, node)))
         });
         let Laid { root, runs, opened, open } = &*laid;
         let (root, open, opened) = (*root, *open, opened.clone());
-        drop(node);
+        drop(nodes);
         let born = runs.iter().map(|run| (run.segment, run.born)).collect();
-        let died = by_segment(&mut work.died);
+        let died = by_segment(&mut left.died);
         let version = Version::new((version, self.ledger.seq + 1), (root, hash), born, died);
         let mut digest = crc32fast::Hasher::new();
         runs.iter().flat_map(Run::checksums).for_each(|checksum| digest.update(&checksum));
@@ -494,8 +503,8 @@ impl DiskStore {
         }
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
-        self.decay.commit(&moves, &commit.opened, &gone, written, &work.died);
-        self.publish(pages, &work, slots);
+        self.decay.commit(&moves, &commit.opened, &gone, written, &left.died);
+        self.publish(pages, &left, slots);
         self.wrote = commit.version.born_bytes();
         let runs = Arc::try_unwrap(laid).map(|laid| laid.runs).unwrap_or_default();
         self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
@@ -594,13 +603,13 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, pages: Vec<(Ptr, Page)>, work: &Work, slots: Vec<(Address, U256, U256)>) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, left: &Left, slots: PlainSlots) {
         for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };
-        let accounts = work.accounts.iter().copied();
-        self.shared.flat.commit(latest.seq, &work.wiped, accounts, slots.into_iter());
+        let accounts = left.accounts.iter().copied();
+        self.shared.flat.commit(latest.seq, &left.wiped, accounts, slots.into_iter());
         let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
         let mut readers = self.shared.readers.lock();
         readers.roots.insert(latest.version, root_of(latest));

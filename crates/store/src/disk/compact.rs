@@ -175,7 +175,7 @@ impl Decay {
             let mut offset = PAGE_HEAD;
             while offset < page.used {
                 let ptr = Ptr(at.0 + offset as u64);
-                let (node, len, owner) = record::decode(&page, ptr)?;
+                let (node, len, owner) = record::decode(page.clone(), ptr)?;
                 offset += len;
                 if !dead.contains(&(ptr.offset() as u32)) {
                     moves.bytes += len as u64;

@@ -47,6 +47,8 @@ impl NewId {
 
 /// Memory for records is taken in such pieces.
 const PIECE: usize = 256 << 10;
+/// Pieces that each worker keeps from block to block.
+const SPARE: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Head {
@@ -83,6 +85,8 @@ pub(super) enum Slot<'a> {
 pub(super) struct NewNodes {
     number: u16,
     pieces: Vec<Vec<u8>>,
+    /// Pieces in use, which come first.
+    used: usize,
     heads: Vec<Head>,
     /// Those before are hashed.
     hashed: usize,
@@ -96,9 +100,14 @@ impl NewNodes {
         NewNodes { number, ..NewNodes::default() }
     }
 
-    /// Whether a node is one of these.
-    pub(super) fn has(&self, id: NewId) -> bool {
-        id.of() == usize::from(self.number)
+    /// Without nodes, but with the memory of these for others.
+    fn cleared(mut self) -> Self {
+        self.used = 0;
+        self.pieces.truncate(SPARE);
+        self.heads.clear();
+        self.heads.shrink_to(SPARE * PIECE / size_of::<Head>());
+        self.hashed = 0;
+        self
     }
 
     /// Nodes that are not hashed yet.
@@ -106,16 +115,15 @@ impl NewNodes {
         self.heads.len() - self.hashed
     }
 
-    /// Bytes of records.
-    pub(super) fn bytes(&self) -> usize {
-        self.pieces.iter().map(Vec::len).sum()
-    }
-
     fn add(&mut self, len: usize, head: Head) -> (NewId, &mut [u8]) {
-        if self.pieces.last().is_none_or(|piece| piece.len() + len > PIECE) {
-            self.pieces.push(Vec::with_capacity(PIECE));
+        if self.used == 0 || self.pieces[self.used - 1].len() + len > PIECE {
+            match self.pieces.get_mut(self.used) {
+                Some(piece) => piece.clear(),
+                None => self.pieces.push(Vec::with_capacity(PIECE)),
+            }
+            self.used += 1;
         }
-        let (at, piece) = (self.heads.len(), self.pieces.len() - 1);
+        let (at, piece) = (self.heads.len(), self.used - 1);
         let bytes = &mut self.pieces[piece];
         let from = bytes.len();
         bytes.resize(from + len, 0);
@@ -337,6 +345,11 @@ pub(super) struct Draft<'a> {
 }
 
 impl Nodes {
+    /// Without nodes, but with the memory of these for others.
+    pub(super) fn cleared(self) -> Nodes {
+        Nodes(self.0.into_iter().map(NewNodes::cleared).collect())
+    }
+
     /// A new node.
     pub(super) fn get(&self, id: NewId) -> Draft<'_> {
         let nodes = &self.0[id.of()];

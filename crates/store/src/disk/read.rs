@@ -117,7 +117,7 @@ impl Walk {
     /// Goes past the node that comes next, which is in `page`.
     pub(super) fn step(&mut self, page: &Arc<Page>) -> Result<(), DiskError> {
         let ptr = std::mem::replace(&mut self.ptr, Ptr::NONE);
-        let (node, _, whose) = record::decode(page, ptr)?;
+        let (node, _, whose) = record::decode(page.clone(), ptr)?;
         let (at, end) = match &node {
             Stored::Leaf(leaf) => (&leaf.key, 64),
             Stored::Branch(branch) => (&branch.key, branch.end),

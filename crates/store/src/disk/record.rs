@@ -119,11 +119,11 @@ impl StoredBranch {
 ///
 /// # Errors
 /// If no such node can have been written.
-pub(super) fn decode(page: &Arc<Page>, ptr: Ptr) -> Result<(Stored, usize, Owner), DiskError> {
+pub(super) fn decode(page: Arc<Page>, ptr: Ptr) -> Result<(Stored, usize, Owner), DiskError> {
     decode_at(page, ptr.in_page()).ok_or_else(|| DiskError::damaged("node", ptr.0, "no such record"))
 }
 
-fn decode_at(page: &Arc<Page>, at: usize) -> Option<(Stored, usize, Owner)> {
+fn decode_at(page: Arc<Page>, at: usize) -> Option<(Stored, usize, Owner)> {
     let bytes = page.bytes.get(..page.used)?;
     let tag = *bytes.get(at)?;
     if at < PAGE_HEAD || tag > LEAF | STORAGE {
@@ -146,8 +146,9 @@ fn decode_at(page: &Arc<Page>, at: usize) -> Option<(Stored, usize, Owner)> {
             storage = Ptr(u64_at(bytes, next));
             next += 8;
         }
-        let leaf = StoredLeaf { page: page.clone(), value: (next, len), key, storage };
-        return (bytes.len() >= next + len).then_some((Stored::Leaf(leaf), next + len - at, owner));
+        let whole = bytes.len() >= next + len;
+        let leaf = StoredLeaf { page, value: (next, len), key, storage };
+        return whole.then_some((Stored::Leaf(leaf), next + len - at, owner));
     }
     let (end, mask, embedded) = (usize::from(bytes[at + 1]), u16_at(bytes, at + 2), u16_at(bytes, at + 4));
     let (path, count) = (end.div_ceil(2), mask.count_ones() as usize);
@@ -157,7 +158,7 @@ fn decode_at(page: &Arc<Page>, at: usize) -> Option<(Stored, usize, Owner)> {
     }
     let mut key = B256::ZERO;
     key[..path].copy_from_slice(&bytes[next..children]);
-    let branch = StoredBranch { page: page.clone(), children, key, end, mask, embedded };
+    let branch = StoredBranch { page, children, key, end, mask, embedded };
     Some((Stored::Branch(branch), children + CHILD * count - at, owner))
 }
 

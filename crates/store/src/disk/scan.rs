@@ -66,7 +66,7 @@ impl Entries<'_> {
     /// Goes past one node; its leaf, if it is one.
     fn step(&mut self, waiting: &Waiting) -> Result<Option<Entry>, DiskError> {
         let Waiting { ptr, owner, depth, way } = *waiting;
-        let (node, _, whose) = record::decode(&self.view.pages().get(ptr)?, ptr)?;
+        let (node, _, whose) = record::decode(self.view.pages().get(ptr)?, ptr)?;
         let (key, end) = match &node {
             Stored::Leaf(leaf) => (leaf.key, 64),
             Stored::Branch(branch) => (branch.key, branch.end),

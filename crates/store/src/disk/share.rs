@@ -11,7 +11,7 @@ use super::{
     error::DiskError,
     kinds::{AccountChange, Accounts, Record, Slots},
     layout::Ptr,
-    nodes::{Node, Nodes},
+    nodes::{NewNodes, Node, Nodes},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
     update::{self, Context, Kind, Outcome, Touch, Work, groups, is_child, part, same_prefix, update},
 };
@@ -164,10 +164,12 @@ impl Joiner<'_, '_> {
 }
 
 impl Works {
-    /// For so many workers.
-    pub(super) fn new(workers: usize) -> Self {
-        let hands: Vec<Work> = (0..workers as u16).map(Work::new).collect();
-        Works { top: Work::new(workers as u16), hands }
+    /// For so many workers, with the memory of nodes that are not needed any more.
+    pub(super) fn new(workers: usize, spare: Nodes) -> Self {
+        let mut spare = spare.0.into_iter();
+        let mut work = |number| Work::new(spare.next().unwrap_or_else(|| NewNodes::new(number)));
+        let hands: Vec<Work> = (0..workers as u16).map(&mut work).collect();
+        Works { top: work(workers as u16), hands }
     }
 
     /// The trie whose root is at `root` (none if empty) after `changes`, which are sorted, and what is said of its root.

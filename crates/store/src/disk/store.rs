@@ -41,6 +41,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
+use parking_lot::Mutex;
 use rayon::ThreadPool;
 use std::{
     collections::BTreeSet,
@@ -110,6 +111,8 @@ pub struct DiskStore {
     poisoned: bool,
     /// Memory of the last runs.
     spare: Vec<Vec<u8>>,
+    /// Memory of the last nodes.
+    spare_nodes: Mutex<Nodes>,
     folder: Option<PathBuf>,
 }
 
@@ -299,6 +302,7 @@ impl DiskStore {
             times: CommitTimes::default(),
             poisoned: false,
             spare: Vec::new(),
+            spare_nodes: Mutex::default(),
             folder: None,
         })
     }
@@ -432,7 +436,7 @@ impl DiskStore {
         let above = on.map(|(_, (_, above))| above.clone());
         let context = Context { pages, above: above.as_deref(), victims: &moves.victims };
         moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let mut works = Works::new(self.options.workers);
+        let mut works = Works::new(self.options.workers, std::mem::take(&mut *self.spare_nodes.lock()));
         works.update_large(&context, crew, root, &mut changes)?;
         let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
         let hash = match (node, said) {
@@ -471,7 +475,7 @@ impl DiskStore {
         });
         let Laid { root, runs, opened, open } = &*laid;
         let (root, open, opened) = (*root, *open, opened.clone());
-        drop(nodes);
+        *self.spare_nodes.get_mut() = nodes.cleared();
         let born = runs.iter().map(|run| (run.segment, run.born)).collect();
         let died = by_segment(&mut left.died);
         let version = Version::new((version, self.ledger.seq + 1), (root, hash), born, died);

@@ -5,7 +5,7 @@ use super::{
     kinds::{SlotChange, Slots},
     layout::{Geometry, PAGE, Ptr},
     ledger::{Commit, Event, Ledger, Version},
-    nodes::Node,
+    nodes::{Node, Nodes},
     pages::{Page, Pages},
     read::find,
     record::{self, Owner, Stored},
@@ -62,7 +62,7 @@ impl Trie {
         }
         touches.sort_unstable();
         let context = Context { above: None, pages: &self.pages, victims };
-        let (mut works, kind) = (Works::new(3), Slots(self.owner));
+        let (mut works, kind) = (Works::new(3, Nodes::default()), Slots(self.owner));
         let mut update = |crew: &mut Crew<'_>| {
             works.update(&context, crew, &kind, self.root, (&sorted, &touches)).unwrap()
         };
@@ -328,7 +328,7 @@ fn noise_is_no_panic() {
         bytes[4..6].copy_from_slice(&(rng.below(1 + PAGE as u64) as u16).to_le_bytes());
         let page = Arc::new(Page::new(bytes.into()));
         for at in 0..PAGE {
-            if let Ok((node, len, _)) = record::decode(&page, Ptr::new(1, at)) {
+            if let Ok((node, len, _)) = record::decode(page.clone(), Ptr::new(1, at)) {
                 assert!(at + len <= page.used, "repeat with BRAID_SEED={seed}");
                 super::update::stored_reference(&mut Vec::new(), &node, 0);
             }

@@ -52,9 +52,9 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Of the worker with this number.
-    pub(super) fn new(number: u16) -> Self {
-        Work { nodes: NewNodes::new(number), ..Work::default() }
+    /// Of a worker, with memory for nodes.
+    pub(super) fn new(nodes: NewNodes) -> Self {
+        Work { nodes, ..Work::default() }
     }
 
     /// Hashes all new nodes, whose places are final.
@@ -119,7 +119,7 @@ impl Context<'_> {
     pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
         let page = self.above.and_then(|above| above.get(ptr.page()));
         let page = page.map_or_else(|| self.pages.get(ptr), Ok)?;
-        let (node, len, whose) = record::decode(&page, ptr)?;
+        let (node, len, whose) = record::decode(page, ptr)?;
         let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
         match whose == owner && !above {
             true => Ok((node, len as u32)),

@@ -2,8 +2,9 @@
 
 use super::{
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr},
-    nodes::{NewId, Node, Nodes},
+    nodes::{NewId, Node},
     pages::Page,
+    share::Works,
 };
 
 /// Pages that stand side by side in one segment.
@@ -122,20 +123,20 @@ impl<I: Iterator<Item = u32>> Appender<I> {
     }
 
     /// Lays out what is new in a trie; where its root is.
-    pub(super) fn trie(&mut self, nodes: &Nodes, node: Node) -> Ptr {
+    pub(super) fn trie(&mut self, works: &Works, node: Node) -> Ptr {
         match node {
             Node::Empty => Ptr::NONE,
             Node::Same(ptr) => ptr,
-            Node::New(id) => self.node(nodes, id),
+            Node::New(id) => self.node(works, id),
         }
     }
 
-    fn node(&mut self, nodes: &Nodes, id: NewId) -> Ptr {
-        let draft = nodes.get(id);
+    fn node(&mut self, works: &Works, id: NewId) -> Ptr {
+        let draft = works.draft(id);
         let new = &draft.new[..draft.count];
         let mut ptrs = [Ptr::NONE; 16];
         for (ptr, (_, child)) in ptrs.iter_mut().zip(new) {
-            *ptr = self.node(nodes, *child);
+            *ptr = self.node(works, *child);
         }
         let (room, ptr) = self.room(draft.record.len());
         room.copy_from_slice(draft.record);

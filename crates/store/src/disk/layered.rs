@@ -13,8 +13,9 @@ use super::{
     batch::Batch,
     error::DiskError,
     layout::{Geometry, Ptr},
-    nodes::{Node, Nodes},
+    nodes::Node,
     pages::Page,
+    share::Works,
     store::{DiskStore, Prepared},
 };
 use foldhash::fast::RandomState;
@@ -100,10 +101,10 @@ pub(super) fn lay(
     room: &Room,
     places: impl Iterator<Item = u32>,
     spare: Vec<Vec<u8>>,
-    (nodes, root): (&Nodes, Node),
+    (works, root): (&Works, Node),
 ) -> Laid {
     let mut appender = Appender::new(geometry, room.open, room.next_segment, places, spare);
-    let root = appender.trie(nodes, root);
+    let root = appender.trie(works, root);
     let open = appender.finish();
     Laid { root, runs: appender.runs, opened: appender.opened, open }
 }
@@ -152,7 +153,7 @@ impl DiskStore {
         let mut taken = on.above.as_ref().map(|above| above.taken.clone()).unwrap_or_default();
         let places = self.free.iter().copied().chain(self.places..);
         let places = places.filter(|place| !taken.contains(place));
-        let laid = lay(geometry, &room, places, Vec::new(), (&on.nodes, on.node));
+        let laid = lay(geometry, &room, places, Vec::new(), (&on.works, on.node));
         taken.extend(laid.opened.iter().map(|(_, place)| *place));
         let last = laid.runs.last();
         let open = laid.open.and_then(|(segment, page)| {

@@ -100,14 +100,12 @@ impl NewNodes {
         NewNodes { number, ..NewNodes::default() }
     }
 
-    /// Without nodes, but with the memory of these for others.
-    fn cleared(mut self) -> Self {
-        self.used = 0;
+    /// Forgets all nodes, and keeps some memory for others.
+    pub(super) fn clear(&mut self) {
         self.pieces.truncate(SPARE);
         self.heads.clear();
         self.heads.shrink_to(SPARE * PIECE / size_of::<Head>());
-        self.hashed = 0;
-        self
+        (self.used, self.hashed) = (0, 0);
     }
 
     /// Nodes that are not hashed yet.
@@ -332,10 +330,6 @@ impl<K> Level for Hashing<'_, K> {
     }
 }
 
-/// All new nodes of a version, by the numbers of those who added them.
-#[derive(Debug, Default)]
-pub(super) struct Nodes(pub(super) Vec<NewNodes>);
-
 /// A new node as it is laid out.
 pub(super) struct Draft<'a> {
     pub(super) record: &'a [u8],
@@ -344,16 +338,10 @@ pub(super) struct Draft<'a> {
     pub(super) count: usize,
 }
 
-impl Nodes {
-    /// Without nodes, but with the memory of these for others.
-    pub(super) fn cleared(self) -> Nodes {
-        Nodes(self.0.into_iter().map(NewNodes::cleared).collect())
-    }
-
-    /// A new node.
-    pub(super) fn get(&self, id: NewId) -> Draft<'_> {
-        let nodes = &self.0[id.of()];
-        let (head, record) = (&nodes.heads[id.at()], nodes.record(id.at()));
+impl NewNodes {
+    /// A node as it is laid out.
+    pub(super) fn draft(&self, id: NewId) -> Draft<'_> {
+        let (head, record) = (&self.heads[id.at()], self.record(id.at()));
         let mut draft = Draft { record, new: [(0, NewId(0)); 16], count: 0 };
         if head.new == 0 {
             return draft;

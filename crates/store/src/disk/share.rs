@@ -11,7 +11,7 @@ use super::{
     error::DiskError,
     kinds::{AccountChange, Accounts, Record, Slots},
     layout::Ptr,
-    nodes::{NewNodes, Node, Nodes},
+    nodes::{Draft, NewId, Node},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
     update::{self, Context, Kind, Outcome, Touch, Work, groups, is_child, part, same_prefix, update},
 };
@@ -19,8 +19,7 @@ use crate::{
     node::{Reference, common, nibble},
     trie::Crew,
 };
-use alloy_primitives::{Address, B256};
-use alloy_trie::TrieAccount;
+use alloy_primitives::B256;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,7 +37,7 @@ const LARGE_MIN: usize = 256;
 const TOGETHER: usize = 1024;
 
 /// What all workers make of an update.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Works {
     top: Work,
     /// By worker.
@@ -164,12 +163,37 @@ impl Joiner<'_, '_> {
 }
 
 impl Works {
-    /// For so many workers, with the memory of nodes that are not needed any more.
-    pub(super) fn new(workers: usize, spare: Nodes) -> Self {
-        let mut spare = spare.0.into_iter();
-        let mut work = |number| Work::new(spare.next().unwrap_or_else(|| NewNodes::new(number)));
-        let hands: Vec<Work> = (0..workers as u16).map(&mut work).collect();
-        Works { top: work(workers as u16), hands }
+    /// For so many workers; `spare` are some that were cleared, of which the memory is used.
+    pub(super) fn new(workers: usize, spare: Works) -> Self {
+        match spare.hands.len() == workers {
+            true => spare,
+            false => {
+                let hands = (0..workers as u16).map(Work::new).collect();
+                Works { top: Work::new(workers as u16), hands }
+            }
+        }
+    }
+
+    /// As if nothing had been done, with memory for what is to be done.
+    pub(super) fn clear(&mut self) {
+        self.hands.iter_mut().chain([&mut self.top]).for_each(Work::clear);
+    }
+
+    /// All that was made.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Work> {
+        self.hands.iter().chain([&self.top])
+    }
+
+    /// Records without use in the new version, with their lengths, taken out.
+    pub(super) fn take_died(&mut self) -> Vec<(Ptr, u32)> {
+        let mut died = std::mem::take(&mut self.top.died);
+        self.hands.iter_mut().for_each(|work| died.append(&mut work.died));
+        died
+    }
+
+    /// A new node as it is laid out.
+    pub(super) fn draft(&self, id: NewId) -> Draft<'_> {
+        self.hands.get(id.of()).unwrap_or(&self.top).nodes.draft(id)
     }
 
     /// The trie whose root is at `root` (none if empty) after `changes`, which are sorted, and what is said of its root.
@@ -263,18 +287,6 @@ impl Works {
         }
         Ok(())
     }
-
-    /// All new nodes, and the rest.
-    pub(super) fn into_parts(self) -> (Nodes, Left) {
-        let (mut left, mut nodes) = (Left::default(), Vec::with_capacity(self.hands.len() + 1));
-        for work in self.hands.into_iter().chain([self.top]) {
-            left.died.extend(work.died);
-            left.accounts.extend(work.accounts);
-            left.wiped.extend(work.wiped);
-            nodes.push(work.nodes);
-        }
-        (Nodes(nodes), left)
-    }
 }
 
 /// The leaf of an account.
@@ -291,15 +303,4 @@ fn leaf_at(context: &Context<'_>, root: Ptr, key: &B256) -> Result<Option<Stored
         }
     }
     Ok(None)
-}
-
-/// What an update leaves besides the trie.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    /// Records without use in the new version, with their lengths.
-    pub(super) died: Vec<(Ptr, u32)>,
-    /// Accounts as they are in the new version.
-    pub(super) accounts: Vec<(Address, Option<TrieAccount>)>,
-    /// Accounts of which all slots went.
-    pub(super) wiped: Vec<Address>,
 }

@@ -25,12 +25,12 @@ use super::{
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
-    nodes::{Node, Nodes},
+    nodes::Node,
     options::{CommitTimes, Committed, DiskOptions, DiskStat, VERSIONS_MAX},
     pages::{Page, Pages},
     read::{Readers, Root, Shared, View},
     record::Stored,
-    share::{Left, Works},
+    share::Works,
     update::Context,
     verify::{self, Verified},
 };
@@ -39,7 +39,7 @@ use crate::{
     node::nibble,
     trie::Crew,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use parking_lot::Mutex;
 use rayon::ThreadPool;
@@ -67,8 +67,7 @@ pub struct Prepared {
     pub(super) version: u64,
     hash: B256,
     pub(super) node: Node,
-    pub(super) nodes: Nodes,
-    left: Left,
+    pub(super) works: Works,
     moves: Moves,
     slots: PlainSlots,
     /// Pages of what it is on.
@@ -111,8 +110,8 @@ pub struct DiskStore {
     poisoned: bool,
     /// Memory of the last runs.
     spare: Vec<Vec<u8>>,
-    /// Memory of the last nodes.
-    spare_nodes: Mutex<Nodes>,
+    /// Memory of the last works.
+    spare_works: Mutex<Works>,
     folder: Option<PathBuf>,
 }
 
@@ -302,7 +301,7 @@ impl DiskStore {
             times: CommitTimes::default(),
             poisoned: false,
             spare: Vec::new(),
-            spare_nodes: Mutex::default(),
+            spare_works: Mutex::default(),
             folder: None,
         })
     }
@@ -436,7 +435,7 @@ impl DiskStore {
         let above = on.map(|(_, (_, above))| above.clone());
         let context = Context { pages, above: above.as_deref(), victims: &moves.victims };
         moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let mut works = Works::new(self.options.workers, std::mem::take(&mut *self.spare_nodes.lock()));
+        let mut works = Works::new(self.options.workers, std::mem::take(&mut *self.spare_works.lock()));
         works.update_large(&context, crew, root, &mut changes)?;
         let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
         let hash = match (node, said) {
@@ -444,11 +443,10 @@ impl DiskStore {
             (Node::Empty, None) => EMPTY_ROOT_HASH,
             (_, None) => before,
         };
-        let (nodes, left) = works.into_parts();
         let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
         let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
         let (id, laid) = (layered::identity(), OnceLock::new());
-        Ok(Prepared { id, lineage, root_base, version, hash, node, nodes, left, moves, slots, above, laid })
+        Ok(Prepared { id, lineage, root_base, version, hash, node, works, moves, slots, above, laid })
     }
 
     /// Makes a prepared version durable. When this returns, it is.
@@ -466,18 +464,18 @@ impl DiskStore {
             let is = self.ledger.versions.len() as u64;
             return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
         }
-        let Prepared { id, version, hash, node, nodes, mut left, moves, slots, laid, .. } = prepared;
+        let Prepared { id, version, hash, node, mut works, moves, slots, laid, .. } = prepared;
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
             let places = self.free.iter().copied().chain(self.places..);
             let room = Room { open: self.ledger.open_place(), next_segment: self.ledger.next_segment };
             let spare = std::mem::take(&mut self.spare);
-            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, (&nodes, node)))
+            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, (&works, node)))
         });
         let Laid { root, runs, opened, open } = &*laid;
         let (root, open, opened) = (*root, *open, opened.clone());
-        *self.spare_nodes.get_mut() = nodes.cleared();
         let born = runs.iter().map(|run| (run.segment, run.born)).collect();
-        let died = by_segment(&mut left.died);
+        let mut dead = works.take_died();
+        let died = by_segment(&mut dead);
         let version = Version::new((version, self.ledger.seq + 1), (root, hash), born, died);
         let mut digest = crc32fast::Hasher::new();
         runs.iter().flat_map(Run::checksums).for_each(|checksum| digest.update(&checksum));
@@ -507,8 +505,10 @@ impl DiskStore {
         }
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
-        self.decay.commit(&moves, &commit.opened, &gone, written, &left.died);
-        self.publish(pages, &left, slots);
+        self.decay.commit(&moves, &commit.opened, &gone, written, &dead);
+        self.publish(pages, &works, slots);
+        works.clear();
+        *self.spare_works.get_mut() = works;
         self.wrote = commit.version.born_bytes();
         let runs = Arc::try_unwrap(laid).map(|laid| laid.runs).unwrap_or_default();
         self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
@@ -607,13 +607,14 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, pages: Vec<(Ptr, Page)>, left: &Left, slots: PlainSlots) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, works: &Works, slots: PlainSlots) {
         for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };
-        let accounts = left.accounts.iter().copied();
-        self.shared.flat.commit(latest.seq, &left.wiped, accounts, slots.into_iter());
+        let accounts = works.all().flat_map(|work| work.accounts.iter().copied());
+        let wiped: Vec<Address> = works.all().flat_map(|work| work.wiped.iter().copied()).collect();
+        self.shared.flat.commit(latest.seq, &wiped, accounts, slots.into_iter());
         let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
         let mut readers = self.shared.readers.lock();
         readers.roots.insert(latest.version, root_of(latest));

@@ -5,7 +5,7 @@ use super::{
     kinds::{SlotChange, Slots},
     layout::{Geometry, PAGE, Ptr},
     ledger::{Commit, Event, Ledger, Version},
-    nodes::{Node, Nodes},
+    nodes::Node,
     pages::{Page, Pages},
     read::find,
     record::{self, Owner, Stored},
@@ -62,7 +62,7 @@ impl Trie {
         }
         touches.sort_unstable();
         let context = Context { above: None, pages: &self.pages, victims };
-        let (mut works, kind) = (Works::new(3, Nodes::default()), Slots(self.owner));
+        let (mut works, kind) = (Works::new(3, Works::default()), Slots(self.owner));
         let mut update = |crew: &mut Crew<'_>| {
             works.update(&context, crew, &kind, self.root, (&sorted, &touches)).unwrap()
         };
@@ -72,10 +72,9 @@ impl Trie {
             (Node::Empty, None) => EMPTY_ROOT_HASH,
             (_, None) => self.hash,
         };
-        let (nodes, left) = works.into_parts();
         let mut appender =
             Appender::new(self.pages.geometry, self.open, self.next, self.next as u32.., Vec::new());
-        self.root = appender.trie(&nodes, node);
+        self.root = appender.trie(&works, node);
         appender.finish();
         for run in &appender.runs {
             let at = self.pages.geometry.place_at(run.place) + u64::from(run.first) * 4096;
@@ -86,7 +85,7 @@ impl Trie {
             self.pages.set_place(*segment, Some(*place));
             self.next = segment + 1;
         }
-        for (ptr, _) in left.died {
+        for (ptr, _) in works.take_died() {
             assert!(self.used.remove(&ptr), "a record died twice, or never was");
         }
         let nodes: BTreeSet<Ptr> = self.nodes().keys().copied().collect();

@@ -12,14 +12,15 @@
 use super::{
     error::DiskError,
     layered::Above,
-    layout::Ptr,
+    layout::{PAGE, Ptr},
     nodes::{NewId, NewNodes, Node, Slot},
-    pages::Pages,
+    pages::{Page, Pages},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
 };
 use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256};
 use alloy_trie::TrieAccount;
+use std::sync::Arc;
 
 /// The way to a node that is to be written again: its key, and no further than `depth` nibbles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +50,53 @@ pub(super) struct Work {
     /// Accounts of which all slots went.
     pub(super) wiped: Vec<Address>,
     pub(super) scratch: Vec<u8>,
+    /// Pages looked at last.
+    pages: Recent,
+}
+
+/// Entries of a kind for which memory is kept from block to block.
+const SPARE: usize = 1 << 15;
+/// So many of the pages that were looked at last are found again without asking the cache that all share.
+const RECENT: usize = 256;
+
+/// Pages by their places, each instead of others that would be at the same index.
+#[derive(Debug, Default)]
+struct Recent(Vec<Option<(Ptr, Arc<Page>)>>);
+
+impl Recent {
+    fn get(&mut self, pages: &Pages, ptr: Ptr) -> Result<Arc<Page>, DiskError> {
+        let at = ptr.page();
+        if self.0.is_empty() {
+            self.0.resize(RECENT, None);
+        }
+        // Fibonacci hashing (Knuth, volume 3).
+        let index = (at.0 / PAGE as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        let recent = &mut self.0[index as usize % RECENT];
+        if let Some((_, page)) = recent.as_ref().filter(|(place, _)| *place == at) {
+            return Ok(page.clone());
+        }
+        let page = pages.get(ptr)?;
+        *recent = Some((at, page.clone()));
+        Ok(page)
+    }
 }
 
 impl Work {
-    /// Of a worker, with memory for nodes.
-    pub(super) fn new(nodes: NewNodes) -> Self {
-        Work { nodes, ..Work::default() }
+    /// Of the worker with this number.
+    pub(super) fn new(number: u16) -> Self {
+        Work { nodes: NewNodes::new(number), ..Work::default() }
+    }
+
+    /// As if nothing had been done, with memory for what is to be done.
+    pub(super) fn clear(&mut self) {
+        self.nodes.clear();
+        self.died.clear();
+        self.died.shrink_to(SPARE);
+        self.accounts.clear();
+        self.accounts.shrink_to(SPARE);
+        self.wiped.clear();
+        self.wiped.shrink_to(SPARE);
+        self.pages.0.clear();
     }
 
     /// Hashes all new nodes, whose places are final.
@@ -117,8 +159,19 @@ pub(super) enum Outcome {
 impl Context<'_> {
     /// The node at `ptr` of a trie, where it stands at `depth`, and the length of its record.
     pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
+        self.load_from(|| self.pages.get(ptr), ptr, owner, depth)
+    }
+
+    fn load_from(
+        &self,
+        pages: impl FnOnce() -> Result<Arc<Page>, DiskError>,
+        ptr: Ptr,
+        owner: Owner,
+        depth: usize,
+    ) -> Result<(Stored, u32), DiskError> {
+        // What is not committed may have the place of something else that is not.
         let page = self.above.and_then(|above| above.get(ptr.page()));
-        let page = page.map_or_else(|| self.pages.get(ptr), Ok)?;
+        let page = page.map_or_else(pages, Ok)?;
         let (node, len, whose) = record::decode(page, ptr)?;
         let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
         match whose == owner && !above {
@@ -293,7 +346,8 @@ fn change_node<K: Kind>(
     changes: &[K::Change],
     touches: &[Touch],
 ) -> Result<Node, DiskError> {
-    let (node, len) = context.load(ptr, kind.owner(), depth)?;
+    let page = || work.pages.get(context.pages, ptr);
+    let (node, len) = context.load_from(page, ptr, kind.owner(), depth)?;
     let (key, inside, item) = match &node {
         Stored::Leaf(leaf) => {
             let inside = same_prefix(changes, K::key, &leaf.key, 64);

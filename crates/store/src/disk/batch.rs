@@ -103,7 +103,7 @@ impl Batch {
         let keys: Vec<B256> = keys.into_iter().flat_map(Mutex::into_inner).collect();
         let sorted: Vec<Mutex<_>> = (0..workers).map(|_| Mutex::default()).collect();
         crew.split(workers, &|at| {
-            let of = |key: &B256| usize::from(u16::from_be_bytes([key[0], key[1]])) * workers >> 16;
+            let of = |key: &B256| (usize::from(u16::from_be_bytes([key[0], key[1]])) * workers) >> 16;
             let mine = keys.iter().zip(&entries).filter(|(key, _)| of(key) == at);
             *sorted[at].lock() =
                 changes(mine.map(|(key, (address, entry))| (*key, **address, *entry)).collect());
@@ -119,7 +119,7 @@ impl Batch {
 }
 
 /// The hashes of keys, of `N` bytes each.
-fn hashed<T, const N: usize>(all: &[T], key: impl Fn(&T) -> [u8; N]) -> Vec<B256> {
+pub(super) fn hashed<T, const N: usize>(all: &[T], key: impl Fn(&T) -> [u8; N]) -> Vec<B256> {
     let mut hashes = vec![B256::ZERO; all.len()];
     for (some, hashes) in all.chunks(TOGETHER).zip(hashes.chunks_mut(TOGETHER)) {
         let mut keys = [[0; N]; TOGETHER];
@@ -148,6 +148,17 @@ fn changes(mut entries: Vec<(B256, Address, &Entry)>) -> (Vec<AccountChange>, Pl
         AccountChange { address, record, wiped, slots, ..AccountChange::none(key) }
     };
     (entries.into_iter().map(change).collect(), slots)
+}
+
+/// Changes of slots that are set, sorted.
+pub(super) fn set_slots<'a>(slots: impl Iterator<Item = (&'a U256, &'a U256)>) -> Vec<SlotChange> {
+    let plain: Vec<(&U256, &U256)> = slots.collect();
+    let keys = hashed(&plain, |(slot, _)| slot.to_be_bytes::<32>());
+    let set = keys.iter().zip(plain);
+    let mut slots: Vec<SlotChange> =
+        set.map(|(key, (_, value))| SlotChange { key: *key, value: slot_value(value) }).collect();
+    slots.sort_unstable_by_key(|change| change.key);
+    slots
 }
 
 /// The value of a slot as it stands in its leaf; none if that is empty.

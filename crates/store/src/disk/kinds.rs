@@ -18,7 +18,7 @@ pub(crate) type Value = SmallVec<[u8; 40]>;
 
 /// A change of a slot, or of any leaf of a trie without structure: the new value as it stands in the leaf,
 /// none if there is to be no leaf.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotChange {
     pub(crate) key: B256,
     pub(crate) value: Option<Value>,

@@ -117,17 +117,18 @@ impl DiskStore {
     /// As [`prepare`](Self::prepare); [`DiskError::Stale`] if something was committed since `on` was prepared;
     /// [`DiskError::Limit`] for more than 1024 versions on one another.
     pub fn prepare_on(&self, on: &Prepared, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
-        if version <= on.version {
-            return Err(DiskError::Order { version, latest: on.version });
-        }
+        self.prepare_with(version, batch, Some(on), None)
+    }
+
+    /// The layout of what is prepared, for those who build on it.
+    pub(super) fn layout_of<'a>(&self, on: &'a Prepared) -> Result<&'a Layout, DiskError> {
         let depth = on.above.as_ref().map_or(0, |above| above.depth);
         if depth >= DEPTH_MAX {
             let (is, limit) = (depth as u64 + 1, DEPTH_MAX as u64);
             return Err(DiskError::Limit { what: "versions prepared on one another", is, limit });
         }
         self.fresh(on)?;
-        let above = on.laid.get_or_init(|| self.lay_out(on));
-        self.prepare_over(version, batch, Some((on, above)))
+        Ok(on.laid.get_or_init(|| self.lay_out(on)))
     }
 
     /// Whether nothing was committed since `prepared` that it does not know of.

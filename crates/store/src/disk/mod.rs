@@ -7,6 +7,7 @@
 mod ahead;
 mod append;
 mod batch;
+mod begun;
 mod codec;
 mod compact;
 mod error;
@@ -35,6 +36,7 @@ mod verify;
 mod tests;
 
 pub use batch::Batch;
+pub use begun::Begun;
 pub use error::DiskError;
 pub use options::{CommitTimes, Committed, DiskOptions, DiskStat};
 pub use proof::{AccountProof, SlotProof};

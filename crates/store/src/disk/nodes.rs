@@ -100,12 +100,22 @@ impl NewNodes {
         NewNodes { number, ..NewNodes::default() }
     }
 
+    /// Whether a node is one of these.
+    pub(super) fn has(&self, id: NewId) -> bool {
+        id.of() == usize::from(self.number)
+    }
+
     /// Forgets all nodes, and keeps some memory for others.
     pub(super) fn clear(&mut self) {
         self.pieces.truncate(SPARE);
         self.heads.clear();
         self.heads.shrink_to(SPARE * PIECE / size_of::<Head>());
         (self.used, self.hashed) = (0, 0);
+    }
+
+    /// Nodes that were added.
+    pub(super) fn len(&self) -> usize {
+        self.heads.len()
     }
 
     /// Nodes that are not hashed yet.

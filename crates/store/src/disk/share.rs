@@ -42,6 +42,8 @@ pub(super) struct Works {
     top: Work,
     /// By worker.
     hands: Vec<Work>,
+    /// What was made before all changes were known.
+    ahead: Option<Work>,
 }
 
 /// A part of a trie and its changes.
@@ -169,13 +171,14 @@ impl Works {
             true => spare,
             false => {
                 let hands = (0..workers as u16).map(Work::new).collect();
-                Works { top: Work::new(workers as u16), hands }
+                Works { top: Work::new(workers as u16), hands, ahead: None }
             }
         }
     }
 
     /// As if nothing had been done, with memory for what is to be done.
     pub(super) fn clear(&mut self) {
+        self.ahead = None;
         self.hands.iter_mut().chain([&mut self.top]).for_each(Work::clear);
     }
 
@@ -187,13 +190,23 @@ impl Works {
     /// Records without use in the new version, with their lengths, taken out.
     pub(super) fn take_died(&mut self) -> Vec<(Ptr, u32)> {
         let mut died = std::mem::take(&mut self.top.died);
-        self.hands.iter_mut().for_each(|work| died.append(&mut work.died));
+        let others = self.hands.iter_mut().chain(&mut self.ahead);
+        others.for_each(|work| died.append(&mut work.died));
         died
+    }
+
+    /// Adds what was made before all changes were known.
+    pub(super) fn add_ahead(&mut self, work: Work) {
+        self.ahead = Some(work);
     }
 
     /// A new node as it is laid out.
     pub(super) fn draft(&self, id: NewId) -> Draft<'_> {
-        self.hands.get(id.of()).unwrap_or(&self.top).nodes.draft(id)
+        let work = match self.hands.get(id.of()) {
+            Some(work) => work,
+            None => self.ahead.as_ref().filter(|ahead| ahead.nodes.has(id)).unwrap_or(&self.top),
+        };
+        work.nodes.draft(id)
     }
 
     /// The trie whose root is at `root` (none if empty) after `changes`, which are sorted, and what is said of its root.
@@ -290,7 +303,7 @@ impl Works {
 }
 
 /// The leaf of an account.
-fn leaf_at(context: &Context<'_>, root: Ptr, key: &B256) -> Result<Option<StoredLeaf>, DiskError> {
+pub(super) fn leaf_at(context: &Context<'_>, root: Ptr, key: &B256) -> Result<Option<StoredLeaf>, DiskError> {
     let (mut ptr, mut depth) = (root, 0);
     while !ptr.is_none() {
         match context.load(ptr, None, depth)?.0 {

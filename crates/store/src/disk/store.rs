@@ -16,6 +16,7 @@
 use super::{
     append::Run,
     batch::{Batch, PlainSlots},
+    begun::Begun,
     compact::{Decay, Moves},
     error::DiskError,
     flat::Flat,
@@ -59,7 +60,7 @@ pub(super) const FILE: &str = "state";
 #[derive(Debug)]
 pub struct Prepared {
     /// Its own number.
-    id: u64,
+    pub(super) id: u64,
     /// Numbers of what it is on, the nearest last, if that was not committed when it was prepared.
     pub(super) lineage: Vec<u64>,
     /// The commit that the first of them, or it itself, was prepared on.
@@ -377,20 +378,39 @@ impl DiskStore {
     /// # Errors
     /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
     pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
-        self.prepare_over(version, batch, None)
+        self.prepare_with(version, batch, None, None)
     }
 
-    /// As [`prepare`](Self::prepare), perhaps on something else than the latest version.
-    pub(super) fn prepare_over(
+    /// As [`prepare`](Self::prepare), perhaps on something else than the latest version, and with what was begun on the
+    /// same.
+    pub(super) fn prepare_with(
         &self,
         version: u64,
         batch: &Batch,
-        on: Option<(&Prepared, &Layout)>,
+        on: Option<&Prepared>,
+        begun: Option<Begun>,
     ) -> Result<Prepared, DiskError> {
+        if let Some(on) = on.filter(|on| version <= on.version) {
+            return Err(DiskError::Order { version, latest: on.version });
+        }
+        let on = on.map(|on| Ok((on, self.layout_of(on)?))).transpose()?;
         self.with_crew(|crew| {
             let (changes, slots) = batch.sorted(crew);
-            self.prepare_sorted(crew, version, (changes, slots), on)
+            self.prepare_sorted(crew, version, (changes, slots), on, begun)
         })
+    }
+
+    /// Threads that hash, the caller included.
+    pub(super) fn workers(&self) -> usize {
+        self.options.workers
+    }
+
+    /// What a version on the latest one is to write again.
+    pub(super) fn moves(&self) -> Result<Moves, DiskError> {
+        match self.options.compact {
+            true => self.decay.moves(&self.shared.pages, &self.ledger, self.wrote),
+            false => Ok(Moves::default()),
+        }
     }
 
     /// Calls `run` with those who hash: the caller, and threads that wait for it between blocks.
@@ -411,7 +431,7 @@ impl DiskStore {
         version: u64,
         changes: Vec<AccountChange>,
     ) -> Result<Prepared, DiskError> {
-        self.with_crew(|crew| self.prepare_sorted(crew, version, (changes, Vec::new()), None))
+        self.with_crew(|crew| self.prepare_sorted(crew, version, (changes, Vec::new()), None, None))
     }
 
     fn prepare_sorted(
@@ -420,6 +440,7 @@ impl DiskStore {
         version: u64,
         (mut changes, slots): (Vec<AccountChange>, PlainSlots),
         on: Option<(&Prepared, &Layout)>,
+        mut begun: Option<Begun>,
     ) -> Result<Prepared, DiskError> {
         let latest = self.ledger.latest();
         if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
@@ -428,14 +449,19 @@ impl DiskStore {
         let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
         let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));
         let pages = &self.shared.pages;
-        let moves = match self.options.compact && on.is_none() {
-            true => self.decay.moves(pages, &self.ledger, self.wrote)?,
-            false => Moves::default(),
+        let moves = match (&mut begun, on) {
+            (Some(begun), _) => std::mem::take(&mut begun.moves),
+            (None, None) => self.moves()?,
+            (None, Some(_)) => Moves::default(),
         };
         let above = on.map(|(_, (_, above))| above.clone());
         let context = Context { pages, above: above.as_deref(), victims: &moves.victims };
         moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let mut works = Works::new(self.options.workers, std::mem::take(&mut *self.spare_works.lock()));
+        let spare = std::mem::take(&mut *self.spare_works.lock());
+        let mut works = Works::new(self.options.workers, spare);
+        if let Some(begun) = begun {
+            works.add_ahead(begun.give(&mut changes));
+        }
         works.update_large(&context, crew, root, &mut changes)?;
         let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
         let hash = match (node, said) {

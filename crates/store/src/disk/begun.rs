@@ -16,10 +16,11 @@ use super::{
     layered::{Above, Layout},
     layout::Ptr,
     nodes::Node,
+    prepare::Prepared,
     read::{Shared, View},
     record,
     share::leaf_at,
-    store::{DiskStore, Prepared},
+    store::DiskStore,
     update::{Context, Touch, Work, update},
 };
 use alloy_primitives::{Address, B256, U256};
@@ -223,7 +224,7 @@ impl Begun {
 }
 
 fn context<'a>(shared: &'a Shared, above: Option<&'a Above>, moves: &'a Moves) -> Context<'a> {
-    Context { pages: &shared.pages, above, victims: &moves.victims }
+    Context { pages: &shared.pages, above, victims: &moves.victims, cold: false }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::{
     nodes::Node,
     record::{self, Owner, StoredLeaf, VALUE_MAX},
     update::{Context, Fate, Kind, Touch, Work, update},
+    ways::Way,
 };
 use crate::node::Reference;
 use alloy_primitives::{Address, B256};
@@ -40,6 +41,10 @@ impl Kind for Slots {
 
     fn weight(_: &SlotChange) -> usize {
         1
+    }
+
+    fn way<'a>(&self, from: (Ptr, usize), change: &'a SlotChange) -> Way<'a> {
+        Way::to_slot(from, self.0, change.key)
     }
 
     fn apply(
@@ -122,6 +127,11 @@ impl Kind for Accounts {
     fn weight(change: &AccountChange) -> usize {
         let storage = if change.storage.is_some() { 0 } else { change.slots.len() + change.touches.len() };
         1 + storage
+    }
+
+    fn way<'a>(&self, from: (Ptr, usize), change: &'a AccountChange) -> Way<'a> {
+        let done = change.storage.is_some() || change.wiped || change.record == Record::Remove;
+        Way::to_account(from, change.key, if done { &[] } else { &change.slots })
     }
 
     fn apply(

@@ -15,8 +15,9 @@ use super::{
     layout::{Geometry, Ptr},
     nodes::Node,
     pages::Page,
+    prepare::Prepared,
     share::Works,
-    store::{DiskStore, Prepared},
+    store::DiskStore,
 };
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;

@@ -21,6 +21,7 @@ mod ledger;
 mod nodes;
 mod options;
 mod pages;
+mod prepare;
 mod proof;
 mod prune;
 mod read;
@@ -31,6 +32,7 @@ mod share;
 mod store;
 mod update;
 mod verify;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -39,9 +41,10 @@ pub use batch::Batch;
 pub use begun::Begun;
 pub use error::DiskError;
 pub use options::{CommitTimes, Committed, DiskOptions, DiskStat};
+pub use prepare::Prepared;
 pub use proof::{AccountProof, SlotProof};
 pub use read::{View, ViewReader, ViewState, ViewStateReader};
 pub use reader::DiskReader;
 pub use scan::{Entries, Entry, HashedBatch};
-pub use store::{DiskStore, Prepared};
+pub use store::DiskStore;
 pub use verify::Verified;

@@ -101,7 +101,12 @@ pub(super) struct Walk {
 impl Walk {
     /// The way to `key` in the trie whose root is at `root`.
     pub(super) fn new(root: Ptr, owner: Owner, key: B256) -> Self {
-        Walk { ptr: root, depth: 0, owner, key, leaf: None }
+        Walk::below(root, 0, owner, key)
+    }
+
+    /// The way to `key` from the node at `ptr`, which stands at `depth`.
+    pub(super) fn below(ptr: Ptr, depth: usize, owner: Owner, key: B256) -> Self {
+        Walk { ptr, depth, owner, key, leaf: None }
     }
 
     /// The node that comes next; `None` at the end.

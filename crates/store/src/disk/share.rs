@@ -14,6 +14,7 @@ use super::{
     nodes::{Draft, NewId, Node},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
     update::{self, Context, Kind, Outcome, Touch, Work, groups, is_child, part, same_prefix, update},
+    ways::{self, Way},
 };
 use crate::{
     node::{Reference, common, nibble},
@@ -125,6 +126,33 @@ fn weight_of<K: Kind>(changes: &[K::Change], touches: &[Touch]) -> usize {
     changes.iter().map(K::weight).sum::<usize>() + touches.len()
 }
 
+/// Updates pieces, and puts what comes out into `done`.
+fn draw<K: Kind>(
+    context: &Context<'_>,
+    work: &mut Work,
+    kind: &K,
+    pieces: &[Piece<'_, K::Change>],
+    done: &[Mutex<Result<Node, DiskError>>],
+) {
+    if context.cold {
+        let mut ways: Vec<Way<'_>> = Vec::new();
+        for Piece { at, changes, .. } in pieces {
+            ways.extend(changes.iter().map(|change| kind.way(*at, change)));
+        }
+        ways::go(context, ways);
+    }
+    for (Piece { at, changes, touches, .. }, done) in pieces.iter().zip(done) {
+        let node = update(context, work, kind, *at, changes, touches);
+        if let Ok(Node::New(id)) = node {
+            work.nodes.place(id, at.1);
+        }
+        *done.lock() = node;
+        if work.nodes.waiting() >= TOGETHER {
+            work.hash();
+        }
+    }
+}
+
 /// What came out of pieces, to be put together.
 struct Joiner<'a, 'c> {
     context: &'a Context<'c>,
@@ -229,22 +257,18 @@ impl Works {
         let pieces = cutter.pieces;
         let done: Vec<Mutex<Result<Node, DiskError>>> =
             pieces.iter().map(|_| Mutex::new(Ok(Node::Empty))).collect();
+        // Where pages have to be read, several pieces are looked at together.
+        let group = if context.cold { (TOGETHER * pieces.len()).div_ceil(weight.max(1)).max(1) } else { 1 };
         let next = AtomicUsize::new(0);
         let hands: Vec<Mutex<&mut Work>> = self.hands[..workers].iter_mut().map(Mutex::new).collect();
         crew.split(workers, &|hand| {
             let work = &mut **hands[hand].lock();
-            // Relaxed: who draws a piece has seen it before the threads were set to work.
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(Piece { at, changes, touches, .. }) = pieces.get(number) else { break };
-                let node = update(context, work, kind, *at, changes, touches);
-                if let Ok(Node::New(id)) = node {
-                    work.nodes.place(id, at.1);
-                }
-                *done[number].lock() = node;
-                if work.nodes.waiting() >= TOGETHER {
-                    work.hash();
-                }
+                // Relaxed: what pieces are was seen before the threads were set to work.
+                let from = next.fetch_add(group, Ordering::Relaxed);
+                let Some(mine) = pieces.get(from..).filter(|rest| !rest.is_empty()) else { break };
+                let mine = &mine[..group.min(mine.len())];
+                draw(context, work, kind, mine, &done[from..]);
             }
             work.hash();
         });

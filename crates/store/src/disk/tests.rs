@@ -61,7 +61,7 @@ impl Trie {
             });
         }
         touches.sort_unstable();
-        let context = Context { above: None, pages: &self.pages, victims };
+        let context = Context { above: None, pages: &self.pages, victims, cold: false };
         let (mut works, kind) = (Works::new(3, Works::default()), Slots(self.owner));
         let mut update = |crew: &mut Crew<'_>| {
             works.update(&context, crew, &kind, self.root, (&sorted, &touches)).unwrap()
@@ -94,7 +94,7 @@ impl Trie {
     }
 
     fn nodes(&self) -> BTreeMap<Ptr, Stored> {
-        let context = Context { above: None, pages: &self.pages, victims: &[] };
+        let context = Context { above: None, pages: &self.pages, victims: &[], cold: false };
         let (mut all, mut waiting) = (BTreeMap::new(), vec![self.root]);
         while let Some(ptr) = waiting.pop().filter(|ptr| !ptr.is_none()) {
             let (node, _) = context.load(ptr, self.owner, 0).unwrap();

@@ -16,6 +16,7 @@ use super::{
     nodes::{NewId, NewNodes, Node, Slot},
     pages::{Page, Pages},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
+    ways::Way,
 };
 use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256};
@@ -37,6 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) above: Option<&'a Above>,
     /// Segments to be emptied, ascending.
     pub(super) victims: &'a [u64],
+    /// Whether many pages are expected not to be in memory.
+    pub(super) cold: bool,
 }
 
 /// What one worker makes of an update.
@@ -124,6 +127,9 @@ pub(super) trait Kind: Sync {
     /// About how much there is to do for `change`.
     fn weight(change: &Self::Change) -> usize;
 
+    /// The way to what `change` changes, from a node at a depth.
+    fn way<'a>(&self, from: (Ptr, usize), change: &'a Self::Change) -> Way<'a>;
+
     /// What `change` does to the leaf at its key.
     fn apply(
         &self,
@@ -157,6 +163,11 @@ pub(super) enum Outcome {
 }
 
 impl Context<'_> {
+    /// The page at `at`, if it is in memory.
+    pub(super) fn in_memory(&self, at: Ptr) -> Option<Arc<Page>> {
+        self.above.and_then(|above| above.get(at)).or_else(|| self.pages.cached(at))
+    }
+
     /// The node at `ptr` of a trie, where it stands at `depth`, and the length of its record.
     pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
         self.load_from(|| self.pages.get(ptr), ptr, owner, depth)

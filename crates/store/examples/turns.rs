@@ -4,17 +4,34 @@
 //! ```text
 //! cargo run --release -p braid-store --example turns -- [WORKERS] [BLOCKS] [ACCOUNTS] [UPDATES]
 //! ```
-//! Says the time of the hashing part of blocks: from the batch to the root, which is all of `prepare`.
+//! Says the time of the hashing part of blocks: from the batch to the root, which is all of `prepare`; and the processor
+//! time of the thread that was busiest in it, of which a machine that is shared with others takes nothing away (Linux).
 
 mod drawn;
 
 use braid_store::disk::{DiskOptions, DiskStore};
 use drawn::{Drawn, Random};
-use std::{error::Error, fs, time::Instant};
+use std::{collections::BTreeMap, error::Error, fs, path::PathBuf, time::Instant};
 
 /// The allocator that `braid` is built with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Nanoseconds of processor time of each thread of this process so far (Linux).
+fn processor_nanos() -> BTreeMap<PathBuf, u64> {
+    let of = |path: &PathBuf| -> Option<u64> {
+        fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|thread| thread.path());
+    threads.filter_map(|thread| Some((thread.clone(), of(&thread)?))).collect()
+}
+
+/// Of one store: milliseconds of each block, and of the busiest thread in all of them.
+#[derive(Default)]
+struct Times {
+    walls: Vec<f64>,
+    busiest: f64,
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>());
@@ -27,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = DiskOptions { workers, ..DiskOptions::default() };
         let mut store = DiskStore::create(&folder.join(workers.to_string()), options)?;
         store.apply(0, &state.genesis(&mut Random(1)))?;
-        stores.push((store, Vec::new()));
+        stores.push((store, Times::default()));
     }
     let mut random = Random(2);
     for version in 1..=blocks {
@@ -35,9 +52,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut roots = Vec::new();
         for turn in 0..2 {
             let (store, times) = &mut stores[(turn + version as usize) % 2];
-            let started = Instant::now();
+            let (before, started) = (processor_nanos(), Instant::now());
             let prepared = store.prepare(version, &batch)?;
-            times.push(started.elapsed().as_secs_f64() * 1e3);
+            times.walls.push(started.elapsed().as_secs_f64() * 1e3);
+            let spent = processor_nanos()
+                .into_iter()
+                .map(|(thread, nanos)| nanos - before.get(&thread).unwrap_or(&0));
+            times.busiest += spent.max().unwrap_or(0) as f64 / 1e6;
             roots.push(store.commit(prepared)?.root);
         }
         if roots[0] != roots[1] {
@@ -45,15 +66,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let mut told = Vec::new();
-    for (_, times) in &mut stores {
-        times.sort_unstable_by(f64::total_cmp);
-        told.push((times[0], times[times.len() / 2], times.iter().sum::<f64>() / times.len() as f64));
+    for (_, Times { walls, busiest }) in &mut stores {
+        walls.sort_unstable_by(f64::total_cmp);
+        let count = walls.len() as f64;
+        told.push([walls[0], walls[walls.len() / 2], walls.iter().sum::<f64>() / count, *busiest / count]);
     }
     let [one, many] = told[..] else { return Err("two stores".into()) };
-    println!("hashing part, ms a block: best, median, mean");
-    println!("1 worker:  {:.1}, {:.1}, {:.1}", one.0, one.1, one.2);
-    println!("{workers} workers: {:.1}, {:.1}, {:.1}", many.0, many.1, many.2);
-    println!("ratio:     {:.2}, {:.2}, {:.2}", one.0 / many.0, one.1 / many.1, one.2 / many.2);
+    println!("hashing part, ms a block: best, median, mean; processor time of the busiest thread, mean");
+    let print =
+        |name: &str, of: [f64; 4]| println!("{name}: {}", of.map(|one| format!("{one:.2}")).join(", "));
+    print("1 worker", one);
+    print(&format!("{workers} workers"), many);
+    print("ratio", std::array::from_fn(|at| one[at] / many[at]));
     drop(stores);
     fs::remove_dir_all(folder)?;
     Ok(())

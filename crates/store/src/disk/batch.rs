@@ -110,6 +110,8 @@ impl Batch {
         });
         let mut sorted = sorted.into_iter().map(Mutex::into_inner);
         let (mut changes, mut slots) = sorted.next().unwrap_or_default();
+        changes.reserve_exact(entries.len() - changes.len());
+        slots.reserve_exact(all - entries.len() - slots.len());
         for (more, more_slots) in sorted {
             changes.extend(more);
             slots.extend(more_slots);
@@ -132,10 +134,10 @@ pub(super) fn hashed<T, const N: usize>(all: &[T], key: impl Fn(&T) -> [u8; N]) 
 /// Changes of accounts, sorted, and all slots that they set.
 fn changes(mut entries: Vec<(B256, Address, &Entry)>) -> (Vec<AccountChange>, PlainSlots) {
     entries.sort_unstable_by_key(|(key, ..)| *key);
-    let slots = entries
-        .iter()
-        .flat_map(|(_, address, entry)| entry.slots.iter().map(|(slot, value)| (*address, *slot, *value)));
-    let slots: PlainSlots = slots.collect();
+    let mut slots = PlainSlots::with_capacity(entries.iter().map(|(.., entry)| entry.slots.len()).sum());
+    for (_, address, entry) in &entries {
+        slots.extend(entry.slots.iter().map(|(slot, value)| (*address, *slot, *value)));
+    }
     let (keys, mut at) = (hashed(&slots, |(_, slot, _)| slot.to_be_bytes::<32>()), 0);
     let change = |(key, address, entry): (B256, Address, &Entry)| {
         let own = &keys[at..at + entry.slots.len()];

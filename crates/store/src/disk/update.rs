@@ -42,8 +42,9 @@ pub(super) struct Context<'a> {
     pub(super) cold: bool,
 }
 
-/// What one worker makes of an update.
+/// What one worker makes of an update. In lines of memory of its own, as it is written to all the time.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Work {
     pub(super) nodes: NewNodes,
     /// Records without use in the new version, with their lengths.

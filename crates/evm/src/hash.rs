@@ -3,6 +3,10 @@
 //! The slot of a mapping's entry is the hash of its key and of the mapping's own slot, 64 bytes, and a block asks
 //! for the same few hundred again and again: on mainnet blocks more than half of what KECCAK256 is asked for was
 //! asked before in the same block. A permutation takes as long as some hundred of the simplest instructions.
+//!
+//! A thread has one table, whatever executions it has begun and not ended: schedulers suspend some, and a table
+//! for each would take more memory than all else that they hold, and know less. So it is no part of a worker.
+//! None lends it across a suspension: a hash reads no state.
 
 use crate::ctx::Ctx;
 use alloy_primitives::{B256, KECCAK256_EMPTY, keccak256};
@@ -14,7 +18,11 @@ use revm::{
         interpreter::{EthInterpreter, resize_memory},
     },
 };
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    cell::RefCell,
+    hash::{BuildHasher, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Words of the longest input that is remembered, 88 bytes: keys and slots of mappings are 64, what CREATE2
 /// derives an address from is 85 (EIP-1014).
@@ -31,11 +39,41 @@ const SETS: usize = 1024;
 const CROWDED: usize = 4;
 const GROWTH: usize = 4;
 
-/// Hashes that one worker computed in this block. Inputs are compared whole, so that one is never taken for
+thread_local! {
+    static REMEMBERED: RefCell<Hashes> = RefCell::default();
+}
+
+/// One run of one block, among all of this process: what is remembered ends with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlockRun(u64);
+
+impl BlockRun {
+    /// Another than all before.
+    pub(crate) fn begin() -> Self {
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: numbers need to differ, and nothing else. The first is 1, since a new table is of none.
+        BlockRun(BEGUN.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Keccak-256 of `input`, by what the calling thread remembers of this run.
+    pub(crate) fn keccak256(self, input: &[u8]) -> B256 {
+        REMEMBERED.with_borrow_mut(|hashes| {
+            if hashes.of != self {
+                hashes.clear();
+                hashes.of = self;
+            }
+            hashes.keccak256(input)
+        })
+    }
+}
+
+/// Hashes that one thread computed in this block. Inputs are compared whole, so that one is never taken for
 /// another; and where they go depends on a secret of the process, so that nobody can aim at one place. At worst
 /// a hash costs one look-up more than without.
 #[derive(Debug, Default)]
-pub(crate) struct Hashes {
+struct Hashes {
+    /// Whose they are.
+    of: BlockRun,
     hasher: RandomState,
     /// A piece of the hash by which a cell was chosen, or zero if it is empty: what is not here is mostly told
     /// by these alone, which stay in the first cache. Empty until the first hash, as are the cells.
@@ -49,18 +87,13 @@ pub(crate) struct Hashes {
 
 impl Hashes {
     /// Forgets everything: another block begins.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.tags.fill([0; 2]);
         self.crowded = 0;
     }
 
-    /// What it takes, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.tags.capacity() * size_of::<[u32; 2]>() + self.cells.capacity() * size_of::<[Cell; 2]>()
-    }
-
     /// Keccak-256 of `input`.
-    pub(crate) fn keccak256(&mut self, input: &[u8]) -> B256 {
+    fn keccak256(&mut self, input: &[u8]) -> B256 {
         if let Ok(input) = <&[u8; 64]>::try_from(input) {
             self.remembered(words(input), input)
         } else if input.len() <= WORDS * 8 {
@@ -160,7 +193,7 @@ fn hash_of(cell: &Cell) -> B256 {
     hash
 }
 
-/// KECCAK256, by what the worker remembers. Gas, growth of memory and failures are those of revm's.
+/// KECCAK256, by what the thread remembers. Gas, growth of memory and failures are those of revm's.
 pub(crate) fn keccak(at: InstructionContext<'_, Ctx<'_>, EthInterpreter>) -> InstructionExecResult {
     let InstructionContext { interpreter, host } = at;
     let Some(([offset], top)) = interpreter.stack.popn_top() else {
@@ -176,7 +209,7 @@ pub(crate) fn keccak(at: InstructionContext<'_, Ctx<'_>, EthInterpreter>) -> Ins
     } else {
         let from = usize::try_from(offset).map_err(|_| InstructionResult::InvalidOperandOOG)?;
         resize_memory(&mut interpreter.gas, &mut interpreter.memory, gas_params, from, len)?;
-        host.journal.arenas.hashes.keccak256(&interpreter.memory.slice_len(from, len))
+        host.journal.run.keccak256(&interpreter.memory.slice_len(from, len))
     };
     *top = hash.into();
     Ok(())
@@ -213,11 +246,33 @@ mod tests {
         hashes.keccak256(&[7; 64]);
         hashes.keccak256(&[7; 64]);
         assert_eq!(live(&hashes), 1, "the second one found the first");
-        assert!((FIRST_SETS * 256..SETS * 256).contains(&hashes.bytes()), "one hash takes little memory");
+        assert_eq!(hashes.tags.len(), FIRST_SETS, "one hash takes little memory");
         hashes.clear();
         assert_eq!(live(&hashes), 0);
         assert_eq!(hashes.keccak256(&[7; 64]), keccak256([7; 64]));
         assert_eq!(live(&hashes), 1);
+    }
+
+    /// Two blocks by turns on one thread, as engines beside each other run them: neither finds the other's.
+    #[test]
+    fn runs_by_turns_forget_each_other() {
+        let live =
+            || REMEMBERED.with_borrow(|hashes| hashes.tags.iter().flatten().filter(|tag| **tag != 0).count());
+        let (one, other) = (BlockRun::begin(), BlockRun::begin());
+        assert_ne!(one, other);
+        for round in 0..3 {
+            for run in [one, other] {
+                for input in [[1; 64], [2; 64], [1; 64]] {
+                    assert_eq!(run.keccak256(&input), keccak256(input), "{round}");
+                }
+                assert_eq!(live(), 2);
+            }
+        }
+        let elsewhere = std::thread::spawn(move || {
+            other.keccak256(&[3; 64]);
+            REMEMBERED.with_borrow(|hashes| hashes.tags.iter().flatten().filter(|tag| **tag != 0).count())
+        });
+        assert_eq!(elsewhere.join().expect("no panic"), 1, "a table of its own");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     ctx::{Ctx, Instructions},
     eip1283,
     handler::{Course, Fault, Machine},
+    hash::BlockRun,
     journal::{Arenas, Journal, JournalRules, Source, Writes},
     precompiles::ShortPrecompiles,
     stacks::Stacks,
@@ -138,6 +139,8 @@ pub struct EvmVm<'b> {
     listed_hashes_only: bool,
     /// For guesses of time.
     used_of_meant: f64,
+    /// Whose hashes are remembered.
+    run: BlockRun,
     shared: &'b EvmShared,
 }
 
@@ -176,6 +179,7 @@ impl<'b> EvmVm<'b> {
             block_hashes: &input.block_hashes,
             listed_hashes_only,
             used_of_meant: used_of_meant(&input.txs, input.gas_used),
+            run: BlockRun::begin(),
             shared,
             cfg,
         }
@@ -270,7 +274,7 @@ impl<'b> EvmVm<'b> {
         let source = self.source(view);
         let arenas = worker.arenas.take();
         let arenas = arenas.unwrap_or_else(|| Box::new(Arenas::new(self.shared.local_code_bytes)));
-        let journal = Journal::begin(source, arenas, self.rules);
+        let journal = Journal::begin(source, arenas, self.rules, self.run);
         let Stacks { frames, local, deepest } = worker.stacks.take().unwrap_or_default();
         let mut evm = Machine {
             ctx: Ctx::new(self.env, tx, &self.cfg, journal, local),
@@ -435,10 +439,7 @@ impl<'b> Vm for EvmVm<'b> {
     type Worker = EvmWorker<'b>;
 
     fn worker(&self) -> EvmWorker<'b> {
-        let mut arenas = self.shared.arenas.lock().pop();
-        if let Some(arenas) = &mut arenas {
-            arenas.hashes.clear();
-        }
+        let arenas = self.shared.arenas.lock().pop();
         EvmWorker { arenas, stacks: Stacks::kept(), shared: self.shared }
     }
 

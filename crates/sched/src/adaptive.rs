@@ -183,7 +183,7 @@ impl Scheduler for Adaptive {
         if let Some(seed) = self.chaos.filter(|seed| seed % 4 != 0 && self.threads > 1) {
             let shared_from = (seed / 4) % (block.txs.len() as u64 + 1);
             let alone = &mut |tx| u64::from(tx) < shared_from;
-            return self.parallel.run_led(block, sink, (probe, control), Some(alone));
+            return self.parallel.run_led(block, sink, probe, control, Some(alone));
         }
         // What a slow state takes is not in any guess, and overlaps on one thread as well.
         let slow = block.state.overlap() > 1 && block.txs.len() > 1;
@@ -198,7 +198,7 @@ impl Scheduler for Adaptive {
             Choice::Tried => {
                 let mut trial =
                     Trial { block, threads: self.threads, begun: Instant::now(), look: FIRST_LOOK };
-                self.parallel.run_led(block, sink, (probe, control), Some(&mut |tx| trial.alone(tx)))
+                self.parallel.run_led(block, sink, probe, control, Some(&mut |tx| trial.alone(tx)))
             }
             Choice::Shared => self.parallel.run(block, sink, probe, control),
         }

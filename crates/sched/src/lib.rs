@@ -40,6 +40,7 @@ mod prescribed;
 mod quiet;
 mod rounds;
 mod serial;
+mod solo;
 mod sync;
 
 pub use adaptive::Adaptive;

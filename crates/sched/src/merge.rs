@@ -13,18 +13,18 @@
 //! 6. Who has executed at the cursor itself may ask for the baton first ([`settle_now`](Merge::settle_now)): whoever
 //!    gets it merges that execution without a slot, and goes on with rule 2.
 //! 7. Who has the baton ([`hold`](Merge::hold)), and knows that nobody else executes or commits anything, may execute
-//!    at the cursor as `serial` does ([`execute_apart`](Merge::execute_apart)): on an overlay over what is committed,
-//!    which is joined to it before anybody looks at cells again.
+//!    at the cursor on an overlay ([`execute_apart`](Merge::execute_apart), `solo.rs`), which is joined to what is
+//!    committed before anybody looks at cells again.
 
 use crate::{
-    attempt::{Attempt, Verdict, execute},
+    attempt::Attempt,
     brake::Brake,
     cells::Loc,
     chaos::Chaos,
     commit::{Arena, Ended, Ledger, Shift, Worker},
     crowd::Crowd,
     mutants::{self, Mutant},
-    serial::SerialView,
+    solo::Solo,
     sync::{
         Baton, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -209,7 +209,9 @@ where
         ledger: &mut Ledger<'a, M, K>,
         attempt: &mut Attempt<M>,
     ) -> bool {
-        let goes_on = self.settle_apart(me, ledger, attempt);
+        let (block, probe, control, cells) = (self.block, self.probe, self.control, &self.arena.cells);
+        let solo = Solo { block, probe, control, cells, stop: &self.stop };
+        let goes_on = solo.step(me, ledger, attempt);
         match goes_on {
             // Release: as in `advance`.
             Ok(true) => self.cursor.store(ledger.cursor, Ordering::Release),
@@ -221,40 +223,6 @@ where
             }
         }
         matches!(goes_on, Ok(true))
-    }
-
-    /// As [`settle`](Self::settle), from the start of the execution.
-    fn settle_apart(
-        &self,
-        me: &mut Worker<M, S::Reader<'a>>,
-        ledger: &mut Ledger<'a, M, K>,
-        attempt: &mut Attempt<M>,
-    ) -> Result<bool, Cause<M::Error>> {
-        let (tx, id) = (ledger.cursor, me.hand.id);
-        if self.brake().interrupted::<M::Error>().is_some() {
-            return Ok(false);
-        }
-        ledger.admit()?;
-        self.event(id, Event::Start { tx, incarnation: 0 });
-        attempt.clear(true);
-        me.hand.count(|stats| stats.executions += 1);
-        let (apart, mut beneath) = ledger.changed.over(&self.arena.cells, &mut me.hand.reader);
-        let mut view = SerialView::new(apart, &mut beneath, self.brake());
-        let body = &self.block.txs[tx as usize];
-        let halted = |view: &mut SerialView<'_, _, _, _>| view.halted.take();
-        match execute(self.block.vm, &mut me.scratch, body, &mut view, halted, &mut attempt.effects) {
-            Verdict::Done => {}
-            // A slow state is not waited for any more.
-            Verdict::Failed(Cause::Store(_)) if self.brake().given_up() => return Ok(false),
-            Verdict::Failed(cause) => return Err(cause),
-            Verdict::Blocked(_) => unreachable!("what is committed never waits"),
-            Verdict::Interrupted => return Ok(false),
-        }
-        self.event(id, Event::Finish { tx, incarnation: 0 });
-        apart.fold(tx, &attempt.effects, &mut beneath)?;
-        self.event(id, Event::Commit { tx });
-        ledger.deliver(attempt);
-        Ok(true)
     }
 
     /// Merges the transaction at the cursor, or ends the block there.

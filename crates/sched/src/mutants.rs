@@ -36,6 +36,8 @@ pub enum Mutant {
     Publish,
     /// `graph` lets others start while a worker is alone.
     Alone,
+    /// What one worker has changed of a block is lost to those who go on with it.
+    Join,
 }
 
 #[cfg(feature = "mutants")]

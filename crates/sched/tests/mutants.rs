@@ -4,7 +4,7 @@
 
 use braid_core::Scheduler;
 use braid_sched::{
-    Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool,
+    Adaptive, Batch, BlockStm, Graph, Occ, OccRounds, Policy, Pool,
     mutants::{Mutant, set},
 };
 use braid_testkit::{
@@ -52,6 +52,10 @@ fn block_stm(pool: Arc<Pool>, seed: u64) -> BlockStm {
 
 fn graph(pool: Arc<Pool>, seed: u64) -> Graph {
     Graph::new(pool, Policy::ALL[seed as usize % 4]).chaos(seed)
+}
+
+fn adaptive(pool: Arc<Pool>, seed: u64) -> Adaptive {
+    Adaptive::new(pool).chaos(seed)
 }
 
 /// Whether `graph` survives on machines whose hints bind for so many of one hundred transactions.
@@ -165,6 +169,12 @@ const ROUNDS: u64 = 400;
 fn without_mutants_all_is_well() {
     assert!(survives(None, &Family::ALL, 20, occ));
     assert!(survives(None, &Family::ALL, 20, block_stm));
+}
+
+#[test]
+fn who_goes_on_needs_what_the_lead_has_changed() {
+    assert!(survives(None, &Family::ALL, 20, adaptive));
+    assert!(!survives(Some(Mutant::Join), &[Family::Programs], ROUNDS, adaptive));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     entry::{AccountEntry, SlotEntry, TransientEntry},
     index::Index,
 };
-use crate::{code::LocalCodes, hash::Hashes};
+use crate::code::LocalCodes;
 use alloy_primitives::{Address, B256, Log, U256};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -117,8 +117,6 @@ pub(crate) struct Arenas {
     pub(crate) id: TransactionId,
     /// Codes this worker used lately.
     pub(crate) codes: LocalCodes,
-    /// Hashes this worker computed in this block.
-    pub(crate) hashes: Hashes,
 }
 
 impl Arenas {
@@ -139,7 +137,6 @@ impl Arenas {
             + of::<Log>(self.logs.capacity())
             + of::<(Address, U256)>(self.blind.capacity() + self.warm_slots.capacity())
             + of::<Address>(self.warm_addresses.capacity())
-            + self.hashes.bytes()
             + [&self.account_index, &self.slot_index, &self.transient_index]
                 .map(Index::bytes)
                 .iter()

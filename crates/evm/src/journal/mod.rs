@@ -30,7 +30,7 @@ mod tr;
 pub(crate) use arena::Arenas;
 pub(crate) use effects::Writes;
 
-use crate::{CodeCache, EvmKey, EvmValue};
+use crate::{CodeCache, EvmKey, EvmValue, hash::BlockRun};
 use alloy_primitives::{Address, B256, U256};
 use braid_core::{Halt, StoreError, View};
 use revm::{
@@ -140,13 +140,20 @@ pub(crate) struct Journal<'a> {
     pub(crate) warm_precompiles: bool,
     /// Rules.
     pub(crate) rules: JournalRules,
+    /// Whose hashes are remembered.
+    pub(crate) run: BlockRun,
 }
 
 impl<'a> Journal<'a> {
     /// A journal for one execution.
-    pub(crate) fn begin(source: Source<'a>, mut arenas: Box<Arenas>, rules: JournalRules) -> Self {
+    pub(crate) fn begin(
+        source: Source<'a>,
+        mut arenas: Box<Arenas>,
+        rules: JournalRules,
+        run: BlockRun,
+    ) -> Self {
         arenas.begin();
-        Journal { source, arenas, coinbase: None, warm_precompiles: false, rules }
+        Journal { source, arenas, coinbase: None, warm_precompiles: false, rules, run }
     }
 
     /// Whether EIP-161 is in force: empty accounts do not exist.

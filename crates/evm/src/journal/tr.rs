@@ -1,6 +1,7 @@
 //! revm's interface to a journal, and nothing else: the work is done beside it.
 
 use super::{Arenas, Journal, JournalRules, Source, Stopped, handle::Handle, load::LoadFailure};
+use crate::hash::BlockRun;
 use alloy_primitives::{
     Address, B256, Log, U256,
     map::{AddressMap, AddressSet, HashSet},
@@ -29,7 +30,12 @@ impl<'a> JournalTr for Journal<'a> {
     fn new(source: Source<'a>) -> Self {
         let spec = SpecId::default();
         let precompiles = Precompiles::new(PrecompileSpecId::from_spec_id(spec));
-        Journal::begin(source, Box::default(), JournalRules { spec, eip7610: true, precompiles })
+        Journal::begin(
+            source,
+            Box::default(),
+            JournalRules { spec, eip7610: true, precompiles },
+            BlockRun::begin(),
+        )
     }
 
     fn db_and_state(&self) -> (&Source<'a>, &Box<Arenas>) {

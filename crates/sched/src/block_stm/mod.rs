@@ -94,6 +94,7 @@ use crate::{
     lead::{Alone, lead},
     pool::Pool,
     quiet::{Disturbances, ENOUGH},
+    solo::Solo,
     sync::{
         Baton, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -294,7 +295,7 @@ impl Scheduler for BlockStm {
         K: Sink<M>,
         P: Probe<M::Key>,
     {
-        self.run_led(block, sink, (probe, control), None)
+        self.run_led(block, sink, probe, control, None)
     }
 }
 
@@ -304,7 +305,8 @@ impl BlockStm {
         &self,
         block: &Block<'_, M, S>,
         sink: &mut K,
-        (probe, control): (&P, &Control<'_>),
+        probe: &P,
+        control: &Control<'_>,
         alone: Option<&mut Alone<'_>>,
     ) -> Result<Outcome<M>, BlockError<M::Error>>
     where
@@ -320,9 +322,9 @@ impl BlockStm {
             let count = block.txs.len();
             let (mut ledger, stats) = (Ledger::new(sink, changed), Mutex::new(Stats::default()));
             if let Some(alone) = alone {
-                let crowd = Crowd::new(1, None);
-                let sound = lead(block, &mut ledger, arena, (probe, control), (&crowd, &stats), alone);
-                if !sound || ledger.cursor as usize == count {
+                let stop = AtomicBool::new(false);
+                let solo = Solo { block, probe, control, cells: &arena.cells, stop: &stop };
+                if !lead(&solo, &mut ledger, arena, &stats, alone) {
                     let mut stats = stats.into_inner();
                     stats.fallbacks += u64::from(threads > 1);
                     return (ledger.end(count, None), stats);

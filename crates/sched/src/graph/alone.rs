@@ -4,7 +4,7 @@
 //!    started, and the policy has nothing for anybody else. That is noted at the desk, and while it is, nobody else is
 //!    given a transaction.
 //! 2. So until then nobody executes, publishes or commits. The worker takes the baton and executes as `serial` does
-//!    (`merge.rs`, rule 7), as long as what the policy gives it next is at the cursor, and it is still alone.
+//!    (`merge.rs`, rule 7; `solo.rs`), as long as what the policy gives it next is at the cursor, and it is still alone.
 //! 3. Then what it has changed is committed into the cells, and only after that others are let in. At the end of the
 //!    block it is left where it is.
 //! 4. Being alone where others could have started costs time and nothing else, so the policy may be wrong about that;

@@ -2,8 +2,9 @@
 //!
 //! 1. The changes are followed down from the root until they part into pieces of about the same weight, several for
 //!    each worker. The branches above the pieces are the *top*.
-//! 2. Workers draw pieces one after another, each with nodes of its own, and hash what they have made whenever it is
-//!    enough to be hashed together. They share nothing but the number of the next piece and the cache of pages.
+//! 2. Workers draw pieces one after another, of a range of their own as long as there are any. Each has nodes of its
+//!    own, and hashes them whenever there are enough to be hashed together. They share nothing but the numbers of the
+//!    next pieces and the cache of pages.
 //! 3. Then the top is made of what came out of the pieces. What comes out does not depend on who did what.
 //! 4. The storage of an account that changes more than a piece may weigh is a trie that is shared before the accounts.
 
@@ -124,6 +125,40 @@ impl<'a, K: Kind> Cutter<'a, '_, K> {
 
 fn weight_of<K: Kind>(changes: &[K::Change], touches: &[Touch]) -> usize {
     changes.iter().map(K::weight).sum::<usize>() + touches.len()
+}
+
+/// Who draws which pieces: each worker those of a range, the same at each block, so that what is in its caches stays
+/// there; and when there are none left, those of others.
+#[derive(Debug)]
+struct Draws {
+    /// By worker: the next piece of its range, and where the range ends.
+    ranges: Vec<Range>,
+}
+
+/// In lines of memory of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Range {
+    next: AtomicUsize,
+    end: usize,
+}
+
+impl Draws {
+    fn new(pieces: usize, workers: usize) -> Self {
+        let from = |worker: usize| pieces * worker / workers;
+        let range = |worker| Range { next: AtomicUsize::new(from(worker)), end: from(worker + 1) };
+        Draws { ranges: (0..workers).map(range).collect() }
+    }
+
+    /// The next pieces for a worker, at most so many.
+    fn next(&self, worker: usize, most: usize) -> Option<std::ops::Range<usize>> {
+        let (mine, others) = (&self.ranges[worker..], &self.ranges[..worker]);
+        mine.iter().chain(others).find_map(|Range { next, end }| {
+            // Relaxed: what pieces are was seen before the threads were set to work.
+            let from = next.fetch_add(most, Ordering::Relaxed);
+            (from < *end).then(|| from..(from + most).min(*end))
+        })
+    }
 }
 
 /// Updates pieces, and puts what comes out into `done`.
@@ -259,16 +294,12 @@ impl Works {
             pieces.iter().map(|_| Mutex::new(Ok(Node::Empty))).collect();
         // Where pages have to be read, several pieces are looked at together.
         let group = if context.cold { (TOGETHER * pieces.len()).div_ceil(weight.max(1)).max(1) } else { 1 };
-        let next = AtomicUsize::new(0);
+        let draws = Draws::new(pieces.len(), workers);
         let hands: Vec<Mutex<&mut Work>> = self.hands[..workers].iter_mut().map(Mutex::new).collect();
         crew.split(workers, &|hand| {
             let work = &mut **hands[hand].lock();
-            loop {
-                // Relaxed: what pieces are was seen before the threads were set to work.
-                let from = next.fetch_add(group, Ordering::Relaxed);
-                let Some(mine) = pieces.get(from..).filter(|rest| !rest.is_empty()) else { break };
-                let mine = &mine[..group.min(mine.len())];
-                draw(context, work, kind, mine, &done[from..]);
+            while let Some(mine) = draws.next(hand, group) {
+                draw(context, work, kind, &pieces[mine.clone()], &done[mine]);
             }
             work.hash();
         });

@@ -45,8 +45,10 @@ impl NewId {
     }
 }
 
-/// Memory for records is taken in such pieces.
+/// Memory for records is taken in such pieces, the first of them smaller: of what is prepared there may be much that
+/// changes little.
 const PIECE: usize = 256 << 10;
+const PIECE_FIRST: usize = 8 << 10;
 /// Pieces that each worker keeps from block to block.
 const SPARE: usize = 32;
 
@@ -105,6 +107,11 @@ impl NewNodes {
         id.of() == usize::from(self.number)
     }
 
+    /// Gives back what only those need who add nodes.
+    pub(super) fn rest(&mut self) {
+        (self.levels, self.together) = (Vec::new(), Together::default());
+    }
+
     /// Forgets all nodes, and keeps some memory for others.
     pub(super) fn clear(&mut self) {
         self.pieces.truncate(SPARE);
@@ -124,10 +131,11 @@ impl NewNodes {
     }
 
     fn add(&mut self, len: usize, head: Head) -> (NewId, &mut [u8]) {
-        if self.used == 0 || self.pieces[self.used - 1].len() + len > PIECE {
+        let has_room = |piece: &Vec<u8>| piece.len() + len <= piece.capacity();
+        if self.used == 0 || !has_room(&self.pieces[self.used - 1]) {
             match self.pieces.get_mut(self.used) {
                 Some(piece) => piece.clear(),
-                None => self.pieces.push(Vec::with_capacity(PIECE)),
+                None => self.pieces.push(Vec::with_capacity(PIECE.min(PIECE_FIRST << self.used.min(8)))),
             }
             self.used += 1;
         }

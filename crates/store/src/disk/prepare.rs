@@ -171,6 +171,7 @@ impl DiskStore {
         }
         works.update_large(&context, crew, root, &mut changes)?;
         let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
+        works.rest();
         // Relaxed: a hint for the next one, no more.
         let is_cold = (pages.reads() - reads) * COLD > (changes.len() + slots.len()) as u64;
         self.cold.store(is_cold, Ordering::Relaxed);

@@ -245,6 +245,11 @@ impl Works {
         self.hands.iter_mut().chain([&mut self.top]).for_each(Work::clear);
     }
 
+    /// Gives back what only those need who go on.
+    pub(super) fn rest(&mut self) {
+        self.hands.iter_mut().chain([&mut self.top]).chain(&mut self.ahead).for_each(Work::rest);
+    }
+
     /// All that was made.
     pub(super) fn all(&self) -> impl Iterator<Item = &Work> {
         self.hands.iter().chain([&self.top])

@@ -91,6 +91,12 @@ impl Work {
         Work { nodes: NewNodes::new(number), ..Work::default() }
     }
 
+    /// Gives back what only those need who go on.
+    pub(super) fn rest(&mut self) {
+        self.nodes.rest();
+        (self.scratch, self.pages) = (Vec::new(), Recent::default());
+    }
+
     /// As if nothing had been done, with memory for what is to be done.
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
@@ -100,7 +106,6 @@ impl Work {
         self.accounts.shrink_to(SPARE);
         self.wiped.clear();
         self.wiped.shrink_to(SPARE);
-        self.pages.0.clear();
     }
 
     /// Hashes all new nodes, whose places are final.

@@ -147,8 +147,8 @@ impl NewNodes {
         (NewId(u64::from(self.number) << NewId::BITS | at as u64), &mut bytes[from..])
     }
 
-    /// Adds a leaf. If `storage` is new, `root` says whether its root stands in the value; otherwise it is put there,
-    /// and into the account with this number.
+    /// Adds a leaf, with its storage. If its root is not known yet, it is put into the value once it is, and into the
+    /// account with the number that is given.
     pub(super) fn leaf(
         &mut self,
         owner: Owner,

@@ -40,7 +40,7 @@ enum Action {
         /// Versions to keep: the latest, and those before it.
         #[arg(long, value_name = "N", required_unless_present = "bodies_before", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         keep: Option<u32>,
-        /// Remove bodies and receipts of blocks before this one; headers stay.
+        /// Remove bodies and receipts of blocks before this one; headers stay, and all of the last seven blocks.
         #[arg(long, value_name = "NUMBER")]
         bodies_before: Option<u64>,
     },
@@ -52,7 +52,8 @@ enum Action {
         #[arg(long, value_name = "NUMBER")]
         to: u64,
     },
-    /// Write the whole state of a version (accounts, slots, code) to one file.
+    /// Write the whole state of a version (accounts, slots, code) to one file, with the headers that the next block
+    /// needs to know.
     Snapshot {
         #[command(flatten)]
         common: Common,
@@ -63,7 +64,8 @@ enum Action {
         #[arg(long, value_name = "NUMBER")]
         version: Option<u64>,
     },
-    /// Make a data folder of such a file. Its root is computed anew; blocks are not in it.
+    /// Make a data folder of such a file, with which `sync` goes on. Its root is computed anew; bodies and receipts of
+    /// the blocks before are not in it.
     Restore {
         /// The file.
         #[arg(value_name = "FILE")]
@@ -193,6 +195,10 @@ fn stat(data: &Path) -> Result<Value, DbError> {
         (Some((latest, _)), Some(_)) => reader.header(*latest)?,
         _ => None,
     };
+    // After a snapshot, bodies and receipts begin with the next block.
+    let bodies_from = archive
+        .filter(|archive| archive.headers > 0)
+        .and_then(|archive| archive.bodies_from.or_else(|| latest.map(|(latest, _)| latest + 1)));
     let genesis = if archive.is_some() { reader.header(0)?.map(|header| header.hash_slow()) } else { None };
     Ok(json!({
         "versions": versions.len(),
@@ -203,7 +209,9 @@ fn stat(data: &Path) -> Result<Value, DbError> {
         "block_time": header.as_ref().map(|header| header.timestamp),
         "genesis": genesis,
         "headers": archive.map(|archive| archive.headers),
+        "headers_from": archive.and_then(|archive| archive.headers_from),
         "bodies": archive.map(|archive| archive.bodies),
+        "bodies_from": bodies_from,
         "codes": archive.map(|archive| archive.codes),
         "state_bytes": std::fs::metadata(data.join("state")).map_or(0, |file| file.len()),
         "archive_bytes": archive.map(|archive| archive.file_bytes),
@@ -249,6 +257,8 @@ fn told(file: &Path, data: &Path, done: Result<SnapshotStat, SnapshotError>) -> 
             "accounts": stat.totals.accounts,
             "slots": stat.totals.slots,
             "codes": stat.totals.codes,
+            "blocks": stat.totals.blocks,
+            "block_hash": stat.block_hash,
             "bytes": stat.bytes,
         })),
         Err(SnapshotError::Folder(error)) => Err(folder_problem(data, &error)),

@@ -21,6 +21,7 @@ mod on_store;
 mod pipeline;
 mod profiles;
 mod progress;
+mod receipts;
 mod record;
 mod render;
 mod report;

@@ -4,21 +4,33 @@
 //!    be read has its block, its receipts and all code that it names; and after a crash there may be blocks here
 //!    beyond the last version, which nobody asks for and the next import writes over.
 //! 2. Code is kept by hash for ever: other versions may name it.
+//! 3. In a folder that was made of a snapshot, blocks begin with the one after it. Of those before it there are, from
+//!    the snapshot, the headers that the next block needs to know, and block 0, which says which chain it is.
 
-use crate::DbError;
-use alloy_consensus::{BlockBody, Header};
+use crate::{
+    DbError, SnapshotBlock,
+    snapshot::{has_ommers, lacks_ommers, numbers},
+};
+use alloy_consensus::{BlockBody, Header, proofs::calculate_ommers_root};
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Decodable;
-use braid_rules::{Block, SignedTx};
+use braid_rules::{Block, SignedTx, outcome};
 use braid_work::chain::Link;
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageError, TableDefinition,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, TableDefinition, TableError,
 };
-use std::{fmt, io, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 pub(crate) const FILE: &str = "archive.redb";
-const FORMAT: u64 = 1;
+/// Its name until it can be opened.
+const DRAFT: &str = "archive.draft";
+/// The last format that is known: [`WHOLE`], or [`CUT`].
+const FORMAT: u64 = CUT;
+/// Headers from block 0 on.
+const WHOLE: u64 = 1;
+/// Headers of block 0, and from a later one on; perhaps ommers of blocks that have no body.
+const CUT: u64 = 2;
 /// Memory for its pages.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -33,6 +45,8 @@ const TOTALS: Rows = TableDefinition::new("total_difficulties");
 const BODIES: Rows = TableDefinition::new("bodies");
 /// RLP of a list of receipts, as they are from Byzantium on.
 const RECEIPTS: Rows = TableDefinition::new("receipts");
+/// RLP of a list: ommers of blocks that have some and came without their bodies.
+const OMMERS: Rows = TableDefinition::new("ommers");
 /// Numbers of blocks by hash.
 const NUMBERS: TableDefinition<'static, [u8; 32], u64> = TableDefinition::new("numbers");
 /// Code by hash.
@@ -51,8 +65,12 @@ pub(crate) struct Entry<'a> {
 pub struct ArchiveStat {
     /// Headers, those beyond the last version included.
     pub headers: u64,
+    /// From which block on there are all headers, if there are any. Before it there is that of block 0.
+    pub headers_from: Option<u64>,
     /// Bodies.
     pub bodies: u64,
+    /// From which block on there are bodies and receipts, if there are any.
+    pub bodies_from: Option<u64>,
     /// Codes.
     pub codes: u64,
     /// Bytes of the file.
@@ -97,26 +115,29 @@ impl Archive {
         let path = folder.join(FILE);
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = match create {
-            true => builder.create(&path),
-            false => builder.open(&path),
-        };
-        let archive = Archive(Handle::Write(opened(&path, database)?));
-        if create {
-            archive.write("creating it", |txn| {
-                let mut meta = txn.open_table(META)?;
-                if meta.get("format")?.is_none() {
-                    meta.insert("format", FORMAT)?;
-                }
-                // So that reading finds tables, if only empty ones.
-                drop((txn.open_table(HEADERS)?, txn.open_table(TOTALS)?, txn.open_table(BODIES)?));
-                drop((txn.open_table(RECEIPTS)?, txn.open_table(NUMBERS)?, txn.open_table(CODES)?));
-                Ok(())
-            })?;
-            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| DbError::Archive { doing: "creating it", reason: error.to_string() })?;
+        if create && !path.exists() {
+            return Self::create(folder, &builder);
         }
-        archive.known()
+        Archive(Handle::Write(opened(&path, builder.open(&path))?)).known()
+    }
+
+    /// Makes it under another name first: half of a file could not be opened again.
+    fn create(folder: &Path, builder: &Builder) -> Result<Self, DbError> {
+        let doing = "creating it";
+        let (path, draft) = (folder.join(FILE), folder.join(DRAFT));
+        drop(fs::remove_file(&draft));
+        let archive = Archive(Handle::Write(opened(&draft, builder.create(&draft))?));
+        archive.write(doing, |txn| {
+            txn.open_table(META)?.insert("format", WHOLE)?;
+            // So that reading finds tables, if only empty ones.
+            drop((txn.open_table(HEADERS)?, txn.open_table(TOTALS)?, txn.open_table(BODIES)?));
+            drop((txn.open_table(RECEIPTS)?, txn.open_table(NUMBERS)?, txn.open_table(CODES)?));
+            Ok(())
+        })?;
+        let placed = fs::rename(&draft, &path);
+        let synced = placed.and_then(|()| fs::File::open(folder)).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| DbError::Archive { doing, reason: error.to_string() })?;
+        Ok(archive)
     }
 
     /// Opens the archive of a folder to read.
@@ -183,10 +204,46 @@ impl Archive {
         })
     }
 
+    /// Adds the blocks of a snapshot, durably.
+    pub(crate) fn begin_with(&self, blocks: &[SnapshotBlock]) -> Result<(), DbError> {
+        self.write("adding headers", |txn| {
+            txn.open_table(META)?.insert("format", CUT)?;
+            let (mut headers, mut totals) = (txn.open_table(HEADERS)?, txn.open_table(TOTALS)?);
+            let (mut ommers, mut numbers) = (txn.open_table(OMMERS)?, txn.open_table(NUMBERS)?);
+            for block in blocks {
+                let number = block.header.number;
+                headers.insert(number, alloy_rlp::encode(&block.header).as_slice())?;
+                totals.insert(number, block.total_difficulty.to_be_bytes::<32>().as_slice())?;
+                numbers.insert(block.header.hash_slow().0, number)?;
+                if !block.ommers.is_empty() {
+                    ommers.insert(number, alloy_rlp::encode(&block.ommers).as_slice())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The blocks of a snapshot of this version; none if it has no block.
+    pub(crate) fn snapshot(&self, version: u64) -> Result<Vec<SnapshotBlock>, DbError> {
+        if self.header(version)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let block = |number: u64| {
+            let missing = |what| DbError::Missing { what, number };
+            let header = self.header(number)?.ok_or_else(|| missing("header"))?;
+            let ommers = if has_ommers(version, number) { self.ommers(number)? } else { Vec::new() };
+            if has_ommers(version, number) && lacks_ommers(&header, &ommers) {
+                return Err(missing("ommers"));
+            }
+            Ok(SnapshotBlock { header, total_difficulty: self.total_difficulty(number)?, ommers })
+        };
+        numbers(version).map(block).collect()
+    }
+
     /// Removes all blocks after one.
     pub(crate) fn truncate(&self, last: u64) -> Result<(), DbError> {
         self.write("removing blocks", |txn| {
-            for table in [HEADERS, TOTALS, BODIES, RECEIPTS] {
+            for table in [HEADERS, TOTALS, BODIES, RECEIPTS, OMMERS] {
                 txn.open_table(table)?.retain(|number, _| number <= last)?;
             }
             txn.open_table(NUMBERS)?.retain(|_, number| number <= last)?;
@@ -225,6 +282,36 @@ impl Archive {
         Ok(self.row(RECEIPTS, number)?.map(Bytes::from))
     }
 
+    /// What was found of a block up to the `latest`, or why there is nothing: what is asked for begins with block `from`.
+    fn kept<T>(
+        &self,
+        (what, number, latest): (&'static str, u64, u64),
+        row: Option<T>,
+        from: Option<u64>,
+    ) -> Result<Option<T>, DbError> {
+        // A state that no chain led to has no blocks at all.
+        if row.is_some() || self.header(0)?.is_none() {
+            return Ok(row);
+        }
+        let from = from.unwrap_or(latest + 1);
+        if number < from { Err(DbError::NotKept { what, number, from }) } else { Ok(None) }
+    }
+
+    /// As [`Self::header`], of a block up to the `latest`; an error if it is of those that a snapshot left out.
+    pub(crate) fn kept_header(&self, number: u64, latest: u64) -> Result<Option<Header>, DbError> {
+        self.kept(("header", number, latest), self.header(number)?, self.headers_from()?)
+    }
+
+    /// As [`Self::body`], of a block up to the `latest`; an error if it is too old.
+    pub(crate) fn kept_body(&self, number: u64, latest: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
+        self.kept(("body", number, latest), self.body(number)?, self.bodies_from()?)
+    }
+
+    /// As [`Self::receipts`], of a block up to the `latest`; an error if it is too old.
+    pub(crate) fn kept_receipts(&self, number: u64, latest: u64) -> Result<Option<Bytes>, DbError> {
+        self.kept(("list of receipts", number, latest), self.receipts(number)?, self.bodies_from()?)
+    }
+
     pub(crate) fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
         self.read(|txn| Ok(txn.open_table(NUMBERS)?.get(hash.0)?.map(|number| number.value())))
     }
@@ -239,16 +326,52 @@ impl Archive {
         })
     }
 
+    /// Ommers of a block, as far as they are known.
+    fn ommers(&self, number: u64) -> Result<Vec<Header>, DbError> {
+        if let Some(body) = self.body(number)? {
+            return Ok(body.ommers);
+        }
+        let row = self.read(|txn| match txn.open_table(OMMERS) {
+            Ok(table) => Ok(table.get(number)?.map(|row| row.value().to_vec())),
+            // Only who made the folder of a snapshot made the table.
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })?;
+        Ok(decode("list of ommers", number, row)?.unwrap_or_default())
+    }
+
+    fn total_difficulty(&self, number: u64) -> Result<U256, DbError> {
+        let total = self.row(TOTALS, number)?;
+        let total = total.and_then(|total| U256::try_from_be_slice(&total));
+        total.ok_or(DbError::Missing { what: "total difficulty", number })
+    }
+
     /// A block as those after it need to know it.
     pub(crate) fn link(&self, number: u64) -> Result<Option<Link>, DbError> {
         let Some(header) = self.header(number)? else { return Ok(None) };
-        let missing = |what| DbError::Missing { what, number };
-        let total = self.row(TOTALS, number)?.ok_or_else(|| missing("total difficulty"))?;
-        let total_difficulty = U256::try_from_be_slice(&total).ok_or_else(|| missing("total difficulty"))?;
-        // A body that was removed is too old for anybody to name its ommers.
-        let ommers = self.body(number)?.map(|body| body.ommers).unwrap_or_default();
-        let ommers = ommers.iter().map(Header::hash_slow).collect();
+        let total_difficulty = self.total_difficulty(number)?;
+        // What has no body and no ommers of its own is too old for anybody to name them.
+        let ommers = self.ommers(number)?.iter().map(Header::hash_slow).collect();
         Ok(Some(Link { hash: header.hash_slow(), header, ommers, total_difficulty }))
+    }
+
+    /// From which block on there are all headers; `None` if there are none.
+    pub(crate) fn headers_from(&self) -> Result<Option<u64>, DbError> {
+        self.read(|txn| {
+            let format = txn.open_table(META)?.get("format")?.map(|format| format.value());
+            let table = txn.open_table(HEADERS)?;
+            let Some(first) = table.first()?.map(|(number, _)| number.value()) else { return Ok(None) };
+            if format != Some(CUT) {
+                return Ok(Some(first));
+            }
+            let next = table.range(first + 1..)?.next().transpose()?.map(|(number, _)| number.value());
+            Ok(next.filter(|next| *next > first + 1).or(Some(first)))
+        })
+    }
+
+    /// From which block on there are bodies and receipts; `None` if there are none.
+    pub(crate) fn bodies_from(&self) -> Result<Option<u64>, DbError> {
+        self.read(|txn| Ok(txn.open_table(BODIES)?.first()?.map(|(number, _)| number.value())))
     }
 
     /// Looks at all there is of block `number`: that the header is its parent's child and that the body, if there
@@ -265,16 +388,18 @@ impl Archive {
             return Err(damaged("header", "its hash leads elsewhere"));
         }
         if let Some(body) = self.body(number)? {
-            use alloy_consensus::proofs::{
-                calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root,
-            };
-            let withdrawals = body.withdrawals.as_ref().map(|all| calculate_withdrawals_root(all));
-            if calculate_transaction_root(&body.transactions) != header.transactions_root
+            let withdrawals = body.withdrawals.as_ref().map(|all| outcome::withdrawals_root(all));
+            if outcome::encoded_root(&body.transactions) != header.transactions_root
                 || calculate_ommers_root(&body.ommers) != header.ommers_hash
                 || withdrawals != header.withdrawals_root
             {
                 return Err(damaged("body", "it is not what the header says"));
             }
+            return Ok(hash);
+        }
+        let ommers = self.ommers(number)?;
+        if !ommers.is_empty() && calculate_ommers_root(&ommers) != header.ommers_hash {
+            return Err(damaged("list of ommers", "it is not what the header says"));
         }
         Ok(hash)
     }
@@ -304,8 +429,9 @@ impl Archive {
             let (headers, bodies) = (txn.open_table(HEADERS)?.len()?, txn.open_table(BODIES)?.len()?);
             Ok((headers, bodies, txn.open_table(CODES)?.len()?))
         })?;
-        let file_bytes = std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
-        Ok(ArchiveStat { headers, bodies, codes, file_bytes })
+        let file_bytes = fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
+        let (headers_from, bodies_from) = (self.headers_from()?, self.bodies_from()?);
+        Ok(ArchiveStat { headers, headers_from, bodies, bodies_from, codes, file_bytes })
     }
 }
 

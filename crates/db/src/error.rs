@@ -65,6 +65,24 @@ pub enum DbError {
         /// Hash of the one given.
         given: B256,
     },
+    /// The folder has a state and no blocks: nothing says which chain it is of.
+    #[error(
+        "the folder has the state after block {latest} and no blocks, so that no chain can go on from it"
+    )]
+    NoBlocks {
+        /// The latest version.
+        latest: u64,
+    },
+    /// Something of a block is not kept.
+    #[error("the {what} of block {number} is not kept: what is begins with block {from}")]
+    NotKept {
+        /// What.
+        what: &'static str,
+        /// Of which block.
+        number: u64,
+        /// The first block of which it is kept.
+        from: u64,
+    },
     /// The folder has no version yet.
     #[error("the folder is empty: nothing was imported")]
     Empty,
@@ -121,6 +139,8 @@ impl DbError {
             DbError::Missing { .. } => "missing",
             DbError::NoFolder { .. } => "no_folder",
             DbError::OtherChain { .. } => "other_chain",
+            DbError::NoBlocks { .. } => "no_blocks",
+            DbError::NotKept { .. } => "not_kept",
             DbError::Empty => "empty",
             DbError::Order { .. } => "order",
             DbError::StateRoot { .. } => "state_root",

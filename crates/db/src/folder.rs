@@ -11,6 +11,7 @@ use crate::{
     ahead::{BegunVersion, PreparedAhead},
     archive::{Archive, Entry},
     layers,
+    snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
 };
 use alloy_consensus::{BlockBody, Header};
 use alloy_primitives::{B256, Bytes, U256};
@@ -28,9 +29,6 @@ use std::{
     sync::Arc,
     time::Instant,
 };
-
-/// What BLOCKHASH sees, and so what the next block needs to know.
-const NEAR: u64 = 256;
 
 /// A block that was executed and held against its header, but for the state root.
 #[derive(Clone, Debug)]
@@ -109,6 +107,11 @@ impl DataFolder {
         self.archive.add(&[], codes.iter().map(|(hash, code)| (hash, &code[..])))
     }
 
+    /// Adds the blocks of a snapshot, durably.
+    pub(crate) fn begin_with(&self, blocks: &[SnapshotBlock]) -> Result<(), DbError> {
+        if blocks.is_empty() { Ok(()) } else { self.archive.begin_with(blocks) }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -119,14 +122,15 @@ impl DataFolder {
         self.store.latest()
     }
 
-    /// Begins with `genesis`, if the folder is empty; otherwise looks whether it began so.
+    /// Begins with `genesis`, if the folder is empty; otherwise looks whether it began so. A folder that was made of a
+    /// snapshot is of the chain that the snapshot says.
     ///
     /// # Errors
-    /// [`DbError::OtherChain`], [`DbError::StateRoot`] if the header of `genesis` has another root than its state.
+    /// [`DbError::OtherChain`]; [`DbError::NoBlocks`] for a state without a chain; [`DbError::StateRoot`] if the header of `genesis` has another root than its state.
     pub fn begin(&mut self, genesis: &Genesis) -> Result<(), DbError> {
         let given = genesis.header.hash_slow();
-        if self.latest().is_some() {
-            let stored = self.header(0)?.ok_or(DbError::Missing { what: "header", number: 0 })?.hash_slow();
+        if let Some((latest, _)) = self.latest() {
+            let stored = self.header(0)?.ok_or(DbError::NoBlocks { latest })?.hash_slow();
             return if stored == given { Ok(()) } else { Err(DbError::OtherChain { stored, given }) };
         }
         let header = genesis.header.clone();
@@ -270,33 +274,34 @@ impl DataFolder {
         Ok(self.store.view(latest)?)
     }
 
-    /// Whether there can be a block of this number: blocks beyond the last version do not count.
-    fn counts(&self, number: u64) -> bool {
-        self.latest().is_some_and(|(latest, _)| number <= latest)
+    /// The latest version, if there can be a block of this number: blocks beyond that version do not count.
+    fn counts(&self, number: u64) -> Option<u64> {
+        self.latest().map(|(latest, _)| latest).filter(|latest| number <= *latest)
     }
 
     /// The header of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// [`DbError::NotKept`] between block 0 and those that a snapshot told; what the archive says.
     pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
-        if self.counts(number) { self.archive.header(number) } else { Ok(None) }
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_header(number, latest))
     }
 
-    /// The body of a block; `None` if there is no such block, or its body was removed.
+    /// The body of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// [`DbError::NotKept`] if it was removed, or is of before the snapshot that the folder was made of; what the
+    /// archive says.
     pub fn body(&self, number: u64) -> Result<Option<BlockBody<SignedTx>>, DbError> {
-        if self.counts(number) { self.archive.body(number) } else { Ok(None) }
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_body(number, latest))
     }
 
-    /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` as with [`Self::body`].
+    /// RLP of the list of a block's receipts, as they are from Byzantium on; `None` if there is no such block.
     ///
     /// # Errors
-    /// What the archive says.
+    /// As [`Self::body`].
     pub fn receipts(&self, number: u64) -> Result<Option<Bytes>, DbError> {
-        if self.counts(number) { self.archive.receipts(number) } else { Ok(None) }
+        self.counts(number).map_or(Ok(None), |latest| self.archive.kept_receipts(number, latest))
     }
 
     /// The number of a block by its hash; `None` if there is no such block.
@@ -304,7 +309,7 @@ impl DataFolder {
     /// # Errors
     /// What the archive says.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
-        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number)))
+        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number).is_some()))
     }
 
     /// The code with this hash.
@@ -340,7 +345,8 @@ impl DataFolder {
     }
 
     /// Lets go of all versions but the latest `keep`, and, if asked, of bodies and receipts of blocks before
-    /// `bodies_before`. How many versions went, and how many bodies.
+    /// `bodies_before`, but for those of the last seven: the ommers of the next block are held against theirs. How many
+    /// versions went, and how many bodies.
     ///
     /// # Errors
     /// As [`DiskStore::prune`]; what the archive says.
@@ -350,7 +356,8 @@ impl DataFolder {
         bodies_before: Option<u64>,
     ) -> Result<(usize, u64), DbError> {
         let versions = keep.map_or(Ok(0), |keep| self.store.prune(keep))?;
-        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before))?;
+        let last = self.latest().map_or(0, |(latest, _)| (latest + 1).saturating_sub(WITH_OMMERS));
+        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before.min(last)))?;
         Ok((versions, bodies))
     }
 
@@ -387,9 +394,13 @@ pub(crate) fn checked(prepared: Prepared, finished: &Finished) -> Result<Prepare
 fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64, u64), DbError> {
     let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes()?)) };
     let mut blocks = 0;
-    if archive.header(0)?.is_some() {
+    if let Some(from) = archive.headers_from()? {
+        if from > 0 {
+            archive.verify(0, None)?;
+            blocks += 1;
+        }
         let mut parent = None;
-        for number in 0..=latest {
+        for number in from..=latest {
             parent = Some(archive.verify(number, parent)?);
             blocks += 1;
         }

@@ -1,4 +1,4 @@
-//! A version of the state, and above it what later blocks did: what engines execute on.
+//! A version of the state, and above it what later blocks did: what engines execute on. And the same over any state.
 
 use crate::{DbError, archive::Archive};
 use alloy_primitives::{Address, B256, U256};
@@ -97,20 +97,94 @@ pub(crate) fn batch(done: &ExecutedBlock) -> Batch {
     batch
 }
 
+/// Layers, the latest first.
+#[derive(Clone, Debug, Default)]
+struct Layers(Vec<Arc<Layer>>);
+
+impl Layers {
+    /// These, with one more above them.
+    fn with(&self, layer: Arc<Layer>) -> Self {
+        Layers(std::iter::once(layer).chain(self.0.iter().cloned()).collect())
+    }
+
+    /// What stands at an account or a slot, if a layer tells.
+    fn above(&self, key: &EvmKey) -> Option<Option<EvmValue>> {
+        match key {
+            EvmKey::Account(address) => {
+                let account = self.0.iter().find_map(|layer| layer.accounts.get(address))?;
+                Some(account.map(EvmValue::Account))
+            }
+            // Slots of later lives are the block's own, and zero before it.
+            EvmKey::Slot { generation, .. } if *generation > 0 => Some(None),
+            EvmKey::Slot { address, slot, .. } => self.0.iter().find_map(|layer| {
+                let value = layer.slots.get(&(*address, *slot)).map(|value| slot_value(*value));
+                value.or_else(|| layer.wiped.contains(address).then_some(None))
+            }),
+            EvmKey::Code(_) => None,
+        }
+    }
+
+    /// Code that a layer has.
+    fn code(&self, hash: &B256) -> Option<EvmValue> {
+        let code = self.0.iter().find_map(|layer| layer.codes.get(hash))?;
+        Some(EvmValue::Code(code.clone()))
+    }
+}
+
+/// Any state with layers above it. Cheap to clone; all threads may read.
+#[derive(Clone, Debug)]
+pub struct OverState {
+    below: Arc<dyn Below<EvmKey, EvmValue>>,
+    layers: Layers,
+}
+
+impl OverState {
+    /// A state, without layers yet.
+    pub fn new(below: Arc<dyn Below<EvmKey, EvmValue>>) -> Self {
+        OverState { below, layers: Layers::default() }
+    }
+
+    /// This state with one more layer.
+    #[must_use]
+    pub fn with(&self, layer: Arc<Layer>) -> Self {
+        OverState { below: self.below.clone(), layers: self.layers.with(layer) }
+    }
+}
+
+impl Below<EvmKey, EvmValue> for OverState {
+    fn reader(&self) -> Result<Box<dyn Reader<EvmKey, EvmValue> + '_>, StoreError> {
+        Ok(Box::new(OverReader { layers: &self.layers, below: self.below.reader()? }))
+    }
+}
+
+struct OverReader<'a> {
+    layers: &'a Layers,
+    below: Box<dyn Reader<EvmKey, EvmValue> + 'a>,
+}
+
+impl Reader<EvmKey, EvmValue> for OverReader<'_> {
+    fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
+        let above = match key {
+            EvmKey::Code(hash) => self.layers.code(hash).map(Some),
+            key => self.layers.above(key),
+        };
+        above.map_or_else(|| self.below.get(key), Ok)
+    }
+}
+
 /// A version of the state with layers above it. Cheap to clone; all threads may read.
 #[derive(Clone, Debug)]
 pub struct LayeredState {
     base: View,
     archive: Option<Arc<Archive>>,
-    /// The latest first.
-    layers: Vec<Arc<Layer>>,
+    layers: Layers,
     /// Reads that each reader may have under way.
     overlap: u16,
 }
 
 impl LayeredState {
     pub(crate) fn new(base: View, archive: Option<Arc<Archive>>) -> Self {
-        LayeredState { base, archive, layers: Vec::new(), overlap: 1 }
+        LayeredState { base, archive, layers: Layers::default(), overlap: 1 }
     }
 
     /// The version below all layers.
@@ -121,15 +195,14 @@ impl LayeredState {
     /// This state with one more layer.
     #[must_use]
     pub fn with(&self, layer: Arc<Layer>) -> Self {
-        let layers = std::iter::once(layer).chain(self.layers.iter().cloned()).collect();
-        LayeredState { layers, ..self.clone() }
+        LayeredState { layers: self.layers.with(layer), ..self.clone() }
     }
 
     /// This state over a later version, in which its `count` lowest layers are.
     #[must_use]
     pub fn rebased(&self, base: View, count: usize) -> Self {
-        let kept = self.layers.len().saturating_sub(count);
-        LayeredState { base, layers: self.layers[..kept].to_vec(), ..self.clone() }
+        let kept = self.depth().saturating_sub(count);
+        LayeredState { base, layers: Layers(self.layers.0[..kept].to_vec()), ..self.clone() }
     }
 
     /// The same state, of which each reader may have so many reads under way at a time: for a state whose pages are
@@ -143,12 +216,12 @@ impl LayeredState {
 
     /// How many layers it has.
     pub fn depth(&self) -> usize {
-        self.layers.len()
+        self.layers.0.len()
     }
 
     fn code(&self, hash: &B256) -> Result<Option<EvmValue>, StoreError> {
-        if let Some(code) = self.layers.iter().find_map(|layer| layer.codes.get(hash)) {
-            return Ok(Some(EvmValue::Code(code.clone())));
+        if let Some(code) = self.layers.code(hash) {
+            return Ok(Some(code));
         }
         let Some(archive) = &self.archive else {
             return Err(DbError::Archive {
@@ -185,25 +258,6 @@ struct LayeredReader<'a> {
     base: ViewReader<'a>,
 }
 
-impl LayeredState {
-    /// What stands at an account or a slot, if a layer tells.
-    fn above(&self, key: &EvmKey) -> Option<Option<EvmValue>> {
-        match key {
-            EvmKey::Account(address) => {
-                let account = self.layers.iter().find_map(|layer| layer.accounts.get(address))?;
-                Some(account.map(EvmValue::Account))
-            }
-            // Slots of later lives are the block's own, and zero before it.
-            EvmKey::Slot { generation, .. } if *generation > 0 => Some(None),
-            EvmKey::Slot { address, slot, .. } => self.layers.iter().find_map(|layer| {
-                let value = layer.slots.get(&(*address, *slot)).map(|value| slot_value(*value));
-                value.or_else(|| layer.wiped.contains(address).then_some(None))
-            }),
-            EvmKey::Code(_) => None,
-        }
-    }
-}
-
 /// What stands at an account or a slot of the version.
 fn below(base: &mut ViewReader<'_>, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
     match key {
@@ -224,7 +278,7 @@ fn below(base: &mut ViewReader<'_>, key: &EvmKey) -> Result<Option<EvmValue>, St
 
 impl Reader<EvmKey, EvmValue> for LayeredReader<'_> {
     fn get(&mut self, key: &EvmKey) -> Result<Option<EvmValue>, StoreError> {
-        match (self.state.above(key), key) {
+        match (self.state.layers.above(key), key) {
             (Some(value), _) => Ok(value),
             (None, EvmKey::Code(hash)) => self.state.code(hash),
             (None, key) => below(&mut self.base, key),
@@ -233,7 +287,7 @@ impl Reader<EvmKey, EvmValue> for LayeredReader<'_> {
 
     fn prefetch(&mut self, keys: &[EvmKey]) {
         for key in keys {
-            let stored = !matches!(key, EvmKey::Code(_)) && self.state.above(key).is_none();
+            let stored = !matches!(key, EvmKey::Code(_)) && self.state.layers.above(key).is_none();
             if stored && !self.base.begin(|base| below(base, key)) {
                 return;
             }
@@ -241,7 +295,7 @@ impl Reader<EvmKey, EvmValue> for LayeredReader<'_> {
     }
 
     fn poll(&mut self, key: &EvmKey, read: u32) -> Poll<Result<Option<EvmValue>, StoreError>> {
-        match (self.state.above(key), key) {
+        match (self.state.layers.above(key), key) {
             (Some(value), _) => Poll::Ready(Ok(value)),
             (None, EvmKey::Code(hash)) => Poll::Ready(self.state.code(hash)),
             (None, key) => self.base.poll(read, |base| below(base, key)),

@@ -22,10 +22,10 @@ pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};
 pub use forks::{ForkId, ForkLimits, Forks};
-pub use layers::{Layer, LayeredState};
+pub use layers::{Layer, LayeredState, OverState};
 pub use reader::DataReader;
 pub use snapshot::{
-    SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat, SnapshotTotals,
-    encode_snapshot, restore,
+    SnapshotBlock, SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat,
+    SnapshotTotals, encode_snapshot, restore,
 };
 pub use tries::WitnessTries;

@@ -68,8 +68,8 @@ impl DataReader {
         Ok(LayeredState::new(self.view(version, time)?, self.archive.as_ref().ok().cloned()))
     }
 
-    /// Writes the whole state of a version, the latest if none is named, to one file, which is replaced if it is
-    /// there. It is held by a lease for `time`, renewed with every part of about a megabyte.
+    /// Writes the whole state of a version, the latest if none is named, and of its chain what the next block needs to
+    /// know, to one file, which is replaced if it is there. It is held by a lease for `time`, renewed with every part of about a megabyte.
     ///
     /// # Errors
     /// [`SnapshotError`]; then there is no such file, or the one that was there before.
@@ -81,15 +81,18 @@ impl DataReader {
     ) -> Result<SnapshotStat, SnapshotError> {
         let archive = self.archive()?;
         let view = self.view(version, time)?;
-        snapshot::write(&view, |hash| archive.code(hash), out)
+        let blocks = archive.snapshot(view.version())?;
+        snapshot::write(&view, &blocks, |hash| archive.code(hash), out)
     }
 
-    /// The header of a block.
+    /// The header of a block; `None` if there is no such block.
     ///
     /// # Errors
-    /// [`DbError::ArchiveBusy`], or what the archive says.
+    /// [`DbError::ArchiveBusy`]; as [`DataFolder::header`].
     pub fn header(&self, number: u64) -> Result<Option<Header>, DbError> {
-        self.archive()?.header(number)
+        let (archive, versions) = (self.archive()?, self.versions()?);
+        let latest = versions.last().map(|(latest, _)| *latest).filter(|latest| number <= *latest);
+        latest.map_or(Ok(None), |latest| archive.kept_header(number, latest))
     }
 
     /// How the archive stands.

@@ -1,5 +1,7 @@
 //! Snapshots: round trips, damage to every byte, and what is hostile.
 
+mod common;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use braid_db::{
@@ -198,6 +200,13 @@ fn sample() -> (SnapshotHeader, Vec<SnapshotItem>) {
     (SnapshotHeader { version: 5, root }, items)
 }
 
+/// The same after blocks.
+fn sample_of_a_chain() -> (SnapshotHeader, Vec<SnapshotItem>) {
+    let (header, items) = sample();
+    let blocks = common::blocks(header.version, header.root).into_iter().map(Box::new);
+    (header, blocks.map(SnapshotItem::Block).chain(items).collect())
+}
+
 fn encoded(header: SnapshotHeader, items: &[SnapshotItem]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_snapshot(&mut bytes, header, items.iter().cloned()).unwrap();
@@ -226,10 +235,11 @@ fn restored(bytes: &[u8]) -> Result<SnapshotTotals, SnapshotError> {
 
 #[test]
 fn every_damaged_bit_and_every_cut_is_noticed() {
-    let (header, items) = sample();
+    let (header, items) = sample_of_a_chain();
     let bytes = encoded(header, &items);
     assert_eq!(decoded(&bytes).unwrap(), (header, items));
-    assert_eq!(restored(&bytes).unwrap().accounts, 12);
+    let totals = restored(&bytes).unwrap();
+    assert_eq!((totals.accounts, totals.blocks), (12, 6));
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();

@@ -80,7 +80,7 @@ fn stored() {
     put("era1", "last", archive(u64::MAX - 1, 1, &[0xc2, 0xc0, 0xc0]));
     put("era1", "nothing", []);
 
-    use braid_db::{SnapshotHeader, SnapshotItem, encode_snapshot};
+    use braid_db::{SnapshotBlock, SnapshotHeader, SnapshotItem, encode_snapshot};
     let code = alloy_primitives::Bytes::from_static(b"code");
     let account = |nonce, code_hash| alloy_trie::TrieAccount {
         nonce,
@@ -109,6 +109,23 @@ fn stored() {
         }
         put("snapshot", name, bytes);
     }
+    // The blocks of version 1, as the target has it of records without a header, with an ommer.
+    let ommers = vec![Header::default()];
+    let ommers_hash = alloy_consensus::proofs::calculate_ommers_root(&ommers);
+    let genesis = Header { state_root: B256::ZERO, difficulty: U256::from(9), ..Header::default() };
+    let first = Header { number: 1, parent_hash: genesis.hash_slow(), ommers_hash, ..genesis.clone() };
+    let total_difficulty = U256::from(9);
+    let blocks = [
+        SnapshotBlock { header: genesis, total_difficulty, ommers: Vec::new() },
+        SnapshotBlock { header: first, total_difficulty: U256::from(18), ommers },
+    ];
+    let blocks = blocks.map(|block| SnapshotItem::Block(Box::new(block)));
+    let mut bytes = Vec::new();
+    let header = SnapshotHeader { version: 1, root: B256::ZERO };
+    encode_snapshot(&mut bytes, header, blocks.into_iter().chain(items)).expect("a snapshot");
+    let length = u32::from_le_bytes(bytes[64..68].try_into().expect("four bytes")) as usize;
+    put("snapshot", "blocks-records", zstd::decode_all(&bytes[72..72 + length]).expect("a part"));
+    put("snapshot", "blocks", bytes);
 }
 
 fn files() {

@@ -1,6 +1,9 @@
 //! A body against its header.
 
-use crate::{Block, ChainSpec, Fork, RuleError, SignedTx, outcome::encoded_root};
+use crate::{
+    Block, ChainSpec, Fork, RuleError, SignedTx,
+    outcome::{encoded_root, withdrawals_root},
+};
 use alloy_consensus::{Transaction, Typed2718, proofs, transaction::SignerRecoverable};
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::Address;
@@ -75,7 +78,7 @@ fn withdrawals(fork: Fork, block: &Block) -> Result<(), RuleError> {
     let (Some(withdrawals), Some(header)) = (&block.withdrawals, block.header.withdrawals_root) else {
         return Ok(());
     };
-    let got = proofs::calculate_withdrawals_root(withdrawals);
+    let got = withdrawals_root(withdrawals);
     if got == header { Ok(()) } else { Err(RuleError::WithdrawalsRoot { got, header }) }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{Fork, RuleError, list_root};
 use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, ReceiptWithBloom, TxReceipt, TxType};
-use alloy_eips::{eip2718::Encodable2718, eip7685::Requests};
+use alloy_eips::{eip2718::Encodable2718, eip4895::Withdrawal, eip7685::Requests};
 use alloy_primitives::{B256, Bloom, Bytes, Log};
+use alloy_rlp::Encodable;
 use braid_evm::{ExecutedBlock, Status};
 use braid_keccak::keccak256_many;
 use std::collections::HashMap;
@@ -51,6 +52,22 @@ pub fn receipts(landed: impl IntoIterator<Item = Landed>) -> Vec<ReceiptEnvelope
     landed.into_iter().zip(blooms).map(envelope).collect()
 }
 
+/// Receipts as the chain encodes them before Byzantium: with the root of the state after each transaction in the place
+/// of its status (Yellow Paper, section 4.3.1, as it was before EIP-658).
+pub fn early_receipts(
+    landed: impl IntoIterator<Item = Landed>,
+    roots: impl IntoIterator<Item = B256>,
+) -> Vec<ReceiptEnvelope> {
+    let landed: Vec<Landed> = landed.into_iter().collect();
+    let blooms = blooms(landed.iter().map(|one| &one.logs[..]));
+    let envelope = |((one, root), logs_bloom): ((Landed, B256), Bloom)| {
+        let (status, cumulative_gas_used) = (Eip658Value::PostState(root), one.cumulative_gas_used);
+        let receipt = Receipt { status, cumulative_gas_used, logs: one.logs };
+        ReceiptEnvelope::Legacy(ReceiptWithBloom { receipt, logs_bloom })
+    };
+    landed.into_iter().zip(roots).zip(blooms).map(envelope).collect()
+}
+
 /// Bloom filters over these logs, receipt by receipt (Yellow Paper, section 4.3.1). What several logs have in common is
 /// hashed once, and all of it together.
 pub fn blooms<'l>(receipts: impl IntoIterator<Item = &'l [Log]>) -> Vec<Bloom> {
@@ -91,9 +108,19 @@ pub fn receipts_root(receipts: &[ReceiptEnvelope]) -> B256 {
 
 /// Root of a list of transactions or receipts.
 pub fn encoded_root<T: Encodable2718>(list: &[T]) -> B256 {
+    root_of(list, |item, out| item.encode_2718(out))
+}
+
+/// Root of withdrawals (EIP-4895).
+pub fn withdrawals_root(withdrawals: &[Withdrawal]) -> B256 {
+    root_of(withdrawals, |withdrawal, out| withdrawal.encode(out))
+}
+
+/// Root of a list whose items are encoded so.
+fn root_of<T>(list: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> B256 {
     let mut encoded = Vec::new();
     let end = |item: &T| {
-        item.encode_2718(&mut encoded);
+        encode(item, &mut encoded);
         encoded.len()
     };
     let ends: Vec<usize> = list.iter().map(end).collect();
@@ -182,8 +209,27 @@ mod tests {
         let landed: Vec<Landed> = (0..200).map(one).collect();
         let expected: Vec<Bloom> = landed.iter().map(|one| logs_bloom(&one.logs)).collect();
         assert_eq!(blooms(landed.iter().map(|one| &one.logs[..])), expected);
+        let copy = landed.clone();
         let receipts = receipts(landed);
         assert!(receipts.iter().map(TxReceipt::bloom).eq(expected));
         assert_eq!(receipts_root(&receipts), proofs::calculate_receipt_root(&receipts));
+        let roots = (0..200).map(B256::repeat_byte);
+        for (early, root) in early_receipts(copy, roots.clone()).iter().zip(roots) {
+            let status = Eip658Value::PostState(root);
+            let (cumulative_gas_used, logs) = (early.cumulative_gas_used(), early.logs().to_vec());
+            let expected = Receipt { status, cumulative_gas_used, logs }.with_bloom();
+            assert_eq!(*early, ReceiptEnvelope::Legacy(expected));
+        }
+        let withdrawal = |at: u64| Withdrawal {
+            index: at,
+            validator_index: at << (at % 60),
+            address: Address::repeat_byte(at as u8),
+            amount: u64::MAX >> (at % 64),
+        };
+        for count in [0, 1, 2, 16, 17, 130] {
+            let withdrawals: Vec<Withdrawal> = (0..count).map(withdrawal).collect();
+            let expected = proofs::calculate_withdrawals_root(&withdrawals);
+            assert_eq!(withdrawals_root(&withdrawals), expected, "{count} withdrawals");
+        }
     }
 }

@@ -9,9 +9,7 @@ use crate::{
     trace::count,
     world::World,
 };
-use alloy_consensus::{
-    Eip658Value, Receipt, ReceiptEnvelope, Transaction, TxReceipt, TxType, Typed2718, proofs,
-};
+use alloy_consensus::{ReceiptEnvelope, Transaction, TxReceipt, Typed2718};
 use alloy_eips::eip4895;
 use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U64, U256, keccak256};
 use braid_core::{Control, Stats};
@@ -99,7 +97,7 @@ pub fn transition(
             address: one.address,
             amount: one.amount,
         };
-        proofs::calculate_withdrawals_root(&list.iter().map(one).collect::<Vec<_>>())
+        outcome::withdrawals_root(&list.iter().map(one).collect::<Vec<_>>())
     });
     let txs: Vec<SignedTx> = candidates.iter().map(|candidate| candidate.tx.clone()).collect();
     let result = document(&prepared, &candidates, &done, &roots, rejected, withdrawals, &mut world);
@@ -201,15 +199,10 @@ fn document(
     world: &mut World,
 ) -> ResultDocument {
     let landed = outcome::landed(candidates.iter().map(|one| one.tx.ty()), done);
-    let mut envelopes = outcome::receipts(landed);
-    for (envelope, root) in envelopes.iter_mut().zip(roots) {
-        let receipt = Receipt {
-            status: Eip658Value::PostState(*root),
-            cumulative_gas_used: envelope.cumulative_gas_used(),
-            logs: envelope.logs().to_vec(),
-        };
-        *envelope = ReceiptEnvelope::from_typed(TxType::Legacy, receipt);
-    }
+    let envelopes = match prepared.fork < Fork::Byzantium {
+        true => outcome::early_receipts(landed, roots.iter().copied()),
+        false => outcome::receipts(landed),
+    };
     let txs: Vec<&SignedTx> = candidates.iter().map(|one| &one.tx).collect();
     let logs: Vec<&Log> = done.results.iter().flat_map(|result| &result.logs).collect();
     let mut logs_rlp = Vec::new();

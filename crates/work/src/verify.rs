@@ -1,7 +1,7 @@
 //! Compare what an engine computed with everything the input says about it.
 
 use crate::{Case, Scope, witness};
-use alloy_consensus::{Header, proofs};
+use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use braid_evm::{AccountInfoDiff, EvmKey, EvmValue, ExecutedBlock, Status, TxResult};
 use braid_rules::outcome::{self, Landed};
@@ -109,7 +109,7 @@ pub fn verify_input(case: &Case) -> Checks {
         checks.transactions_root = checks.equal("transactions_root", &root, &header.transactions_root);
     }
     if let (Some(expected), Some(withdrawals)) = (&header.withdrawals_root, &case.expect.withdrawals) {
-        let root = proofs::calculate_withdrawals_root(withdrawals);
+        let root = outcome::withdrawals_root(withdrawals);
         checks.withdrawals_root = checks.equal("withdrawals_root", &root, expected);
     }
     if let Some(expected) = header.blob_gas_used {

@@ -4,12 +4,18 @@
 //!    behind, of which it hashes what a block changed.
 //! 2. An engine that runs from what calls touched in other blocks is taught each block that it has executed, before
 //!    it executes the next: a serial run of it, which is part of the time of the second stage.
+//! 3. Before Byzantium, receipts have the roots of the states between transactions ([`receipts`]). The second stage
+//!    executes the transactions of such a block once more, one by one, and the third hashes each state.
 
-use crate::pipeline::{Failure, Passing, pass, timed};
+use crate::{
+    pipeline::{Failure, Passing, pass, timed},
+    receipts,
+};
 use alloy_primitives::{B256, Keccak256};
-use braid_core::Control;
-use braid_evm::{EvmShared, ExecutedBlock, Status, hints::Learned};
+use braid_core::{Control, Reader, State, StoreError};
+use braid_evm::{EvmKey, EvmShared, EvmValue, ExecutedBlock, Status, hints::Learned};
 use braid_profiles::{Engine, HintSource, bench::execute_once};
+use braid_store::Below;
 use braid_work::{Chain, ChainBlock, HashedState, PreState};
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -55,7 +61,8 @@ struct Passed {
 /// The second stage: executes blocks on the state that the last one left.
 struct Execution<'a> {
     engine: &'a mut dyn Engine,
-    pre: PreState,
+    /// Shared only while the transactions of a block are executed one by one.
+    pre: Arc<PreState>,
     /// Shuffles schedules, in builds with debug assertions.
     seed: Option<u64>,
     /// Whether the engine keeps what it learns from block to block.
@@ -86,13 +93,29 @@ impl Lessons {
     }
 }
 
+/// A state in memory, to be stood on.
+#[derive(Debug)]
+struct Whole(Arc<PreState>);
+
+impl Below<EvmKey, EvmValue> for Whole {
+    fn reader(&self) -> Result<Box<dyn Reader<EvmKey, EvmValue> + '_>, StoreError> {
+        Ok(Box::new(State::reader(&*self.0)?))
+    }
+}
+
+/// What the second stage hands on of a block: what it did, and before Byzantium what each of its transactions did.
+struct Done {
+    block: ExecutedBlock,
+    alone: Vec<ExecutedBlock>,
+}
+
 impl<'a> Execution<'a> {
-    fn new(engine: &'a mut dyn Engine, pre: PreState, seed: Option<u64>, learning: bool) -> Self {
+    fn new(engine: &'a mut dyn Engine, pre: Arc<PreState>, seed: Option<u64>, learning: bool) -> Self {
         let lessons = Lessons::of(engine, learning);
         Execution { engine, pre, seed, learning, lessons }
     }
 
-    fn next(&mut self, block: &ChainBlock, control: &Control<'_>) -> Passing<ExecutedBlock> {
+    fn next(&mut self, block: &ChainBlock, control: &Control<'_>) -> Passing<Done> {
         let number = block.number();
         if let Some(seed) = self.seed {
             self.engine.shuffle(seed.wrapping_add(number));
@@ -100,14 +123,17 @@ impl<'a> Execution<'a> {
         if !self.learning {
             self.engine.reset();
         }
-        self.pre.block_hashes.clone_from(&block.input.block_hashes);
+        Arc::make_mut(&mut self.pre).block_hashes.clone_from(&block.input.block_hashes);
         let done = execute_once(self.engine, &block.input, &self.pre, control);
         let (done, _) = done.map_err(|error| Failure::of_execution(number, &error))?;
         if let Some(lessons) = &mut self.lessons {
             lessons.teach(self.engine, block, &self.pre);
         }
-        self.pre.apply(&done).map_err(|error| Failure::of(number, "state", error.to_string()))?;
-        Ok(done)
+        let before = || Ok(Arc::new(Whole(self.pre.clone())) as Arc<_>);
+        let alone = receipts::one_by_one(block, before, control)?;
+        let applied = Arc::make_mut(&mut self.pre).apply(&done);
+        applied.map_err(|error| Failure::of(number, "state", error.to_string()))?;
+        Ok(Done { block: done, alone })
     }
 }
 
@@ -120,13 +146,20 @@ struct Hashing {
 }
 
 impl Hashing {
-    fn next(&mut self, block: &ChainBlock, done: &ExecutedBlock) -> Passing<Passed> {
-        let number = block.number();
+    fn next(&mut self, block: &ChainBlock, done: &Done) -> Passing<Passed> {
+        let (number, Done { block: done, alone }) = (block.number(), done);
+        let root_after = |one: &ExecutedBlock| {
+            self.after.apply(one);
+            self.after.root()
+        };
+        let roots: Vec<B256> = alone.iter().map(root_after).collect();
+        // Says what stands after the block of all that changed in it, and so after what was done above as well.
         self.after.apply(done);
         let state_root = self.after.root();
         let receipts_root = block.check(done, || state_root);
         let receipts_root =
             receipts_root.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
+        receipts::check(block, done, roots)?;
         Ok(Passed {
             number,
             txs: block.input.txs.len(),
@@ -212,9 +245,8 @@ pub(crate) fn stream(
     mut progress: impl FnMut(usize),
 ) -> Run {
     let Manner { seed, learning, recoverers, prints } = manner;
-    let pre = PreState::clone(&chain.pre);
-    let mut hashing = Hashing { after: HashedState::new(&pre), prints };
-    let mut execution = Execution::new(engine, pre, Some(seed), learning);
+    let mut hashing = Hashing { after: HashedState::new(&chain.pre), prints };
+    let mut execution = Execution::new(engine, chain.pre.clone(), Some(seed), learning);
     let execute = |block: &ChainBlock, control: &Control<'_>| execution.next(block, control);
     let (mut run, mut hash) = (Run::default(), Duration::ZERO);
     let start = Instant::now();
@@ -243,9 +275,8 @@ pub(crate) fn stream(
 
 /// Executes a chain one block after another, on one thread: what streaming must equal.
 pub(crate) fn one_by_one(chain: &Chain, engine: &mut dyn Engine, control: &Control<'_>) -> Run {
-    let pre = PreState::clone(&chain.pre);
-    let mut hashing = Hashing { after: HashedState::new(&pre), prints: true };
-    let mut execution = Execution::new(engine, pre, None, true);
+    let mut hashing = Hashing { after: HashedState::new(&chain.pre), prints: true };
+    let mut execution = Execution::new(engine, chain.pre.clone(), None, true);
     let mut run = Run::default();
     let start = Instant::now();
     for block in chain.blocks() {

@@ -4,11 +4,12 @@ use super::{
     difference,
     pipeline::{Manner, Run, one_by_one, stream},
 };
+use crate::sync::tests::{blocks, wrong_receipts};
 use braid_core::Control;
 use braid_evm::{BlockInput, EvmKey, hints::Learned};
 use braid_profiles::{Engine, ExecError, Executed, HintSource, LeanEngine, bench::execute_once, profile};
 use braid_testkit::{Rng, data};
-use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState, chain};
+use braid_work::{Chain, ChainBlock, ChainError, HashedState, PreState, chain, chain::Follower};
 use std::{
     io::Read,
     ops::ControlFlow,
@@ -298,6 +299,23 @@ fn forgetting_changes_no_result() {
     let run = stream(&chain, engine.as_mut(), manner, &GO_ON, |_| ());
     assert_eq!(difference(&run, &serial(&chain)), None);
     assert_eq!((run.blocks, run.failed), (10, None));
+}
+
+/// Their receipts have the roots of the states between transactions.
+#[test]
+fn receipts_of_before_byzantium_are_checked() {
+    let Some(folder) = data() else { return };
+    wrong_receipts(&folder, |name, right, wrong, number| {
+        let [right, wrong] = [right, wrong].map(|import| {
+            let follower = Follower::new(import.genesis.chain.clone(), import.genesis.header.clone());
+            let pre = Arc::new(import.genesis.pre.clone());
+            agree(&Chain::of_blocks(name.to_owned(), pre, blocks(import), follower))
+        });
+        assert_eq!((right.failed, right.last), (None, Some(number)), "{name}");
+        let failure = wrong.failed.unwrap_or_else(|| panic!("{name}: it passed"));
+        assert_eq!((failure.block, failure.kind.as_str()), (number, "receipts_root"), "{name}: {failure:?}");
+        assert_eq!(wrong.blocks + 1, right.blocks, "{name}");
+    });
 }
 
 /// Mainnet from its genesis to block 8191: rewards and ommers only, and a state root in each header.

@@ -1,10 +1,9 @@
 //! `braid sync`: import a chain into a data folder.
 
 mod pipeline;
-mod receipts;
 pub(crate) mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::{
     Exit, Session,

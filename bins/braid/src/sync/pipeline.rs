@@ -5,13 +5,16 @@
 //! 2. The folder takes all blocks that wait as a group: their bodies, receipts and code are made durable together,
 //!    then the version after each by itself. A root that is wrong ends the import before its version is committed.
 
-use super::receipts;
-use crate::pipeline::{Failure, Inbox, Passing, pass, recoverers, timed};
+use crate::{
+    pipeline::{Failure, Inbox, Passing, pass, recoverers, timed},
+    receipts,
+};
+use alloy_primitives::B256;
 use braid_core::Control;
 use braid_db::{DataFolder, DbError, Finished, Layer, LayeredState};
 use braid_evm::ExecutedBlock;
 use braid_profiles::{Engine, bench::execute_once};
-use braid_store::Below;
+use braid_store::{Below, disk::Prepared};
 use braid_work::{Chain, ChainBlock, PreState};
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
@@ -156,7 +159,7 @@ fn keep_group(
             let prepared = prepared.map_err(|error| in_folder(error.into()))?;
             let checked = block.check(&finished.done, || prepared.root());
             checked.map_err(|error| Failure::of(number, error.kind(), error.to_string()))?;
-            receipts::check(folder, block, &finished.done)?;
+            receipts::check(block, &finished.done, roots_within(folder, block)?)?;
             Ok(prepared)
         })?;
         timed(&mut imported.commit, || folder.commit_prepared(prepared)).map_err(in_folder)?;
@@ -169,6 +172,26 @@ fn keep_group(
         progress(number);
     }
     Ok(())
+}
+
+/// The roots of the states after each transaction of a block that comes next in the folder, where receipts have them.
+fn roots_within(folder: &DataFolder, block: &ChainBlock) -> Passing<Vec<B256>> {
+    let number = block.number();
+    let failed = |error: DbError| of_folder(number, &error);
+    let before = || Ok(Arc::new(folder.state(number.saturating_sub(1)).map_err(failed)?) as Arc<_>);
+    let alone = receipts::one_by_one(block, before, &Control::default())?;
+    let (mut roots, mut last) = (Vec::with_capacity(alone.len()), None::<Prepared>);
+    for (version, done) in (number..).zip(alone) {
+        let batch = Finished { number: version, block: None, done }.batch();
+        let prepared = match &last {
+            None => folder.store().prepare(version, &batch),
+            Some(last) => folder.store().prepare_on(last, version, &batch),
+        };
+        let prepared = prepared.map_err(|error| failed(error.into()))?;
+        roots.push(prepared.root());
+        last = Some(prepared);
+    }
+    Ok(roots)
 }
 
 fn gas_used(done: &ExecutedBlock) -> u64 {

@@ -55,6 +55,14 @@ pub enum SnapshotError {
         /// How many there may be.
         limit: u64,
     },
+    /// A block is not the one that has to stand where it does.
+    #[error("block {number}: {reason}")]
+    Chain {
+        /// The block.
+        number: u64,
+        /// How that shows.
+        reason: String,
+    },
     /// What was restored has another root than the snapshot says.
     #[error("the state has root {got}, the snapshot says {expected}")]
     Root {
@@ -90,6 +98,7 @@ impl SnapshotError {
             SnapshotError::Cut { .. } => "cut",
             SnapshotError::Damaged { .. } => "damaged",
             SnapshotError::Limit { .. } => "limit",
+            SnapshotError::Chain { .. } => "chain",
             SnapshotError::Root { .. } => "state_root",
             SnapshotError::MissingCode(_) => "missing_code",
             SnapshotError::StrayCode(_) => "stray_code",

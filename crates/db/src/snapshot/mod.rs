@@ -1,19 +1,26 @@
-//! Snapshots: the whole state of one version in one file, and data folders made of it.
+//! Snapshots: the whole state of one version in one file, with the blocks that the next one needs to know, and data
+//! folders made of it.
 //!
 //! A snapshot is written under another name and then put in place, and a folder is restored beside its place: what has
 //! the name that was asked for is whole. Neither has more of the state in memory at a time than a part of it, and the
 //! hashes of codes.
 
+mod blocks;
+mod decode;
 mod error;
 mod format;
 
+pub use blocks::SnapshotBlock;
+pub(crate) use blocks::{NEAR, WITH_OMMERS, has_ommers, lacks_ommers, numbers};
+pub use decode::SnapshotDecoder;
 pub use error::SnapshotError;
-pub use format::{SnapshotDecoder, SnapshotHeader, SnapshotItem, SnapshotTotals, encode_snapshot};
+pub use format::{SnapshotHeader, SnapshotItem, SnapshotTotals, encode_snapshot};
 
 use crate::{DataFolder, DbError};
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY};
+use blocks::Following;
 use braid_store::disk::{DiskError, DiskOptions, Entry, HashedBatch, View};
-use format::{Encoder, check_code};
+use format::{Encoder, check_block, check_code};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -32,8 +39,10 @@ const CODES: usize = 8 << 20;
 pub struct SnapshotStat {
     /// Version and root.
     pub header: SnapshotHeader,
-    /// What there is of the state.
+    /// What there is of the state, and of its chain.
     pub totals: SnapshotTotals,
+    /// Hash of the version's block, if it has one.
+    pub block_hash: Option<B256>,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -56,14 +65,15 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
-/// Writes all of `view` to `out`, which is replaced if it is there.
+/// Writes all of `view`, and these blocks, to `out`, which is replaced if it is there.
 pub(crate) fn write(
     view: &View,
+    blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
     out: &Path,
 ) -> Result<SnapshotStat, SnapshotError> {
     let part = part_of(out);
-    let written = write_part(view, code, &part);
+    let written = write_part(view, blocks, code, &part);
     let placed = written.and_then(|stat| {
         fs::rename(&part, out)
             .and_then(|()| sync_parent(out))
@@ -75,6 +85,7 @@ pub(crate) fn write(
 
 fn write_part(
     view: &View,
+    blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
     part: &Path,
 ) -> Result<SnapshotStat, SnapshotError> {
@@ -82,6 +93,13 @@ fn write_part(
     let file = File::create(part).map_err(&failed)?;
     let header = SnapshotHeader { version: view.version(), root: view.root() };
     let mut encoder = Encoder::new(BufWriter::new(file), header).map_err(&failed)?;
+    let mut following = Following::new(header);
+    for block in blocks {
+        check_block(block)?;
+        following.follow(block)?;
+        encoder.block(block).map_err(&failed)?;
+    }
+    following.finish()?;
     let (mut codes, mut parts) = (BTreeSet::new(), 0);
     let folder = |error: DiskError| SnapshotError::Folder(error.into());
     for entry in view.entries() {
@@ -106,10 +124,11 @@ fn write_part(
     let (totals, bytes, to) = encoder.finish().map_err(&failed)?;
     let mut file = to;
     file.flush().and_then(|()| file.get_ref().sync_all()).map_err(&failed)?;
-    Ok(SnapshotStat { header, totals, bytes })
+    Ok(SnapshotStat { header, totals, block_hash: following.hash(), bytes })
 }
 
-/// Makes a data folder of a snapshot: its version, without blocks. The root is computed anew.
+/// Makes a data folder of a snapshot: its version, and of the blocks up to there what those after it need to know. The
+/// root is computed anew, and the blocks are held against each other and against the root.
 ///
 /// # Errors
 /// [`SnapshotError`]; then there is no folder. [`SnapshotError::Exists`] if there is one (an empty one is in nobody's
@@ -131,7 +150,10 @@ pub fn restore(file: &Path, folder: &Path, options: DiskOptions) -> Result<Snaps
             .map_err(io_at(folder, "putting the folder in place"))
     });
     match done {
-        Ok(()) => Ok(SnapshotStat { header: from.header(), totals: from.totals(), bytes }),
+        Ok(()) => {
+            let (header, totals, block_hash) = (from.header(), from.totals(), from.block_hash());
+            Ok(SnapshotStat { header, totals, block_hash, bytes })
+        }
         Err(error) => {
             drop(fs::remove_dir_all(&part));
             Err(error)
@@ -160,6 +182,7 @@ fn fill(
     let SnapshotHeader { version, root } = from.header();
     let (mut batch, mut interim, mut last) = (HashedBatch::default(), 0, None);
     let (mut wanted, mut codes, mut code_bytes) = (BTreeSet::new(), Vec::new(), 0);
+    let mut blocks = Vec::new();
     let disk = |error: DiskError| SnapshotError::Folder(error.into());
     while let Some(item) = from.next_item()? {
         // As many versions on the way as there are numbers below the last one's: that bounds the memory.
@@ -168,6 +191,7 @@ fn fill(
             interim += 1;
         }
         match item {
+            SnapshotItem::Block(block) => blocks.push(*block),
             SnapshotItem::Account { key, account } => {
                 wanted.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
                 batch.account(key, account);
@@ -195,6 +219,7 @@ fn fill(
         }
     }
     folder.add_codes(&codes)?;
+    folder.begin_with(&blocks)?;
     if let Some(hash) = wanted.pop_first() {
         return Err(SnapshotError::MissingCode(hash));
     }

@@ -5,15 +5,15 @@
 
 use crate::{
     json::Problem,
-    rooted::nanos,
+    rooted::{nanos, processors},
     sync::{folder_problem, options},
     world::{Case, Checked},
 };
 use alloy_primitives::Bytes;
-use braid_db::{DataFolder, DataReader, DbError, Finished};
+use braid_db::{AheadStats, BegunVersion, DataFolder, DataReader, DbError, Finished};
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_report::{DiskTimes, RootTimes};
-use braid_store::disk::DiskOptions;
+use braid_store::disk::{Begun, DiskOptions};
 use braid_work::PreState;
 use std::{
     path::Path,
@@ -71,6 +71,16 @@ impl<'a> OnStore<'a> {
         Ok(Box::new(Placed { case, pre }))
     }
 
+    /// Begins the version after the next block, if results are to be committed and a processor is left to work on it
+    /// while `threads` execute. Where they fill all, it costs more than it saves.
+    pub(crate) fn begin(&self, threads: usize) -> Option<Begun> {
+        match &self.folder {
+            // What cannot be read is told when the version is prepared.
+            Opened::Writer(folder) if threads < processors() => folder.begin_version().ok(),
+            _ => None,
+        }
+    }
+
     /// Makes what a block did, which took `elapsed`, the latest version, if results are to be committed, and says
     /// what that took.
     pub(crate) fn commit(
@@ -78,10 +88,12 @@ impl<'a> OnStore<'a> {
         input: &BlockInput,
         done: &ExecutedBlock,
         elapsed: Duration,
+        begun: Option<BegunVersion>,
     ) -> Result<Option<(RootTimes, DiskTimes)>, Problem> {
         let Opened::Writer(folder) = &mut self.folder else { return Ok(None) };
         let finished = Finished { number: number(input), block: None, done: done.clone() };
-        commit(folder, &finished, elapsed).map(Some).map_err(|error| folder_problem(self.path, &error))
+        let committed = commit(folder, &finished, elapsed, begun);
+        committed.map(Some).map_err(|error| folder_problem(self.path, &error))
     }
 }
 
@@ -89,14 +101,20 @@ fn commit(
     folder: &mut DataFolder,
     finished: &Finished,
     elapsed: Duration,
+    begun: Option<BegunVersion>,
 ) -> Result<(RootTimes, DiskTimes), DbError> {
     let latest = folder.latest().map_or(0, |(latest, _)| latest);
     if finished.number != latest + 1 {
         return Err(DbError::Order { number: finished.number, latest });
     }
-    let start = Instant::now();
-    let prepared = folder.prepare(finished)?;
-    let after = start.elapsed();
+    let (prepared, stats) = match begun {
+        Some(begun) => folder.prepare_begun(finished, begun)?,
+        None => {
+            let start = Instant::now();
+            let prepared = folder.prepare(finished)?;
+            (prepared, AheadStats { after: start.elapsed(), ..AheadStats::default() })
+        }
+    };
     let start = Instant::now();
     folder.record(std::slice::from_ref(finished))?;
     let archive_ns = nanos(start.elapsed());
@@ -105,9 +123,10 @@ fn commit(
     let (all, sync) = (start.elapsed(), folder.store().last_times().sync);
     let root = RootTimes {
         from: "store".to_owned(),
-        rooted_ns: nanos(elapsed + after),
-        after_ns: nanos(after),
-        ..RootTimes::default()
+        rooted_ns: nanos(elapsed + stats.after),
+        ahead_ns: nanos(stats.ahead),
+        after_ns: nanos(stats.after),
+        locations: stats.locations,
     };
     let write_ns = nanos(all.saturating_sub(sync));
     Ok((root, DiskTimes { archive_ns, write_ns, sync_ns: nanos(sync), bytes: committed.bytes }))

@@ -5,12 +5,14 @@
 //!    more than it saves, and it is found afterwards. The threads of the engine hash.
 //! 2. With a whole state in memory, its tries stand before the clock runs, and what the block changed is hashed
 //!    afterwards.
-//! 3. The clock runs from the beginning of the block to its root, over what makes one difference of the result, too.
+//! 3. On a data folder to which results are committed, the version is begun while the block is executed
+//!    ([`execute_begun`]), where that pays (`on_store.rs`).
+//! 4. The clock runs from the beginning of the block to its root, over what makes one difference of the result, too.
 
 use crate::engines::{Engines, Seat};
 use alloy_primitives::B256;
 use braid_core::Control;
-use braid_db::{AheadStats, BegunRoot, Told, WitnessTries, root_ahead};
+use braid_db::{AheadStats, BegunRoot, BegunVersion, Told, WitnessTries, root_ahead, version_ahead};
 use braid_evm::{ExecutedBlock, Feed};
 use braid_profiles::{
     Engine, ExecError, Names, Profile,
@@ -19,7 +21,10 @@ use braid_profiles::{
     stats::median,
 };
 use braid_report::{DiskTimes, Lane, RootTimes, Span, Trace};
-use braid_store::trie::{Crew, TrieNodes};
+use braid_store::{
+    disk::Begun,
+    trie::{Crew, TrieNodes},
+};
 use braid_work::{HashedState, Witness};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -66,7 +71,7 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -192,6 +197,34 @@ pub(crate) fn execute(
     let run = |engine: &mut dyn Engine, feed: Option<&mut Feed<'_>>| once(engine, given, feed, control);
     match rooting.with((engine.as_mut(), threads), run) {
         Ok((ran, rooted)) => (Ok((ran.done, ran.elapsed)), Some(rooted)),
+        Err(error) => {
+            if matches!(error, BenchError::Panicked(_)) {
+                engines.forget(profile, threads);
+            }
+            (Err(error), None)
+        }
+    }
+}
+
+/// As [`Engines::execute`], while the version after the block is worked on.
+pub(crate) fn execute_begun(
+    engines: &mut Engines,
+    (profile, threads): (&Profile, usize),
+    given: Given<'_>,
+    begun: Begun,
+    control: &Control<'_>,
+) -> (crate::engines::Ran, Option<BegunVersion>) {
+    let engine = match engines.get(profile, threads) {
+        Ok(engine) => engine,
+        Err(error) => return (Err(error), None),
+    };
+    engine.reset();
+    let run = |told: &mut Told| {
+        let mut feed = |writes: &_| told.feed(writes);
+        once(engine.as_mut(), given, Some(&mut feed), control)
+    };
+    match version_ahead(begun, run) {
+        Ok((ran, begun)) => (Ok((ran.done, ran.elapsed)), Some(begun)),
         Err(error) => {
             if matches!(error, BenchError::Panicked(_)) {
                 engines.forget(profile, threads);

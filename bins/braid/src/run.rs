@@ -11,7 +11,7 @@ use crate::{
     progress::Ui,
     record::Record,
     render,
-    rooted::{self, Besides},
+    rooted::{self, Besides, Rooted, Rooting},
     schedules::Schedules,
     selection::{Item, select},
     stream,
@@ -19,6 +19,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use braid_core::Control;
+use braid_db::BegunVersion;
 use braid_evm::{BlockInput, ExecutedBlock};
 use braid_profiles::{Profile, find, find_any};
 use braid_report::{DiskTimes, RootTimes};
@@ -150,10 +151,7 @@ impl Runner<'_> {
         }
         let seat = (self.profile, self.threads);
         let rooting = if self.args.root { case.rooting() } else { None };
-        let (done, rooted) = match &rooting {
-            Some(rooting) => rooted::execute(&mut self.engines, seat, case.given(), rooting, &self.control),
-            None => (self.engines.execute(self.profile, self.threads, case.given(), &self.control), None),
-        };
+        let (done, rooted, begun) = self.execute(case.as_ref(), rooting.as_ref());
         if self.args.root && rooting.is_none() {
             let name = source.name();
             ui.warn(format_args!("{name}: no root: it comes with neither a witness nor a whole state"));
@@ -178,7 +176,7 @@ impl Runner<'_> {
         let list = self.list(case.as_ref(), &name, &mut verdict);
         let mut besides = Besides { rooting: rooting.as_ref(), committed: None };
         if let Some((block, elapsed)) = block {
-            besides.committed = self.keep(input, block, *elapsed, &mut verdict);
+            besides.committed = self.keep(input, (block, *elapsed, begun), &mut verdict);
         }
         self.trace(case.as_ref(), &name, &besides, &mut verdict, ui);
         let (root, disk) = besides.committed.unzip();
@@ -206,6 +204,26 @@ impl Runner<'_> {
         Some((result, verdict.alone))
     }
 
+    /// Executes a block, with its root if that was asked, or with the version after it begun.
+    fn execute(
+        &mut self,
+        case: &dyn Case,
+        rooting: Option<&Rooting<'_>>,
+    ) -> (crate::engines::Ran, Option<Rooted>, Option<BegunVersion>) {
+        let (given, control, seat) = (case.given(), &self.control, (self.profile, self.threads));
+        if let Some(rooting) = rooting {
+            let (done, rooted) = rooted::execute(&mut self.engines, seat, given, rooting, control);
+            return (done, rooted, None);
+        }
+        match self.store.as_ref().and_then(|store| store.as_ref().ok()?.begin(self.threads)) {
+            Some(begun) => {
+                let (done, begun) = rooted::execute_begun(&mut self.engines, seat, given, begun, control);
+                (done, None, begun)
+            }
+            None => (self.engines.execute(self.profile, self.threads, given, control), None, None),
+        }
+    }
+
     /// Writes the access list of a block that is right, if that was asked.
     fn list(&mut self, case: &dyn Case, name: &str, verdict: &mut Verdict) -> Option<(B256, usize)> {
         let folder = self.args.access_list.as_ref().filter(|_| verdict.status == Status::Ok)?;
@@ -223,12 +241,11 @@ impl Runner<'_> {
     fn keep(
         &mut self,
         input: &BlockInput,
-        block: &ExecutedBlock,
-        elapsed: Duration,
+        (block, elapsed, begun): (&ExecutedBlock, Duration, Option<BegunVersion>),
         verdict: &mut Verdict,
     ) -> Option<(RootTimes, DiskTimes)> {
         let (Status::Ok, Some(Ok(store))) = (verdict.status, &mut self.store) else { return None };
-        match store.commit(input, block, elapsed) {
+        match store.commit(input, block, elapsed, begun) {
             Ok(committed) => committed,
             Err(problem) => {
                 (verdict.status, verdict.error) = (Status::Unreadable, Some(problem));

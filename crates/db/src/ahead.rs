@@ -8,12 +8,20 @@
 //!    one that ends as it began is put back. So what was fed decides how long that takes, and not what the root is.
 //! 4. Slots are removed at the end only, as without all this: a witness need not have the nodes that removing and
 //!    adding again would ask for. If it lacks one all the same, all is done again without what was done ahead.
+//! 5. A version of the store on disk is begun in the same way ([`version_ahead`]): the ways to accounts are gone, and
+//!    storages updated ([`Begun`]).
 
-use crate::tries::{WitnessTries, hashed};
+use crate::{
+    DbError,
+    tries::{WitnessTries, hashed},
+};
 use alloy_primitives::{Address, B256, U256};
 use braid_core::Write;
 use braid_evm::{AccountDiff, EvmKey, EvmValue};
-use braid_store::trie::Crew;
+use braid_store::{
+    disk::{Begun, Prepared},
+    trie::Crew,
+};
 use braid_work::{
     Witness,
     witness::{WitnessError, state_root_after},
@@ -115,8 +123,44 @@ fn take(tries: &mut WitnessTries<'_>, fed: &[Fed]) {
     }
 }
 
+/// What can be worked on before all changes are known.
+trait Ahead: Send {
+    /// Works on some locations; what fails is left for the end.
+    fn take(&mut self, fed: &[Fed]);
+
+    /// Does a little of what can be done besides; whether there is more.
+    fn step(&mut self) -> bool;
+}
+
+impl Ahead for WitnessTries<'_> {
+    fn take(&mut self, fed: &[Fed]) {
+        take(self, fed);
+    }
+
+    fn step(&mut self) -> bool {
+        self.hash_one()
+    }
+}
+
+impl Ahead for Begun {
+    fn take(&mut self, fed: &[Fed]) {
+        let changes: Vec<(Address, Option<(U256, U256)>)> = fed
+            .iter()
+            .map(|fed| match fed {
+                Fed::Account(address) => (*address, None),
+                Fed::Slot(address, slot, value) => (*address, Some((*slot, *value))),
+            })
+            .collect();
+        self.tell(&changes);
+    }
+
+    fn step(&mut self) -> bool {
+        Begun::step(self)
+    }
+}
+
 /// Works ahead until execution ends.
-fn run(ahead: &mut WitnessTries<'_>, from: &Receiver<Vec<Fed>>, ended: &AtomicBool) -> (usize, Duration) {
+fn run(ahead: &mut dyn Ahead, from: &Receiver<Vec<Fed>>, ended: &AtomicBool) -> (usize, Duration) {
     let (mut locations, mut busy) = (0, Duration::ZERO);
     // Relaxed: the flag carries no data; a late look only delays the stop.
     let ended = || ended.load(Ordering::Relaxed);
@@ -127,10 +171,10 @@ fn run(ahead: &mut WitnessTries<'_>, from: &Receiver<Vec<Fed>>, ended: &AtomicBo
             if ended() {
                 break;
             }
-            take(ahead, step);
+            ahead.take(step);
             locations += step.len();
         }
-        while !ended() && ahead.hash_one() {}
+        while !ended() && ahead.step() {}
         busy += start.elapsed();
     }
     (locations, busy)
@@ -205,6 +249,35 @@ pub fn root_ahead<'a, T, E>(
     mut tries: WitnessTries<'a>,
     execute: impl FnOnce(&mut Told) -> Result<T, E>,
 ) -> Result<(T, BegunRoot<'a>), E> {
+    let (done, stats) = meanwhile(&mut tries, execute);
+    Ok((done?, BegunRoot { tries, stats }))
+}
+
+/// A version of the store on disk, begun while its block was executed.
+#[derive(Debug)]
+pub struct BegunVersion {
+    pub(crate) begun: Begun,
+    pub(crate) stats: AheadStats,
+}
+
+/// A version that can be committed, and how its root came to be.
+pub type PreparedAhead = Result<(Prepared, AheadStats), DbError>;
+
+/// Executes a block by `execute`, which is given what takes the writes of transactions as they become final, and works
+/// on the version after it meanwhile.
+///
+/// # Errors
+/// That of `execute`.
+pub fn version_ahead<T, E>(
+    mut begun: Begun,
+    execute: impl FnOnce(&mut Told) -> Result<T, E>,
+) -> Result<(T, BegunVersion), E> {
+    let (done, stats) = meanwhile(&mut begun, execute);
+    Ok((done?, BegunVersion { begun, stats }))
+}
+
+/// Executes while `ahead` is worked on.
+fn meanwhile<T>(ahead: &mut dyn Ahead, execute: impl FnOnce(&mut Told) -> T) -> (T, AheadStats) {
     let (to, from) = channel();
     let ended = AtomicBool::new(false);
     let mut told = Told { batch: Vec::with_capacity(BATCH), to };
@@ -213,9 +286,9 @@ pub fn root_ahead<'a, T, E>(
     // the one from inside of which this one is executed.
     let done = match ROOTER.try_lock().as_deref() {
         Some(Some(rooter)) => rooter.in_place_scope(|scope| {
-            let (tries, stats) = (&mut tries, &mut stats);
+            let stats = &mut stats;
             let (ended, from) = (&ended, from);
-            scope.spawn(move |_| (stats.locations, stats.ahead) = run(tries, &from, ended));
+            scope.spawn(move |_| (stats.locations, stats.ahead) = run(ahead, &from, ended));
             let done = execute(&mut told);
             ended.store(true, Ordering::Relaxed);
             drop(told);
@@ -223,5 +296,5 @@ pub fn root_ahead<'a, T, E>(
         }),
         _ => execute(&mut told),
     };
-    Ok((done?, BegunRoot { tries, stats }))
+    (done, stats)
 }

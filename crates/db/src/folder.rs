@@ -8,6 +8,7 @@
 
 use crate::{
     ArchiveStat, DbError, LayeredState,
+    ahead::{BegunVersion, PreparedAhead},
     archive::{Archive, Entry},
     layers,
     snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
@@ -16,7 +17,9 @@ use alloy_consensus::{BlockBody, Header};
 use alloy_primitives::{B256, Bytes, U256};
 use braid_evm::{EvmKey, EvmValue, ExecutedBlock};
 use braid_rules::{Block, ChainSpec, SignedTx, outcome};
-use braid_store::disk::{Batch, Committed, DiskOptions, DiskStat, DiskStore, Prepared, Verified, View};
+use braid_store::disk::{
+    Batch, Begun, Committed, DiskOptions, DiskStat, DiskStore, Prepared, Verified, View,
+};
 use braid_work::{
     PreState,
     chain::{Follower, Genesis, Link},
@@ -24,6 +27,7 @@ use braid_work::{
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 /// A block that was executed and held against its header, but for the state root.
@@ -223,6 +227,26 @@ impl DataFolder {
     /// As [`Self::commit`].
     pub fn prepare(&self, finished: &Finished) -> Result<Prepared, DbError> {
         checked(self.store.prepare(finished.number, &finished.batch())?, finished)
+    }
+
+    /// Begins the version after the latest one, before it is known what its block changes; for
+    /// [`version_ahead`](crate::version_ahead).
+    ///
+    /// # Errors
+    /// As [`DiskStore::begin`].
+    pub fn begin_version(&self) -> Result<Begun, DbError> {
+        Ok(self.store.begin()?)
+    }
+
+    /// As [`Self::prepare`], with what was done ahead; what it took.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn prepare_begun(&self, finished: &Finished, begun: BegunVersion) -> PreparedAhead {
+        let (BegunVersion { begun, mut stats }, start) = (begun, Instant::now());
+        let prepared = self.store.prepare_begun(begun, None, finished.number, &finished.batch())?;
+        stats.after = start.elapsed();
+        Ok((checked(prepared, finished)?, stats))
     }
 
     /// Commits what was prepared on the latest version.

@@ -15,7 +15,9 @@ mod reader;
 mod snapshot;
 mod tries;
 
-pub use ahead::{AheadStats, BegunRoot, Rooted, Told, root_ahead};
+pub use ahead::{
+    AheadStats, BegunRoot, BegunVersion, PreparedAhead, Rooted, Told, root_ahead, version_ahead,
+};
 pub use archive::ArchiveStat;
 pub use error::DbError;
 pub use folder::{DataFolder, Finished};

@@ -1,12 +1,16 @@
 //! Roots that are begun ahead, whatever they are told, against headers.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use braid_core::Write;
-use braid_db::{WitnessTries, root_ahead};
-use braid_evm::{AccountDiff, AccountState, EvmKey, EvmValue};
+use braid_db::{DataFolder, Finished, WitnessTries, root_ahead, version_ahead};
+use braid_evm::{AccountDiff, AccountInfoDiff, AccountState, EvmKey, EvmValue, ExecutedBlock};
 use braid_sched::Pool;
-use braid_store::trie::{Crew, TrieNodes};
+use braid_store::{
+    disk::DiskOptions,
+    trie::{Crew, TrieNodes},
+};
 use braid_testkit::{Rng, data};
+use braid_work::PreState;
 use revm::primitives::hardfork::SpecId;
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
@@ -80,4 +84,50 @@ fn roots_are_those_of_headers_whatever_is_told_ahead() {
     println!("{blocks} blocks, {again} roots were found again, {ahead} with what was done ahead");
     assert!(ahead > 0, "nothing was done ahead");
     assert!(blocks >= 8, "only {blocks} blocks with a witness");
+}
+
+/// A block that changes anything.
+fn block(rng: &mut Rng, number: u64) -> Finished {
+    let mut done = ExecutedBlock::default();
+    for _ in 0..1 + rng.below(20) {
+        let info = AccountInfoDiff {
+            balance: U256::from(rng.below(1000)),
+            nonce: rng.below(4),
+            code_hash: B256::repeat_byte(1),
+        };
+        let account = (!rng.chance(10)).then_some(info);
+        let count = if account.is_some() { rng.below(12) } else { 0 };
+        let storage = (0..count).map(|_| (U256::from(rng.below(40)), U256::from(rng.below(3)))).collect();
+        let wiped = account.is_none() || rng.chance(10);
+        let address = Address::repeat_byte(rng.below(60) as u8);
+        done.diff.insert(address, AccountDiff { account, wiped, storage });
+    }
+    Finished { number, block: None, done }
+}
+
+#[test]
+fn versions_on_disk_are_the_same_whatever_is_told_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = DiskOptions { segment_bytes: 1 << 16, ..DiskOptions::default() };
+    let mut data = DataFolder::open_or_create(&folder.path().join("data"), options).unwrap();
+    data.begin_bare(0, &PreState::default()).unwrap();
+    let (mut rng, mut locations) = (Rng::new(1), 0);
+    for number in 1..=60 {
+        let finished = block(&mut rng, number);
+        let expected = data.prepare(&finished).unwrap().root();
+        let ((), begun) = version_ahead::<_, Infallible>(data.begin_version().unwrap(), |told| {
+            let writes = if number % 5 == 0 { Vec::new() } else { writes(&mut rng, &finished.done.diff) };
+            writes.chunks(50).for_each(|writes| told.feed(writes));
+            std::thread::sleep(Duration::from_millis(number % 4 * 3));
+            Ok(())
+        })
+        .unwrap();
+        let (prepared, stats) = data.prepare_begun(&finished, begun).unwrap();
+        assert_eq!(prepared.root(), expected, "block {number}: {stats:?}");
+        locations += stats.locations;
+        data.record(std::slice::from_ref(&finished)).unwrap();
+        data.commit_prepared(prepared).unwrap();
+    }
+    data.verify().unwrap();
+    assert!(locations > 100, "only {locations} locations were told");
 }

@@ -7,6 +7,7 @@ pub mod io;
 mod layout;
 mod memory;
 mod node;
+mod together;
 pub mod trie;
 
 pub use layout::Layout;

@@ -13,6 +13,9 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
+    /// Of a node of which nothing is known yet.
+    pub(crate) const NONE: Reference = Reference { bytes: [0; 32], len: 32 };
+
     pub(crate) fn hash(hash: B256) -> Self {
         Reference { bytes: hash.0, len: 32 }
     }

@@ -313,3 +313,48 @@ fn run<S: State<u64, Num>>(
     let outcome = outcome.expect("valid");
     (outcome.changes, outcome.stats.most_in_flight)
 }
+
+/// Roots of blocks on pages that are not in memory, which an update reads many at a time: those of a store that has all
+/// in memory. What cannot be read is an error, and another time the root is right.
+#[test]
+fn roots_on_cold_pages_are_the_same() {
+    let mut failed = 0;
+    for seed in 0..12 {
+        let mut rng = Rng::new(seed);
+        let below = Arc::new(FaultMedium::new(seed, Faults::default()));
+        let batch = |rng: &mut Rng, count: u64| {
+            let mut batch = Batch::default();
+            for _ in 0..count {
+                let address = Address::from_word(keccak256(rng.below(600).to_be_bytes()));
+                let account = TrieAccount { nonce: rng.below(9), ..TrieAccount::default() };
+                let slots: Vec<_> = (0..rng.below(12))
+                    .map(|_| (U256::from(rng.below(40)), U256::from(rng.below(4))))
+                    .collect();
+                batch.change(address, (!rng.chance(5)).then_some(account), rng.chance(5), slots);
+            }
+            batch
+        };
+        let mut warm =
+            DiskStore::create_on(Arc::new(FaultMedium::new(seed, Faults::default())), forgetful()).unwrap();
+        let genesis = batch(&mut rng, 800);
+        warm.apply(1, &genesis).unwrap();
+        DiskStore::create_on(below.clone(), forgetful()).unwrap().apply(1, &genesis).unwrap();
+        for version in 2..8 {
+            let told = format!("version {version}, seed {seed}");
+            let medium = DelayedMedium::random(below.clone(), Duration::from_micros(20), seed);
+            // With a memory that holds nothing for long, and with one that holds all.
+            let page_cache_bytes = if seed % 2 == 0 { 0 } else { 1 << 22 };
+            let options = DiskOptions { workers: 1 + seed as usize % 3, page_cache_bytes, ..forgetful() };
+            let mut store = DiskStore::open_on(Arc::new(medium), options).unwrap();
+            let batch = batch(&mut rng, 300);
+            below.set_faults(Faults { read_error_every: Some(40), ..Faults::default() });
+            failed += usize::from(store.prepare(version, &batch).is_err());
+            below.set_faults(Faults::default());
+            let prepared = store.prepare(version, &batch).unwrap();
+            assert_eq!(prepared.root(), warm.apply(version, &batch).unwrap().root, "{told}");
+            store.commit(prepared).unwrap();
+            store.verify().unwrap_or_else(|error| panic!("{error} {told}"));
+        }
+    }
+    assert!(failed > 20, "only {failed} failed");
+}

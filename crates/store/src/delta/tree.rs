@@ -101,7 +101,7 @@ impl Kind for Slots {
             (Some(value), Some(old)) if writer.says(&old.key, old.depth, value) == old.reference => {
                 Fate::Keep
             }
-            (Some(value), _) => Fate::Put(Value { bytes: value.clone(), storage: None }),
+            (Some(value), _) => Fate::Put(Value { bytes: value.to_vec(), storage: None }),
         })
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr},
+    nodes::{NewId, Node},
     pages::Page,
-    record::{self, Owner},
-    update::{Child, NewNode, Node},
+    share::Works,
 };
 
 /// Pages that stand side by side in one segment.
@@ -123,38 +123,27 @@ impl<I: Iterator<Item = u32>> Appender<I> {
     }
 
     /// Lays out what is new in a trie; where its root is.
-    pub(super) fn trie(&mut self, node: &Node, owner: Owner) -> Ptr {
+    pub(super) fn trie(&mut self, works: &Works, node: Node) -> Ptr {
         match node {
             Node::Empty => Ptr::NONE,
-            Node::Same(ptr) => *ptr,
-            Node::New(node) => self.node(node, owner),
+            Node::Same(ptr) => ptr,
+            Node::New(id) => self.node(works, id),
         }
     }
 
-    fn node(&mut self, node: &NewNode, owner: Owner) -> Ptr {
-        match node {
-            NewNode::Leaf(leaf) => {
-                let storage = self.trie(&leaf.storage, leaf.storage_owner);
-                let (room, ptr) = self.room(record::leaf_len(leaf.value.len()));
-                record::encode_leaf(room, owner, &leaf.key, storage, &leaf.value);
-                ptr
-            }
-            NewNode::Branch(branch) => {
-                let mut ptrs = [Ptr::NONE; 16];
-                for (ptr, (_, child)) in ptrs.iter_mut().zip(&branch.children) {
-                    *ptr = match child {
-                        Child::Same(ptr, _) => *ptr,
-                        Child::New(node, _) => self.node(node, owner),
-                    };
-                }
-                let (room, ptr) = self.room(record::branch_len(owner, branch.end, branch.children.len()));
-                let children = branch.children.iter().zip(ptrs);
-                let children =
-                    children.map(|((nibble, child), ptr)| (usize::from(*nibble), ptr, child.reference()));
-                record::encode_branch(room, owner, (&branch.key, branch.end), children);
-                ptr
-            }
+    fn node(&mut self, works: &Works, id: NewId) -> Ptr {
+        let draft = works.draft(id);
+        let new = &draft.new[..draft.count];
+        let mut ptrs = [Ptr::NONE; 16];
+        for (ptr, (_, child)) in ptrs.iter_mut().zip(new) {
+            *ptr = self.node(works, *child);
         }
+        let (room, ptr) = self.room(draft.record.len());
+        room.copy_from_slice(draft.record);
+        for (ptr, (at, _)) in ptrs.iter().zip(new) {
+            room[*at..*at + 8].copy_from_slice(&ptr.0.to_le_bytes());
+        }
+        ptr
     }
 
     /// Finishes the last page; the segment that is open then, and its first page without use.

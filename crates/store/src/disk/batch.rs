@@ -1,16 +1,27 @@
 //! The changes of a block.
 
 use super::{
-    kinds::{AccountChange, Record, SlotChange},
+    kinds::{AccountChange, Record, SlotChange, Value},
     record::VALUE_MAX,
 };
-use alloy_primitives::{Address, U256, keccak256};
+use crate::trie::Crew;
+use alloy_primitives::{Address, B256, U256};
+use alloy_rlp::Encodable;
 use alloy_trie::TrieAccount;
+use braid_keccak::keccak256_many;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use rayon::prelude::*;
+use parking_lot::Mutex;
 
 const _: () = assert!(VALUE_MAX >= 33);
+
+/// Less accounts and slots than this for each worker are not shared.
+const SHARE_MIN: usize = 256;
+/// Keys that are hashed together.
+const TOGETHER: usize = 64;
+
+/// Slots by plain keys, and their values.
+pub(super) type PlainSlots = Vec<(Address, U256, U256)>;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -77,46 +88,88 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// All slots that it sets.
-    pub(super) fn all_slots(&self) -> impl Iterator<Item = (Address, U256, U256)> {
-        self.entries
-            .iter()
-            .flat_map(|(address, entry)| entry.slots.iter().map(|(slot, value)| (*address, *slot, *value)))
-    }
-
-    /// The changes by hashed keys, sorted; hashed by all workers if it is `shared`.
-    pub(crate) fn sorted(&self, shared: bool) -> Vec<AccountChange> {
+    /// The changes by hashed keys, sorted, and all slots that are set; hashed by a crew.
+    pub(crate) fn sorted(&self, crew: &mut Crew<'_>) -> (Vec<AccountChange>, PlainSlots) {
         let entries: Vec<(&Address, &Entry)> = self.entries.iter().collect();
-        let change = |(address, entry): (&Address, &Entry)| AccountChange {
-            key: keccak256(address),
-            address: Some(*address),
-            record: entry.record,
-            wiped: entry.wiped,
-            slots: sorted_slots(&entry.slots),
-            touches: Vec::new(),
-        };
-        let mut changes: Vec<AccountChange> = match shared {
-            true => entries.into_par_iter().with_min_len(64).map(change).collect(),
-            false => entries.into_iter().map(change).collect(),
-        };
-        match shared {
-            true => changes.par_sort_unstable_by_key(|change| change.key),
-            false => changes.sort_unstable_by_key(|change| change.key),
+        let all: usize = entries.iter().map(|(_, entry)| 1 + entry.slots.len()).sum();
+        let workers = crew.workers().min(all / SHARE_MIN).max(1);
+        // Each hashes some addresses, and then has the accounts of a range of hashes.
+        let share = entries.len().div_ceil(workers).max(1);
+        let keys: Vec<Mutex<Vec<B256>>> = (0..workers).map(|_| Mutex::default()).collect();
+        crew.split(workers, &|at| {
+            let mine = entries.chunks(share).nth(at).unwrap_or_default();
+            *keys[at].lock() = hashed(mine, |(address, _)| address.0.0);
+        });
+        let keys: Vec<B256> = keys.into_iter().flat_map(Mutex::into_inner).collect();
+        let sorted: Vec<Mutex<_>> = (0..workers).map(|_| Mutex::default()).collect();
+        crew.split(workers, &|at| {
+            let of = |key: &B256| (usize::from(u16::from_be_bytes([key[0], key[1]])) * workers) >> 16;
+            let mine = keys.iter().zip(&entries).filter(|(key, _)| of(key) == at);
+            *sorted[at].lock() =
+                changes(mine.map(|(key, (address, entry))| (*key, **address, *entry)).collect());
+        });
+        let mut sorted = sorted.into_iter().map(Mutex::into_inner);
+        let (mut changes, mut slots) = sorted.next().unwrap_or_default();
+        changes.reserve_exact(entries.len() - changes.len());
+        slots.reserve_exact(all - entries.len() - slots.len());
+        for (more, more_slots) in sorted {
+            changes.extend(more);
+            slots.extend(more_slots);
         }
-        changes
+        (changes, slots)
     }
 }
 
-fn sorted_slots(slots: &[(U256, U256)]) -> Vec<SlotChange> {
-    let mut sorted: Vec<SlotChange> = slots
-        .iter()
-        .map(|(slot, value)| SlotChange {
-            key: keccak256(slot.to_be_bytes::<32>()),
-            value: (!value.is_zero()).then(|| alloy_rlp::encode(value)),
-        })
-        .collect();
-    sort_slots(&mut sorted);
-    sorted
+/// The hashes of keys, of `N` bytes each.
+pub(super) fn hashed<T, const N: usize>(all: &[T], key: impl Fn(&T) -> [u8; N]) -> Vec<B256> {
+    let mut hashes = vec![B256::ZERO; all.len()];
+    for (some, hashes) in all.chunks(TOGETHER).zip(hashes.chunks_mut(TOGETHER)) {
+        let mut keys = [[0; N]; TOGETHER];
+        keys.iter_mut().zip(some).for_each(|(into, one)| *into = key(one));
+        keccak256_many(&keys[..some.len()], hashes);
+    }
+    hashes
+}
+
+/// Changes of accounts, sorted, and all slots that they set.
+fn changes(mut entries: Vec<(B256, Address, &Entry)>) -> (Vec<AccountChange>, PlainSlots) {
+    entries.sort_unstable_by_key(|(key, ..)| *key);
+    let mut slots = PlainSlots::with_capacity(entries.iter().map(|(.., entry)| entry.slots.len()).sum());
+    for (_, address, entry) in &entries {
+        slots.extend(entry.slots.iter().map(|(slot, value)| (*address, *slot, *value)));
+    }
+    let (keys, mut at) = (hashed(&slots, |(_, slot, _)| slot.to_be_bytes::<32>()), 0);
+    let change = |(key, address, entry): (B256, Address, &Entry)| {
+        let own = &keys[at..at + entry.slots.len()];
+        at += own.len();
+        let set = own.iter().zip(&entry.slots);
+        let mut slots: Vec<SlotChange> =
+            set.map(|(key, (_, value))| SlotChange { key: *key, value: slot_value(value) }).collect();
+        sort_slots(&mut slots);
+        let (address, record, wiped) = (Some(address), entry.record, entry.wiped);
+        AccountChange { address, record, wiped, slots, ..AccountChange::none(key) }
+    };
+    (entries.into_iter().map(change).collect(), slots)
+}
+
+/// Changes of slots that are set, sorted.
+pub(super) fn set_slots<'a>(slots: impl Iterator<Item = (&'a U256, &'a U256)>) -> Vec<SlotChange> {
+    let plain: Vec<(&U256, &U256)> = slots.collect();
+    let keys = hashed(&plain, |(slot, _)| slot.to_be_bytes::<32>());
+    let set = keys.iter().zip(plain);
+    let mut slots: Vec<SlotChange> =
+        set.map(|(key, (_, value))| SlotChange { key: *key, value: slot_value(value) }).collect();
+    slots.sort_unstable_by_key(|change| change.key);
+    slots
+}
+
+/// The value of a slot as it stands in its leaf; none if that is empty.
+pub(super) fn slot_value(value: &U256) -> Option<Value> {
+    (!value.is_zero()).then(|| {
+        let (mut rlp, len) = ([0; 33], value.length());
+        value.encode(&mut &mut rlp[..]);
+        Value::from_slice(&rlp[..len])
+    })
 }
 
 /// By key, each once.

@@ -16,7 +16,7 @@
 
 use super::{
     error::DiskError,
-    kinds::{AccountChange, Record},
+    kinds::AccountChange,
     layout::{PAGE, PAGE_HEAD, Ptr},
     ledger::Ledger,
     pages::Pages,
@@ -175,7 +175,7 @@ impl Decay {
             let mut offset = PAGE_HEAD;
             while offset < page.used {
                 let ptr = Ptr(at.0 + offset as u64);
-                let (node, len, owner) = record::decode(&page, ptr)?;
+                let (node, len, owner) = record::decode(page.clone(), ptr)?;
                 offset += len;
                 if !dead.contains(&(ptr.offset() as u32)) {
                     moves.bytes += len as u64;
@@ -212,14 +212,9 @@ impl Moves {
             for key in owners(*owner)? {
                 match changes.binary_search_by(|change| change.key.cmp(&key)) {
                     Ok(at) => changes[at].touches.clone_from(touches),
-                    Err(_) => more.push(AccountChange {
-                        key,
-                        address: None,
-                        record: Record::Keep,
-                        wiped: false,
-                        slots: Vec::new(),
-                        touches: touches.clone(),
-                    }),
+                    Err(_) => {
+                        more.push(AccountChange { touches: touches.clone(), ..AccountChange::none(key) });
+                    }
                 }
             }
         }

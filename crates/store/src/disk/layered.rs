@@ -13,9 +13,11 @@ use super::{
     batch::Batch,
     error::DiskError,
     layout::{Geometry, Ptr},
+    nodes::Node,
     pages::Page,
-    store::{DiskStore, Prepared},
-    update::Node,
+    prepare::Prepared,
+    share::Works,
+    store::DiskStore,
 };
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -100,10 +102,10 @@ pub(super) fn lay(
     room: &Room,
     places: impl Iterator<Item = u32>,
     spare: Vec<Vec<u8>>,
-    node: &Node,
+    (works, root): (&Works, Node),
 ) -> Laid {
     let mut appender = Appender::new(geometry, room.open, room.next_segment, places, spare);
-    let root = appender.trie(node, None);
+    let root = appender.trie(works, root);
     let open = appender.finish();
     Laid { root, runs: appender.runs, opened: appender.opened, open }
 }
@@ -116,17 +118,18 @@ impl DiskStore {
     /// As [`prepare`](Self::prepare); [`DiskError::Stale`] if something was committed since `on` was prepared;
     /// [`DiskError::Limit`] for more than 1024 versions on one another.
     pub fn prepare_on(&self, on: &Prepared, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
-        if version <= on.version {
-            return Err(DiskError::Order { version, latest: on.version });
-        }
+        self.prepare_with(version, batch, Some(on), None)
+    }
+
+    /// The layout of what is prepared, for those who build on it.
+    pub(super) fn layout_of<'a>(&self, on: &'a Prepared) -> Result<&'a Layout, DiskError> {
         let depth = on.above.as_ref().map_or(0, |above| above.depth);
         if depth >= DEPTH_MAX {
             let (is, limit) = (depth as u64 + 1, DEPTH_MAX as u64);
             return Err(DiskError::Limit { what: "versions prepared on one another", is, limit });
         }
         self.fresh(on)?;
-        let above = on.laid.get_or_init(|| self.lay_out(on));
-        self.prepare_over(version, batch, Some((on, above)))
+        Ok(on.laid.get_or_init(|| self.lay_out(on)))
     }
 
     /// Whether nothing was committed since `prepared` that it does not know of.
@@ -152,7 +155,7 @@ impl DiskStore {
         let mut taken = on.above.as_ref().map(|above| above.taken.clone()).unwrap_or_default();
         let places = self.free.iter().copied().chain(self.places..);
         let places = places.filter(|place| !taken.contains(place));
-        let laid = lay(geometry, &room, places, Vec::new(), &on.node);
+        let laid = lay(geometry, &room, places, Vec::new(), (&on.works, on.node));
         taken.extend(laid.opened.iter().map(|(_, place)| *place));
         let last = laid.runs.last();
         let open = laid.open.and_then(|(segment, page)| {

@@ -7,6 +7,7 @@
 mod ahead;
 mod append;
 mod batch;
+mod begun;
 mod codec;
 mod compact;
 mod error;
@@ -17,27 +18,33 @@ mod layered;
 pub(crate) mod layout;
 pub(crate) mod lease;
 mod ledger;
+mod nodes;
 mod options;
 mod pages;
+mod prepare;
 mod proof;
 mod prune;
 mod read;
 mod reader;
 mod record;
 mod scan;
+mod share;
 mod store;
 mod update;
 mod verify;
+mod ways;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::Batch;
+pub use begun::Begun;
 pub use error::DiskError;
 pub use options::{CommitTimes, Committed, DiskOptions, DiskStat};
+pub use prepare::Prepared;
 pub use proof::{AccountProof, SlotProof};
 pub use read::{View, ViewReader, ViewState, ViewStateReader};
 pub use reader::DiskReader;
 pub use scan::{Entries, Entry, HashedBatch};
-pub use store::{DiskStore, Prepared};
+pub use store::DiskStore;
 pub use verify::Verified;

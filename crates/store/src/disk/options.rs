@@ -56,11 +56,12 @@ impl DiskOptions {
         }
     }
 
+    /// The threads beside the caller's.
     pub(super) fn pool(&self) -> Result<Option<ThreadPool>, DiskError> {
         if self.workers == 1 {
             return Ok(None);
         }
-        let pool = ThreadPoolBuilder::new().num_threads(self.workers);
+        let pool = ThreadPoolBuilder::new().num_threads(self.workers - 1);
         let pool = pool.thread_name(|i| format!("braid-store-{i}")).build();
         let failed = |error: rayon::ThreadPoolBuildError| error.to_string();
         pool.map(Some).map_err(|error| DiskError::Io { doing: "starting workers", reason: failed(error) })

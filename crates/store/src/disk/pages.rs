@@ -63,6 +63,11 @@ impl Shard {
     }
 }
 
+/// A part in lines of memory of its own, so that who uses one does not keep others from using another.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart(Mutex<Shard>);
+
 /// Reads pages of segments. A page never changes and its pointer is never used for another, so what is
 /// remembered is never wrong.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ pub(super) struct Pages {
     pub(super) geometry: Geometry,
     /// Where segments are.
     places: RwLock<HashMap<u64, u32, RandomState>>,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Apart]>,
     /// Pages in memory, at most, in each shard.
     most: usize,
     /// Pages that were read from the medium.
@@ -86,7 +91,7 @@ impl Pages {
             medium,
             geometry,
             places: RwLock::default(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Apart::default()).collect(),
             most: (cache_bytes / PAGE / SHARDS).max(2),
             reads: AtomicU64::new(0),
             queues: Mutex::default(),
@@ -114,7 +119,7 @@ impl Pages {
     }
 
     fn shard(&self, page: Ptr) -> &Mutex<Shard> {
-        &self.shards[(page.0 / PAGE as u64) as usize % SHARDS]
+        &self.shards[(page.0 / PAGE as u64) as usize % SHARDS].0
     }
 
     /// The page at `at`, if it is remembered.

@@ -77,7 +77,7 @@ impl View {
             }
         };
         while !ptr.is_none() {
-            let (node, _, whose) = record::decode(&self.pages().get(ptr)?, ptr)?;
+            let (node, _, whose) = record::decode(self.pages().get(ptr)?, ptr)?;
             let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
             if whose != owner || above {
                 return Err(DiskError::damaged("node", ptr.0, "it belongs elsewhere"));

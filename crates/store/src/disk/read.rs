@@ -101,7 +101,12 @@ pub(super) struct Walk {
 impl Walk {
     /// The way to `key` in the trie whose root is at `root`.
     pub(super) fn new(root: Ptr, owner: Owner, key: B256) -> Self {
-        Walk { ptr: root, depth: 0, owner, key, leaf: None }
+        Walk::below(root, 0, owner, key)
+    }
+
+    /// The way to `key` from the node at `ptr`, which stands at `depth`.
+    pub(super) fn below(ptr: Ptr, depth: usize, owner: Owner, key: B256) -> Self {
+        Walk { ptr, depth, owner, key, leaf: None }
     }
 
     /// The node that comes next; `None` at the end.
@@ -117,7 +122,7 @@ impl Walk {
     /// Goes past the node that comes next, which is in `page`.
     pub(super) fn step(&mut self, page: &Arc<Page>) -> Result<(), DiskError> {
         let ptr = std::mem::replace(&mut self.ptr, Ptr::NONE);
-        let (node, _, whose) = record::decode(page, ptr)?;
+        let (node, _, whose) = record::decode(page.clone(), ptr)?;
         let (at, end) = match &node {
             Stored::Leaf(leaf) => (&leaf.key, 64),
             Stored::Branch(branch) => (&branch.key, branch.end),

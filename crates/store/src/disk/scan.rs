@@ -2,7 +2,7 @@
 //! that a trie knows.
 
 use super::{
-    batch::sort_slots,
+    batch::{slot_value, sort_slots},
     error::DiskError,
     kinds::{self, AccountChange, Record, SlotChange},
     layout::Ptr,
@@ -66,7 +66,7 @@ impl Entries<'_> {
     /// Goes past one node; its leaf, if it is one.
     fn step(&mut self, waiting: &Waiting) -> Result<Option<Entry>, DiskError> {
         let Waiting { ptr, owner, depth, way } = *waiting;
-        let (node, _, whose) = record::decode(&self.view.pages().get(ptr)?, ptr)?;
+        let (node, _, whose) = record::decode(self.view.pages().get(ptr)?, ptr)?;
         let (key, end) = match &node {
             Stored::Leaf(leaf) => (leaf.key, 64),
             Stored::Branch(branch) => (branch.key, branch.end),
@@ -132,22 +132,14 @@ pub struct HashedBatch {
 impl HashedBatch {
     /// Sets an account, whose storage root is not looked at: it follows from its slots. Slots that it has stay.
     pub fn account(&mut self, key: B256, account: TrieAccount) {
-        let (record, slots) = (Record::Set(account), Vec::new());
-        self.changes.push(AccountChange {
-            key,
-            address: None,
-            record,
-            wiped: false,
-            slots,
-            touches: Vec::new(),
-        });
+        let record = Record::Set(account);
+        self.changes.push(AccountChange { record, ..AccountChange::none(key) });
     }
 
     /// Sets a slot of the account that was set last; nothing if there was none. Zero is an empty slot.
     pub fn slot(&mut self, key: B256, value: U256) {
         if let Some(account) = self.changes.last_mut() {
-            let value = (!value.is_zero()).then(|| alloy_rlp::encode(value));
-            account.slots.push(SlotChange { key, value });
+            account.slots.push(SlotChange { key, value: slot_value(&value) });
             self.slots += 1;
         }
     }

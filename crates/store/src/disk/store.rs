@@ -15,35 +15,31 @@
 
 use super::{
     append::Run,
-    batch::Batch,
-    compact::{Decay, Moves},
+    batch::{Batch, PlainSlots},
+    compact::Decay,
     error::DiskError,
     flat::Flat,
     journal::Journal,
-    kinds::{AccountChange, Accounts},
-    layered::{self, Above, Laid, Layout, Room},
+    layered::{self, Laid, Room},
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
     ledger::{Commit, Event, Ledger, Version, by_segment},
     options::{CommitTimes, Committed, DiskOptions, DiskStat, VERSIONS_MAX},
     pages::{Page, Pages},
+    prepare::Prepared,
     read::{Readers, Root, Shared, View},
-    record::Stored,
-    update::{Context, Node, Work, update},
+    share::Works,
     verify::{self, Verified},
 };
-use crate::{
-    io::{FileMedium, Medium},
-    node::nibble,
-};
-use alloy_primitives::{Address, B256, U256};
-use alloy_trie::EMPTY_ROOT_HASH;
+use crate::io::{FileMedium, Medium};
+use alloy_primitives::{Address, B256};
+use parking_lot::Mutex;
 use rayon::ThreadPool;
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -51,47 +47,14 @@ use std::{
 const SPARE_MAX: usize = 8;
 pub(super) const FILE: &str = "state";
 
-/// A version that is not durable: its root is known, its nodes are in memory.
-#[derive(Debug)]
-pub struct Prepared {
-    /// Its own number.
-    id: u64,
-    /// Numbers of what it is on, the nearest last, if that was not committed when it was prepared.
-    pub(super) lineage: Vec<u64>,
-    /// The commit that the first of them, or it itself, was prepared on.
-    pub(super) root_base: u64,
-    pub(super) version: u64,
-    hash: B256,
-    pub(super) node: Node,
-    work: Work,
-    moves: Moves,
-    slots: Vec<(Address, U256, U256)>,
-    /// Pages of what it is on.
-    pub(super) above: Option<Arc<Above>>,
-    /// Its layout, once somebody builds on it.
-    pub(super) laid: OnceLock<Layout>,
-}
-
-impl Prepared {
-    /// The version that it will be.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// Its state root.
-    pub fn root(&self) -> B256 {
-        self.hash
-    }
-}
-
 /// A store on disk, open to write.
 #[derive(Debug)]
 pub struct DiskStore {
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: Ledger,
     journal: Journal,
-    options: DiskOptions,
-    pool: Option<ThreadPool>,
+    pub(super) options: DiskOptions,
+    pub(super) pool: Option<ThreadPool>,
     pub(super) decay: Decay,
     /// Places that may be written to.
     pub(super) free: BTreeSet<u32>,
@@ -101,11 +64,15 @@ pub struct DiskStore {
     /// Number of what was committed last, zero if that was not here.
     pub(super) last: u64,
     /// Bytes of records that the last commit wrote.
-    wrote: u64,
+    pub(super) wrote: u64,
     times: CommitTimes,
     poisoned: bool,
     /// Memory of the last runs.
     spare: Vec<Vec<u8>>,
+    /// Memory of the last works.
+    pub(super) spare_works: Mutex<Works>,
+    /// Whether what the next version changes is not expected to be in memory.
+    pub(super) cold: AtomicBool,
     folder: Option<PathBuf>,
 }
 
@@ -158,29 +125,6 @@ pub(super) fn share(
 
 pub(super) fn root_of(version: &Version) -> Root {
     Root { version: version.version, seq: version.seq, ptr: version.root, hash: version.hash }
-}
-
-/// Accounts whose hashed addresses begin with these bytes: one, but for collisions of 64 bits.
-fn owners(context: &Context<'_>, root: Ptr, owner: u64) -> Result<Vec<B256>, DiskError> {
-    let mut way = B256::ZERO;
-    way[..8].copy_from_slice(&owner.to_be_bytes());
-    let (mut found, mut waiting) = (Vec::new(), vec![(root, 0)]);
-    while let Some((ptr, depth)) = waiting.pop() {
-        if ptr.is_none() {
-            continue;
-        }
-        match context.load(ptr, None, depth)?.0 {
-            Stored::Leaf(leaf) if leaf.key[..8] == way[..8] => found.push(leaf.key),
-            Stored::Leaf(_) => {}
-            Stored::Branch(branch) => {
-                let below = branch.end + 1;
-                let only = (branch.end < 16).then(|| nibble(&way, branch.end));
-                let ways = branch.nibbles().filter(|nibble| only.is_none_or(|only| only == *nibble));
-                waiting.extend(ways.filter_map(|nibble| Some((branch.child_ptr(nibble)?, below))));
-            }
-        }
-    }
-    Ok(found)
 }
 
 impl DiskStore {
@@ -280,6 +224,7 @@ impl DiskStore {
         let used: BTreeSet<u32> = ledger.segments.values().map(|segment| segment.place).collect();
         let places = used.last().map_or(0, |last| last.saturating_add(1));
         let free = (0..places).filter(|place| !used.contains(place)).collect();
+        let cold = !ledger.versions.is_empty();
         Ok(DiskStore {
             shared: Arc::new(share(medium, geometry, &ledger, &options)),
             ledger,
@@ -295,6 +240,8 @@ impl DiskStore {
             times: CommitTimes::default(),
             poisoned: false,
             spare: Vec::new(),
+            spare_works: Mutex::default(),
+            cold: AtomicBool::new(cold),
             folder: None,
         })
     }
@@ -365,79 +312,6 @@ impl DiskStore {
         verify::verify(&anew.pages, &ledger)
     }
 
-    /// Works out what the latest version becomes by `batch`: its root is known then, nothing is written.
-    ///
-    /// # Errors
-    /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
-    pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
-        self.prepare_over(version, batch, None)
-    }
-
-    /// As [`prepare`](Self::prepare), perhaps on something else than the latest version.
-    pub(super) fn prepare_over(
-        &self,
-        version: u64,
-        batch: &Batch,
-        on: Option<(&Prepared, &Layout)>,
-    ) -> Result<Prepared, DiskError> {
-        let shared = self.pool.is_some();
-        let work = || self.prepare_sorted(version, batch.sorted(shared), batch.all_slots().collect(), on);
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
-    /// As [`prepare`](Self::prepare), of changes by hashed keys, sorted.
-    pub(super) fn prepare_hashed(
-        &self,
-        version: u64,
-        changes: Vec<AccountChange>,
-    ) -> Result<Prepared, DiskError> {
-        let work = || self.prepare_sorted(version, changes, Vec::new(), None);
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
-    fn prepare_sorted(
-        &self,
-        version: u64,
-        mut changes: Vec<AccountChange>,
-        slots: Vec<(Address, U256, U256)>,
-        on: Option<(&Prepared, &Layout)>,
-    ) -> Result<Prepared, DiskError> {
-        let latest = self.ledger.latest();
-        if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
-            return Err(DiskError::Order { version, latest });
-        }
-        let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
-        let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));
-        let pages = &self.shared.pages;
-        let moves = match self.options.compact && on.is_none() {
-            true => self.decay.moves(pages, &self.ledger, self.wrote)?,
-            false => Moves::default(),
-        };
-        let above = on.map(|(_, (_, above))| above.clone());
-        let shared = self.pool.is_some();
-        let context = Context { pages, above: above.as_deref(), victims: &moves.victims, shared };
-        moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let mut work = Work::default();
-        let node = update(&context, &mut work, &Accounts, root, &changes, &moves.accounts)?;
-        let hash = match &node {
-            Node::Same(ptr) if *ptr == root => before,
-            node => {
-                let reference = context.reference(&mut work.scratch, node, None, 0)?;
-                reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root())
-            }
-        };
-        let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
-        let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
-        let (id, laid) = (layered::identity(), OnceLock::new());
-        Ok(Prepared { id, lineage, root_base, version, hash, node, work, moves, slots, above, laid })
-    }
-
     /// Makes a prepared version durable. When this returns, it is.
     ///
     /// # Errors
@@ -453,18 +327,18 @@ impl DiskStore {
             let is = self.ledger.versions.len() as u64;
             return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
         }
-        let Prepared { id, version, hash, node, mut work, moves, slots, laid, .. } = prepared;
+        let Prepared { id, version, hash, node, mut works, moves, slots, laid, .. } = prepared;
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
             let places = self.free.iter().copied().chain(self.places..);
             let room = Room { open: self.ledger.open_place(), next_segment: self.ledger.next_segment };
             let spare = std::mem::take(&mut self.spare);
-            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, &node))
+            Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, (&works, node)))
         });
         let Laid { root, runs, opened, open } = &*laid;
         let (root, open, opened) = (*root, *open, opened.clone());
-        drop(node);
         let born = runs.iter().map(|run| (run.segment, run.born)).collect();
-        let died = by_segment(&mut work.died);
+        let mut dead = works.take_died();
+        let died = by_segment(&mut dead);
         let version = Version::new((version, self.ledger.seq + 1), (root, hash), born, died);
         let mut digest = crc32fast::Hasher::new();
         runs.iter().flat_map(Run::checksums).for_each(|checksum| digest.update(&checksum));
@@ -494,8 +368,10 @@ impl DiskStore {
         }
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
-        self.decay.commit(&moves, &commit.opened, &gone, written, &work.died);
-        self.publish(pages, &work, slots);
+        self.decay.commit(&moves, &commit.opened, &gone, written, &dead);
+        self.publish(pages, &works, slots);
+        works.clear();
+        *self.spare_works.get_mut() = works;
         self.wrote = commit.version.born_bytes();
         let runs = Arc::try_unwrap(laid).map(|laid| laid.runs).unwrap_or_default();
         self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
@@ -594,13 +470,14 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, pages: Vec<(Ptr, Page)>, work: &Work, slots: Vec<(Address, U256, U256)>) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, works: &Works, slots: PlainSlots) {
         for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };
-        let accounts = work.accounts.iter().copied();
-        self.shared.flat.commit(latest.seq, &work.wiped, accounts, slots.into_iter());
+        let accounts = works.all().flat_map(|work| work.accounts.iter().copied());
+        let wiped: Vec<Address> = works.all().flat_map(|work| work.wiped.iter().copied()).collect();
+        self.shared.flat.commit(latest.seq, &wiped, accounts, slots.into_iter());
         let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
         let mut readers = self.shared.readers.lock();
         readers.roots.insert(latest.version, root_of(latest));

@@ -5,12 +5,17 @@ use super::{
     kinds::{SlotChange, Slots},
     layout::{Geometry, PAGE, Ptr},
     ledger::{Commit, Event, Ledger, Version},
+    nodes::Node,
     pages::{Page, Pages},
     read::find,
     record::{self, Owner, Stored},
-    update::{Context, Touch, Work, update},
+    share::Works,
+    update::{Context, Touch},
 };
-use crate::io::{FaultMedium, Faults};
+use crate::{
+    io::{FaultMedium, Faults},
+    trie::{Crew, with_rayon},
+};
 use alloy_primitives::{B256, hex, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles};
 use braid_testkit::{Rng, data};
@@ -42,7 +47,8 @@ impl Trie {
     }
 
     fn change(&mut self, changes: &Content, removed: &BTreeSet<B256>, victims: &[u64], shared: bool) {
-        let set = changes.iter().map(|(key, value)| SlotChange { key: *key, value: Some(value.clone()) });
+        let set =
+            changes.iter().map(|(key, value)| SlotChange { key: *key, value: Some(value.as_slice().into()) });
         let gone = removed.iter().map(|key| SlotChange { key: *key, value: None });
         let mut sorted: Vec<SlotChange> = set.chain(gone).collect();
         sorted.sort_by_key(|change| change.key);
@@ -55,14 +61,20 @@ impl Trie {
             });
         }
         touches.sort_unstable();
-        let context = Context { above: None, pages: &self.pages, victims, shared };
-        let (mut work, kind) = (Work::default(), Slots(self.owner));
-        let node = update(&context, &mut work, &kind, self.root, &sorted, &touches).unwrap();
-        let reference = context.reference(&mut work.scratch, &node, self.owner, 0).unwrap();
-        self.hash = reference.map_or(EMPTY_ROOT_HASH, |reference| reference.root());
+        let context = Context { above: None, pages: &self.pages, victims, cold: false };
+        let (mut works, kind) = (Works::new(3, Works::default()), Slots(self.owner));
+        let mut update = |crew: &mut Crew<'_>| {
+            works.update(&context, crew, &kind, self.root, (&sorted, &touches)).unwrap()
+        };
+        let (node, said) = if shared { with_rayon(update) } else { update(&mut Crew::alone()) };
+        self.hash = match (node, said) {
+            (_, Some(said)) => said.root(),
+            (Node::Empty, None) => EMPTY_ROOT_HASH,
+            (_, None) => self.hash,
+        };
         let mut appender =
             Appender::new(self.pages.geometry, self.open, self.next, self.next as u32.., Vec::new());
-        self.root = appender.trie(&node, self.owner);
+        self.root = appender.trie(&works, node);
         appender.finish();
         for run in &appender.runs {
             let at = self.pages.geometry.place_at(run.place) + u64::from(run.first) * 4096;
@@ -73,7 +85,7 @@ impl Trie {
             self.pages.set_place(*segment, Some(*place));
             self.next = segment + 1;
         }
-        for (ptr, _) in work.died {
+        for (ptr, _) in works.take_died() {
             assert!(self.used.remove(&ptr), "a record died twice, or never was");
         }
         let nodes: BTreeSet<Ptr> = self.nodes().keys().copied().collect();
@@ -82,7 +94,7 @@ impl Trie {
     }
 
     fn nodes(&self) -> BTreeMap<Ptr, Stored> {
-        let context = Context { above: None, pages: &self.pages, victims: &[], shared: false };
+        let context = Context { above: None, pages: &self.pages, victims: &[], cold: false };
         let (mut all, mut waiting) = (BTreeMap::new(), vec![self.root]);
         while let Some(ptr) = waiting.pop().filter(|ptr| !ptr.is_none()) {
             let (node, _) = context.load(ptr, self.owner, 0).unwrap();
@@ -315,7 +327,7 @@ fn noise_is_no_panic() {
         bytes[4..6].copy_from_slice(&(rng.below(1 + PAGE as u64) as u16).to_le_bytes());
         let page = Arc::new(Page::new(bytes.into()));
         for at in 0..PAGE {
-            if let Ok((node, len, _)) = record::decode(&page, Ptr::new(1, at)) {
+            if let Ok((node, len, _)) = record::decode(page.clone(), Ptr::new(1, at)) {
                 assert!(at + len <= page.used, "repeat with BRAID_SEED={seed}");
                 super::update::stored_reference(&mut Vec::new(), &node, 0);
             }

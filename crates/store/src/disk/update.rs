@@ -5,72 +5,23 @@
 //! 2. A node that nothing below changed keeps its record, also if a node above it came or went: then only what
 //!    its parent says of it is computed anew.
 //! 3. Every record that the new version has no use for is reported exactly once (`Work::died`).
-//! 4. Where many changes part, the parts are shared among the workers. What comes out does not depend on that.
-//! 5. Nodes of segments that are to be emptied are written again when they are visited; `Touch`es lead to
+//! 4. Nodes of segments that are to be emptied are written again when they are visited; `Touch`es lead to
 //!    them.
+//! 5. What is said of new nodes is found out later, for many of them at once (`nodes.rs`). Nothing here depends on it.
 
 use super::{
     error::DiskError,
     layered::Above,
-    layout::Ptr,
-    pages::Pages,
+    layout::{PAGE, Ptr},
+    nodes::{NewId, NewNodes, Node, Slot},
+    pages::{Page, Pages},
     record::{self, Owner, Stored, StoredBranch, StoredLeaf},
+    ways::Way,
 };
 use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256};
 use alloy_trie::TrieAccount;
-use rayon::prelude::*;
-
-/// Fewer changes than this are not shared.
-const SHARE_MIN: usize = 24;
-
-/// A trie after changes.
-#[derive(Debug)]
-pub(super) enum Node {
-    Empty,
-    /// A record that is there already.
-    Same(Ptr),
-    New(Box<NewNode>),
-}
-
-/// A node without a record.
-#[derive(Debug)]
-pub(super) enum NewNode {
-    Leaf(NewLeaf),
-    Branch(NewBranch),
-}
-
-#[derive(Debug)]
-pub(super) struct NewLeaf {
-    pub(super) key: B256,
-    pub(super) value: Vec<u8>,
-    /// The storage of an account.
-    pub(super) storage: Node,
-    pub(super) storage_owner: Owner,
-}
-
-#[derive(Debug)]
-pub(super) struct NewBranch {
-    pub(super) key: B256,
-    pub(super) end: usize,
-    /// By nibble, ascending; two at least.
-    pub(super) children: Vec<(u8, Child)>,
-}
-
-/// A child of a new branch, and what the branch says of it.
-#[derive(Debug)]
-pub(super) enum Child {
-    Same(Ptr, Reference),
-    New(Box<NewNode>, Reference),
-}
-
-impl Child {
-    pub(super) fn reference(&self) -> &Reference {
-        match self {
-            Child::Same(_, reference) | Child::New(_, reference) => reference,
-        }
-    }
-}
+use std::sync::Arc;
 
 /// The way to a node that is to be written again: its key, and no further than `depth` nibbles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,13 +38,15 @@ pub(super) struct Context<'a> {
     pub(super) above: Option<&'a Above>,
     /// Segments to be emptied, ascending.
     pub(super) victims: &'a [u64],
-    /// Whether there are workers to share with.
-    pub(super) shared: bool,
+    /// Whether many pages are expected not to be in memory.
+    pub(super) cold: bool,
 }
 
-/// What an update leaves besides the trie.
+/// What one worker makes of an update. In lines of memory of its own, as it is written to all the time.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Work {
+    pub(super) nodes: NewNodes,
     /// Records without use in the new version, with their lengths.
     pub(super) died: Vec<(Ptr, u32)>,
     /// Accounts as they are in the new version.
@@ -101,13 +54,63 @@ pub(super) struct Work {
     /// Accounts of which all slots went.
     pub(super) wiped: Vec<Address>,
     pub(super) scratch: Vec<u8>,
+    /// Pages looked at last.
+    pages: Recent,
+}
+
+/// Entries of a kind for which memory is kept from block to block.
+const SPARE: usize = 1 << 15;
+/// So many of the pages that were looked at last are found again without asking the cache that all share.
+const RECENT: usize = 256;
+
+/// Pages by their places, each instead of others that would be at the same index.
+#[derive(Debug, Default)]
+struct Recent(Vec<Option<(Ptr, Arc<Page>)>>);
+
+impl Recent {
+    fn get(&mut self, pages: &Pages, ptr: Ptr) -> Result<Arc<Page>, DiskError> {
+        let at = ptr.page();
+        if self.0.is_empty() {
+            self.0.resize(RECENT, None);
+        }
+        // Fibonacci hashing (Knuth, volume 3).
+        let index = (at.0 / PAGE as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        let recent = &mut self.0[index as usize % RECENT];
+        if let Some((_, page)) = recent.as_ref().filter(|(place, _)| *place == at) {
+            return Ok(page.clone());
+        }
+        let page = pages.get(ptr)?;
+        *recent = Some((at, page.clone()));
+        Ok(page)
+    }
 }
 
 impl Work {
-    fn take(&mut self, other: Work) {
-        self.died.extend(other.died);
-        self.accounts.extend(other.accounts);
-        self.wiped.extend(other.wiped);
+    /// Of the worker with this number.
+    pub(super) fn new(number: u16) -> Self {
+        Work { nodes: NewNodes::new(number), ..Work::default() }
+    }
+
+    /// Gives back what only those need who go on.
+    pub(super) fn rest(&mut self) {
+        self.nodes.rest();
+        (self.scratch, self.pages) = (Vec::new(), Recent::default());
+    }
+
+    /// As if nothing had been done, with memory for what is to be done.
+    pub(super) fn clear(&mut self) {
+        self.nodes.clear();
+        self.died.clear();
+        self.died.shrink_to(SPARE);
+        self.accounts.clear();
+        self.accounts.shrink_to(SPARE);
+        self.wiped.clear();
+        self.wiped.shrink_to(SPARE);
+    }
+
+    /// Hashes all new nodes, whose places are final.
+    pub(super) fn hash(&mut self) {
+        self.nodes.hash(&mut self.accounts);
     }
 }
 
@@ -116,7 +119,7 @@ pub(super) enum Fate {
     /// It stays as it is; or there still is none.
     Keep,
     Gone,
-    Put(NewLeaf),
+    Put(NewId),
 }
 
 /// A kind of trie: what its changes are, and what they do to a leaf.
@@ -127,6 +130,12 @@ pub(super) trait Kind: Sync {
 
     fn key(change: &Self::Change) -> &B256;
 
+    /// About how much there is to do for `change`.
+    fn weight(change: &Self::Change) -> usize;
+
+    /// The way to what `change` changes, from a node at a depth.
+    fn way<'a>(&self, from: (Ptr, usize), change: &'a Self::Change) -> Way<'a>;
+
     /// What `change` does to the leaf at its key.
     fn apply(
         &self,
@@ -135,30 +144,52 @@ pub(super) trait Kind: Sync {
         change: &Self::Change,
         old: Option<&StoredLeaf>,
     ) -> Result<Fate, DiskError>;
+
+    /// Adds the leaf in `old` once more.
+    fn again(&self, work: &mut Work, old: &StoredLeaf) -> NewId {
+        let storage = if old.storage.is_none() { Node::Empty } else { Node::Same(old.storage) };
+        work.nodes.leaf(self.owner(), &old.key, (storage, None), old.value())
+    }
 }
 
 /// A node and the key it stands at, to be put into a trie.
+#[derive(Clone, Copy)]
 struct Item {
     key: B256,
     node: Node,
 }
 
-impl Item {
-    fn new(node: NewNode) -> Item {
-        let key = match &node {
-            NewNode::Leaf(leaf) => leaf.key,
-            NewNode::Branch(branch) => branch.key,
-        };
-        Item { key, node: Node::New(Box::new(node)) }
-    }
+/// What becomes of a child of a branch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// It is what it was, or there still is none.
+    Same,
+    /// Another node, or none, and what is said of it, if that is known.
+    Changed(Node, Option<Reference>),
 }
 
 impl Context<'_> {
+    /// The page at `at`, if it is in memory.
+    pub(super) fn in_memory(&self, at: Ptr) -> Option<Arc<Page>> {
+        self.above.and_then(|above| above.get(at)).or_else(|| self.pages.cached(at))
+    }
+
     /// The node at `ptr` of a trie, where it stands at `depth`, and the length of its record.
     pub(super) fn load(&self, ptr: Ptr, owner: Owner, depth: usize) -> Result<(Stored, u32), DiskError> {
+        self.load_from(|| self.pages.get(ptr), ptr, owner, depth)
+    }
+
+    fn load_from(
+        &self,
+        pages: impl FnOnce() -> Result<Arc<Page>, DiskError>,
+        ptr: Ptr,
+        owner: Owner,
+        depth: usize,
+    ) -> Result<(Stored, u32), DiskError> {
+        // What is not committed may have the place of something else that is not.
         let page = self.above.and_then(|above| above.get(ptr.page()));
-        let page = page.map_or_else(|| self.pages.get(ptr), Ok)?;
-        let (node, len, whose) = record::decode(&page, ptr)?;
+        let page = page.map_or_else(pages, Ok)?;
+        let (node, len, whose) = record::decode(page, ptr)?;
         let above = matches!(&node, Stored::Branch(branch) if branch.end < depth);
         match whose == owner && !above {
             true => Ok((node, len as u32)),
@@ -170,37 +201,35 @@ impl Context<'_> {
         !self.victims.is_empty() && self.victims.binary_search(&ptr.segment()).is_ok()
     }
 
-    /// What a parent says of a node at `depth`.
+    /// What a parent at `depth` says of a record.
     pub(super) fn reference(
         &self,
         scratch: &mut Vec<u8>,
-        node: &Node,
+        ptr: Ptr,
         owner: Owner,
         depth: usize,
-    ) -> Result<Option<Reference>, DiskError> {
-        match node {
-            Node::Empty => Ok(None),
-            Node::Same(ptr) => {
-                let (stored, _) = self.load(*ptr, owner, depth)?;
-                Ok(Some(stored_reference(scratch, &stored, depth)))
-            }
-            Node::New(node) => Ok(Some(new_reference(scratch, node, depth))),
-        }
+    ) -> Result<Reference, DiskError> {
+        let (stored, _) = self.load(ptr, owner, depth)?;
+        Ok(stored_reference(scratch, &stored, depth))
     }
 
-    fn child(
+    /// Puts a node below a branch, at `depth`.
+    pub(super) fn attach(
         &self,
         work: &mut Work,
         node: Node,
         owner: Owner,
         depth: usize,
-    ) -> Result<Option<Child>, DiskError> {
-        let reference = self.reference(&mut work.scratch, &node, owner, depth)?;
-        Ok(match (node, reference) {
-            (Node::Same(ptr), Some(reference)) => Some(Child::Same(ptr, reference)),
-            (Node::New(node), Some(reference)) => Some(Child::New(node, reference)),
-            _ => None,
-        })
+    ) -> Result<Outcome, DiskError> {
+        let said = match node {
+            Node::Empty => None,
+            Node::Same(ptr) => Some(self.reference(&mut work.scratch, ptr, owner, depth)?),
+            Node::New(id) => {
+                work.nodes.place(id, depth);
+                None
+            }
+        };
+        Ok(Outcome::Changed(node, said))
     }
 
     /// Reports all records of a trie as died.
@@ -231,23 +260,13 @@ pub(super) fn stored_reference(scratch: &mut Vec<u8>, node: &Stored, depth: usiz
     }
 }
 
-fn new_reference(scratch: &mut Vec<u8>, node: &NewNode, depth: usize) -> Reference {
-    match node {
-        NewNode::Leaf(leaf) => node::leaf(scratch, &leaf.key, depth, &leaf.value),
-        NewNode::Branch(branch) => {
-            let children = branch.children.iter();
-            let children = children.map(|(nibble, child)| (usize::from(*nibble), *child.reference()));
-            node::branch(scratch, (&branch.key, branch.end), depth, children)
-        }
-    }
-}
-
 /// The part of sorted things whose keys have `nib` at `depth`, and the rest after it.
-fn part<T>(sorted: &[T], key: impl Fn(&T) -> &B256, depth: usize, nib: usize) -> (&[T], &[T]) {
+pub(super) fn part<T>(sorted: &[T], key: impl Fn(&T) -> &B256, depth: usize, nib: usize) -> (&[T], &[T]) {
     sorted.split_at(sorted.partition_point(|one| nibble(key(one), depth) <= nib))
 }
 
-/// The trie whose root is at `root` (none if empty) after `changes`.
+/// The trie whose root is at `root` (none if empty), which stands at `depth`, after changes of keys that share the
+/// nibbles above it.
 ///
 /// # Errors
 /// If a node on the way cannot be read, or a change cannot be made.
@@ -255,16 +274,16 @@ pub(super) fn update<K: Kind>(
     context: &Context<'_>,
     work: &mut Work,
     kind: &K,
-    root: Ptr,
+    (root, depth): (Ptr, usize),
     changes: &[K::Change],
     touches: &[Touch],
 ) -> Result<Node, DiskError> {
     match root.is_none() {
         true => {
-            let mut items = fresh(context, work, kind, changes)?;
-            build(context, work, kind.owner(), &mut items, 0)
+            let items = fresh(context, work, kind, changes)?;
+            build(context, work, kind.owner(), &items)
         }
-        false => change_node(context, work, kind, (root, 0), changes, touches),
+        false => change_node(context, work, kind, (root, depth), changes, touches),
     }
 }
 
@@ -275,59 +294,64 @@ fn fresh<K: Kind>(
     kind: &K,
     changes: &[K::Change],
 ) -> Result<Vec<Item>, DiskError> {
-    if context.shared && changes.len() >= 2 * SHARE_MIN {
-        let (low, high) = changes.split_at(changes.len() / 2);
-        let mut aside = Work::default();
-        let (first, second) =
-            rayon::join(|| fresh(context, work, kind, low), || fresh(context, &mut aside, kind, high));
-        let mut items = first?;
-        items.extend(second?);
-        work.take(aside);
-        return Ok(items);
-    }
     let mut items = Vec::with_capacity(changes.len());
     for change in changes {
         if let Fate::Put(leaf) = kind.apply(context, work, change, None)? {
-            items.push(Item::new(NewNode::Leaf(leaf)));
+            items.push(Item { key: *K::key(change), node: Node::New(leaf) });
         }
     }
     Ok(items)
 }
 
-/// One trie of nodes that are sorted and none of which is above another, below `depth` nibbles that all share.
-fn build(
-    context: &Context<'_>,
-    work: &mut Work,
-    owner: Owner,
-    items: &mut [Item],
-    depth: usize,
-) -> Result<Node, DiskError> {
-    let [first, .., last] = &items[..] else {
-        return Ok(items
-            .first_mut()
-            .map_or(Node::Empty, |item| std::mem::replace(&mut item.node, Node::Empty)));
+/// One trie of nodes that are sorted and none of which is above another.
+fn build(context: &Context<'_>, work: &mut Work, owner: Owner, items: &[Item]) -> Result<Node, DiskError> {
+    let [first, .., last] = items else {
+        return Ok(items.first().map_or(Node::Empty, |item| item.node));
     };
     let (key, end) = (first.key, common(&first.key, &last.key));
-    let mut groups: Vec<(u8, &mut [Item])> = Vec::with_capacity(16);
-    let (count, mut rest) = (items.len(), items);
+    let (mut outcomes, mut rest) = ([Outcome::Same; 16], items);
     while let Some(item) = rest.first() {
         let at = nibble(&item.key, end);
-        let (group, others) = rest.split_at_mut(rest.partition_point(|item| nibble(&item.key, end) <= at));
-        groups.push((at as u8, group));
+        let (group, others) = part(rest, |item| &item.key, end, at);
         rest = others;
+        let node = build(context, work, owner, group)?;
+        outcomes[at] = context.attach(work, node, owner, end + 1)?;
     }
-    let one = |work: &mut Work, (at, group): (u8, &mut [Item])| {
-        let node = build(context, work, owner, group, end + 1)?;
-        Ok(context.child(work, node, owner, end + 1)?.map(|child| (at, child)))
+    Ok(branch(work, owner, None, (&key, end), &outcomes))
+}
+
+/// What is left of a branch, which may be none or only one of its children.
+pub(super) fn branch(
+    work: &mut Work,
+    owner: Owner,
+    old: Option<&StoredBranch>,
+    key: (&B256, usize),
+    outcomes: &[Outcome; 16],
+) -> Node {
+    let was = old.map_or(0, StoredBranch::mask);
+    let (mut mask, mut only) = (0u16, Node::Empty);
+    for (nibble, outcome) in outcomes.iter().enumerate() {
+        let child = match outcome {
+            Outcome::Same if was >> nibble & 1 == 0 => continue,
+            Outcome::Changed(Node::Empty, _) => continue,
+            Outcome::Same => old.and_then(|old| old.child_ptr(nibble)).map_or(Node::Empty, Node::Same),
+            Outcome::Changed(node, _) => *node,
+        };
+        (mask, only) = (mask | 1 << nibble, child);
+    }
+    if mask.count_ones() < 2 {
+        return only;
+    }
+    let slot = |nibble: usize| match (outcomes[nibble], old) {
+        (Outcome::Changed(Node::Same(ptr), said), _) => Slot::Same(ptr, said.unwrap_or(Reference::NONE)),
+        (Outcome::Changed(Node::New(id), said), _) => Slot::New(id, said),
+        (_, Some(old)) => {
+            let (child, short) = old.raw(nibble);
+            Slot::Raw(child, short)
+        }
+        (_, None) => Slot::Same(Ptr::NONE, Reference::NONE),
     };
-    let children: Result<Vec<Option<(u8, Child)>>, DiskError> = if context.shared && count >= 8 * SHARE_MIN {
-        groups.into_par_iter().map(|group| one(&mut Work::default(), group)).collect()
-    } else {
-        groups.into_iter().map(|group| one(work, group)).collect()
-    };
-    let children = children?.into_iter().flatten().collect();
-    debug_assert!(depth <= end);
-    Ok(Node::New(Box::new(NewNode::Branch(NewBranch { key, end, children }))))
+    Node::New(work.nodes.branch(owner, key, mask, slot))
 }
 
 /// The node at `ptr`, which stands at `depth`, after changes of keys that share the nibbles above it.
@@ -339,7 +363,8 @@ fn change_node<K: Kind>(
     changes: &[K::Change],
     touches: &[Touch],
 ) -> Result<Node, DiskError> {
-    let (node, len) = context.load(ptr, kind.owner(), depth)?;
+    let page = || work.pages.get(context.pages, ptr);
+    let (node, len) = context.load_from(page, ptr, kind.owner(), depth)?;
     let (key, inside, item) = match &node {
         Stored::Leaf(leaf) => {
             let inside = same_prefix(changes, K::key, &leaf.key, 64);
@@ -362,11 +387,16 @@ fn change_node<K: Kind>(
         items.push(Item { key, node: item });
     }
     items.extend(fresh(context, work, kind, &changes[inside.end..])?);
-    build(context, work, kind.owner(), &mut items, depth)
+    build(context, work, kind.owner(), &items)
 }
 
 /// Those of sorted things that share `end` nibbles with `key`.
-fn same_prefix<T>(sorted: &[T], of: impl Fn(&T) -> &B256, key: &B256, end: usize) -> std::ops::Range<usize> {
+pub(super) fn same_prefix<T>(
+    sorted: &[T],
+    of: impl Fn(&T) -> &B256,
+    key: &B256,
+    end: usize,
+) -> std::ops::Range<usize> {
     // Nearly always all of them do.
     if let [first, .., last] | [first @ last] = sorted
         && common(of(first), key) >= end
@@ -393,117 +423,82 @@ fn change_leaf<K: Kind>(
     };
     let new = match fate {
         Fate::Keep if !context.is_victim(ptr) => return Ok(Node::Same(ptr)),
-        Fate::Keep => Some(NewLeaf {
-            key: leaf.key,
-            value: leaf.value().to_vec(),
-            storage: if leaf.storage.is_none() { Node::Empty } else { Node::Same(leaf.storage) },
-            storage_owner: record::owner_of(&leaf.key),
-        }),
-        Fate::Gone => None,
-        Fate::Put(new) => Some(new),
+        Fate::Keep => Node::New(kind.again(work, leaf)),
+        Fate::Gone => Node::Empty,
+        Fate::Put(new) => Node::New(new),
     };
     work.died.push((ptr, len));
-    Ok(new.map_or(Node::Empty, |new| Node::New(Box::new(NewNode::Leaf(new)))))
+    Ok(new)
 }
 
 /// One child of a branch that is changed: its nibble, its changes, the ways through it.
-type Group<'a, C> = (usize, &'a [C], &'a [Touch]);
+pub(super) type Group<'a, C> = (usize, &'a [C], &'a [Touch]);
 
 fn change_branch<K: Kind>(
     context: &Context<'_>,
     work: &mut Work,
     kind: &K,
-    (ptr, len): (Ptr, u32),
-    branch: &StoredBranch,
+    ptr: (Ptr, u32),
+    old: &StoredBranch,
     changes: &[K::Change],
     touches: &[Touch],
 ) -> Result<Node, DiskError> {
-    let depth = branch.end + 1;
-    let groups = group::<K>(branch, changes, touches);
-    let one = |work: &mut Work, (at, changes, touches): &Group<'_, K::Change>| {
-        let Some(child) = branch.child_ptr(*at) else {
-            let mut items = fresh(context, work, kind, changes)?;
-            let node = build(context, work, kind.owner(), &mut items, depth)?;
-            return Ok(context
-                .child(work, node, kind.owner(), depth)?
-                .map_or(Outcome::Gone, Outcome::Changed));
-        };
-        Ok(match change_node(context, work, kind, (child, depth), changes, touches)? {
-            Node::Same(same) if same == child => Outcome::Same,
-            node => context.child(work, node, kind.owner(), depth)?.map_or(Outcome::Gone, Outcome::Changed),
-        })
-    };
-    let changed: Vec<(usize, Outcome)> = if context.shared && changes.len() >= SHARE_MIN {
-        let shared = groups.par_iter().map(|group| {
-            let mut aside = Work::default();
-            (group.0, one(&mut aside, group), aside)
-        });
-        let mut all = Vec::with_capacity(groups.len());
-        for (at, child, aside) in shared.collect::<Vec<_>>() {
-            work.take(aside);
-            all.push((at, child?));
+    let (depth, mut outcomes) = (old.end + 1, [Outcome::Same; 16]);
+    for (at, changes, touches) in groups::<K>(old, changes, touches) {
+        let child = old.child_ptr(at);
+        let node = update(context, work, kind, (child.unwrap_or(Ptr::NONE), depth), changes, touches)?;
+        if !is_child(node, child) {
+            outcomes[at] = context.attach(work, node, kind.owner(), depth)?;
         }
-        all
-    } else {
-        groups.iter().map(|group| Ok((group.0, one(work, group)?))).collect::<Result<_, DiskError>>()?
-    };
-    let same = changed.iter().all(|(at, outcome)| match outcome {
-        Outcome::Same => true,
-        Outcome::Gone => branch.child_ptr(*at).is_none(),
-        Outcome::Changed(_) => false,
-    });
-    if same && !context.is_victim(ptr) {
-        return Ok(Node::Same(ptr));
     }
-    work.died.push((ptr, len));
-    let (mut children, mut changed) =
-        (Vec::with_capacity(branch.nibbles().count() + changed.len()), changed.into_iter().peekable());
-    for nibble in 0..16 {
-        let outcome = changed.next_if(|(at, _)| *at == nibble).map_or(Outcome::Same, |(_, outcome)| outcome);
-        let child = match outcome {
-            Outcome::Same => branch.child(nibble).map(|(ptr, reference)| Child::Same(ptr, reference)),
-            Outcome::Gone => None,
-            Outcome::Changed(child) => Some(child),
-        };
-        children.extend(child.map(|child| (nibble as u8, child)));
-    }
-    if children.len() > 1 {
-        let branch = NewBranch { key: branch.key, end: branch.end, children };
-        return Ok(Node::New(Box::new(NewNode::Branch(branch))));
-    }
-    Ok(match children.pop() {
-        None => Node::Empty,
-        Some((_, Child::Same(ptr, _))) => Node::Same(ptr),
-        Some((_, Child::New(node, _))) => Node::New(node),
-    })
+    Ok(after(context, work, kind.owner(), ptr, old, &outcomes))
 }
 
-/// What becomes of a child of a branch.
-enum Outcome {
-    Same,
-    Gone,
-    Changed(Child),
+/// Whether a node is what stands there already.
+pub(super) fn is_child(node: Node, child: Option<Ptr>) -> bool {
+    match (node, child) {
+        (Node::Same(same), Some(child)) => same == child,
+        (Node::Empty, None) => true,
+        _ => false,
+    }
+}
+
+/// A branch, whose record is at `ptr` and so long, with new children; what is left of it.
+pub(super) fn after(
+    context: &Context<'_>,
+    work: &mut Work,
+    owner: Owner,
+    (ptr, len): (Ptr, u32),
+    old: &StoredBranch,
+    outcomes: &[Outcome; 16],
+) -> Node {
+    let same = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Same));
+    if same && !context.is_victim(ptr) {
+        return Node::Same(ptr);
+    }
+    work.died.push((ptr, len));
+    branch(work, owner, Some(old), (&old.key, old.end), outcomes)
 }
 
 /// Changes and ways by the children of a branch they go to. Ways that end here go no further.
-fn group<'a, K: Kind>(
+pub(super) fn groups<'a, K: Kind>(
     branch: &StoredBranch,
-    changes: &'a [K::Change],
-    touches: &'a [Touch],
-) -> Vec<Group<'a, K::Change>> {
-    let (mut groups, mut changes, mut touches) = (Vec::with_capacity(16), changes, touches);
+    mut changes: &'a [K::Change],
+    mut touches: &'a [Touch],
+) -> impl Iterator<Item = Group<'a, K::Change>> {
     let depth = branch.end;
-    while !changes.is_empty() || !touches.is_empty() {
-        let next = changes.first().map(|change| nibble(K::key(change), depth));
-        let way = touches.first().map(|touch| nibble(&touch.key, depth));
-        let at = next.into_iter().chain(way).min().unwrap_or_default();
-        let (mine, others) = part(changes, K::key, depth, at);
-        let (ways, other_ways) = part(touches, |touch| &touch.key, depth, at);
-        (changes, touches) = (others, other_ways);
-        let go_on = ways.iter().any(|touch| touch.depth > depth) && branch.child_ptr(at).is_some();
-        if !mine.is_empty() || go_on {
-            groups.push((at, mine, ways));
+    std::iter::from_fn(move || {
+        loop {
+            let next = changes.first().map(|change| nibble(K::key(change), depth));
+            let way = touches.first().map(|touch| nibble(&touch.key, depth));
+            let at = next.into_iter().chain(way).min()?;
+            let (mine, others) = part(changes, K::key, depth, at);
+            let (ways, other_ways) = part(touches, |touch| &touch.key, depth, at);
+            (changes, touches) = (others, other_ways);
+            let go_on = ways.iter().any(|touch| touch.depth > depth) && branch.child_ptr(at).is_some();
+            if !mine.is_empty() || go_on {
+                return Some((at, mine, ways));
+            }
         }
-    }
-    groups
+    })
 }

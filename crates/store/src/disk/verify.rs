@@ -107,7 +107,7 @@ impl Walk<'_> {
         let (reference, node) = match known {
             Some(reference) => (reference, None),
             None => {
-                let (node, len, whose) = record::decode(&self.pages.get(ptr)?, ptr)?;
+                let (node, len, whose) = record::decode(self.pages.get(ptr)?, ptr)?;
                 let key = match &node {
                     Stored::Leaf(leaf) => &leaf.key,
                     Stored::Branch(branch) => &branch.key,

@@ -44,7 +44,7 @@ impl<'a> Crew<'a> {
 }
 
 /// Calls `run` with the workers of the rayon pool that this is called in.
-pub(super) fn with_rayon<T>(run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
+pub(crate) fn with_rayon<T>(run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
     let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| {
         rayon::in_place_scope(|scope| {
             (1..count).for_each(|at| scope.spawn(move |_| work(at)));

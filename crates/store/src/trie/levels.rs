@@ -9,15 +9,14 @@ use super::{
     Crew,
     arena::{Link, Place, Trie},
 };
-use crate::node::{Reference, put_branch, put_extension, put_leaf};
-use alloy_primitives::B256;
-use braid_keccak::keccak256_many;
+use crate::{
+    node::{Reference, put_branch, put_extension, put_leaf},
+    together::{Level, Together},
+};
 use parking_lot::Mutex;
 
 /// Less stale nodes than this for each worker are not shared.
 const SHARE_MIN: usize = 48;
-/// Nodes that are encoded before they are hashed: few enough that their RLP stays in the first cache.
-const TOGETHER: usize = 64;
 
 /// What is to be encoded.
 #[derive(Clone, Copy, Debug)]
@@ -104,39 +103,9 @@ impl Plan {
     /// Finds out what is said of all nodes.
     fn hash(&mut self, tries: &[&Trie]) {
         self.said.resize(self.jobs.len(), Reference::default());
-        let (mut rlp, mut ends) = (Vec::with_capacity(TOGETHER * 540), Vec::with_capacity(TOGETHER));
-        for level in std::mem::take(&mut self.levels) {
-            for jobs in level.chunks(TOGETHER) {
-                rlp.clear();
-                ends.clear();
-                for job in jobs {
-                    self.encode(&mut rlp, tries, &self.jobs[*job as usize]);
-                    ends.push(rlp.len());
-                }
-                self.settle(jobs, &rlp, &ends);
-            }
-        }
-    }
-
-    /// Takes what is said of nodes from their RLP, one after another in `rlp`.
-    fn settle(&mut self, jobs: &[u32], rlp: &[u8], ends: &[usize]) {
-        let (mut long, mut count, mut start) = ([(0u32, &rlp[..0]); TOGETHER], 0, 0);
-        for (job, end) in jobs.iter().zip(ends) {
-            let node = &rlp[start..*end];
-            start = *end;
-            if node.len() < 32 {
-                self.said[*job as usize] = Reference::of_rlp(node);
-            } else {
-                long[count] = (*job, node);
-                count += 1;
-            }
-        }
-        let mut hashes = [B256::ZERO; TOGETHER];
-        let messages: [&[u8]; TOGETHER] = long.map(|(_, node)| node);
-        keccak256_many(&messages[..count], &mut hashes[..count]);
-        for ((job, _), hash) in long[..count].iter().zip(&hashes) {
-            self.said[*job as usize] = Reference::hash(*hash);
-        }
+        let (levels, mut together) = (std::mem::take(&mut self.levels), Together::default());
+        let mut of = Of { plan: self, tries };
+        levels.iter().for_each(|level| together.settle(level, &mut of));
     }
 
     fn encode(&self, out: &mut Vec<u8>, tries: &[&Trie], job: &Job) {
@@ -164,6 +133,22 @@ impl Plan {
                 put_branch(out, children);
             }
         }
+    }
+}
+
+/// A plan and the tries that it is for.
+struct Of<'a, 't> {
+    plan: &'a mut Plan,
+    tries: &'a [&'t Trie],
+}
+
+impl Level for Of<'_, '_> {
+    fn encode(&mut self, node: u32, out: &mut Vec<u8>) {
+        self.plan.encode(out, self.tries, &self.plan.jobs[node as usize]);
+    }
+
+    fn say(&mut self, node: u32, said: Reference) {
+        self.plan.said[node as usize] = said;
     }
 }
 

@@ -17,6 +17,8 @@ mod levels;
 mod partial;
 mod state;
 
+#[cfg(test)]
+pub(crate) use crew::with_rayon;
 pub use crew::{Crew, Split};
 pub use partial::{PartialTrie, TrieError, TrieNodes};
 pub use state::StateTrie;

@@ -1,5 +1,6 @@
 //! The store on disk: what it holds, against an oracle that computes roots anew; what it survives.
 
+mod begun;
 mod crash;
 mod damage;
 mod layered;

@@ -1,0 +1,188 @@
+//! What a version becomes by a batch: its root, and new nodes in memory. Nothing is written.
+
+use super::{
+    batch::{Batch, PlainSlots},
+    begun::Begun,
+    compact::Moves,
+    error::DiskError,
+    kinds::{AccountChange, Accounts},
+    layered::{self, Above, Layout},
+    layout::Ptr,
+    nodes::Node,
+    record::Stored,
+    share::Works,
+    store::DiskStore,
+    update::Context,
+};
+use crate::{node::nibble, trie::Crew};
+use alloy_primitives::B256;
+use alloy_trie::EMPTY_ROOT_HASH;
+use std::sync::{Arc, OnceLock, atomic::Ordering};
+
+/// Pages are read many at a time when the last version took more than one for so many changes.
+const COLD: u64 = 8;
+
+/// A version that is not durable: its root is known, its nodes are in memory.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its own number.
+    pub(super) id: u64,
+    /// Numbers of what it is on, the nearest last, if that was not committed when it was prepared.
+    pub(super) lineage: Vec<u64>,
+    /// The commit that the first of them, or it itself, was prepared on.
+    pub(super) root_base: u64,
+    pub(super) version: u64,
+    pub(super) hash: B256,
+    pub(super) node: Node,
+    pub(super) works: Works,
+    pub(super) moves: Moves,
+    pub(super) slots: PlainSlots,
+    /// Pages of what it is on.
+    pub(super) above: Option<Arc<Above>>,
+    /// Its layout, once somebody builds on it.
+    pub(super) laid: OnceLock<Layout>,
+}
+
+impl Prepared {
+    /// The version that it will be.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its state root.
+    pub fn root(&self) -> B256 {
+        self.hash
+    }
+}
+
+/// Accounts whose hashed addresses begin with these bytes: one, but for collisions of 64 bits.
+fn owners(context: &Context<'_>, root: Ptr, owner: u64) -> Result<Vec<B256>, DiskError> {
+    let mut way = B256::ZERO;
+    way[..8].copy_from_slice(&owner.to_be_bytes());
+    let (mut found, mut waiting) = (Vec::new(), vec![(root, 0)]);
+    while let Some((ptr, depth)) = waiting.pop() {
+        if ptr.is_none() {
+            continue;
+        }
+        match context.load(ptr, None, depth)?.0 {
+            Stored::Leaf(leaf) if leaf.key[..8] == way[..8] => found.push(leaf.key),
+            Stored::Leaf(_) => {}
+            Stored::Branch(branch) => {
+                let below = branch.end + 1;
+                let only = (branch.end < 16).then(|| nibble(&way, branch.end));
+                let ways = branch.nibbles().filter(|nibble| only.is_none_or(|only| only == *nibble));
+                waiting.extend(ways.filter_map(|nibble| Some((branch.child_ptr(nibble)?, below))));
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl DiskStore {
+    /// Works out what the latest version becomes by `batch`: its root is known then, nothing is written.
+    ///
+    /// # Errors
+    /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
+    pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
+        self.prepare_with(version, batch, None, None)
+    }
+
+    /// As [`prepare`](Self::prepare), perhaps on something else than the latest version, and with what was begun on the
+    /// same.
+    pub(super) fn prepare_with(
+        &self,
+        version: u64,
+        batch: &Batch,
+        on: Option<&Prepared>,
+        begun: Option<Begun>,
+    ) -> Result<Prepared, DiskError> {
+        if let Some(on) = on.filter(|on| version <= on.version) {
+            return Err(DiskError::Order { version, latest: on.version });
+        }
+        let on = on.map(|on| Ok((on, self.layout_of(on)?))).transpose()?;
+        self.with_crew(|crew| {
+            let (changes, slots) = batch.sorted(crew);
+            self.prepare_sorted(crew, version, (changes, slots), on, begun)
+        })
+    }
+
+    /// Threads that hash, the caller included.
+    pub(super) fn workers(&self) -> usize {
+        self.options.workers
+    }
+
+    /// What a version on the latest one is to write again.
+    pub(super) fn moves(&self) -> Result<Moves, DiskError> {
+        match self.options.compact {
+            true => self.decay.moves(&self.shared.pages, &self.ledger, self.wrote),
+            false => Ok(Moves::default()),
+        }
+    }
+
+    /// Calls `run` with those who hash: the caller, and threads that wait for it between blocks.
+    fn with_crew<T>(&self, run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
+        let Some(pool) = &self.pool else { return run(&mut Crew::alone()) };
+        let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| {
+            pool.in_place_scope(|scope| {
+                (1..count).for_each(|at| scope.spawn(move |_| work(at)));
+                work(0);
+            });
+        };
+        run(&mut Crew::new(self.options.workers, &mut split))
+    }
+
+    /// As [`prepare`](Self::prepare), of changes by hashed keys, sorted.
+    pub(super) fn prepare_hashed(
+        &self,
+        version: u64,
+        changes: Vec<AccountChange>,
+    ) -> Result<Prepared, DiskError> {
+        self.with_crew(|crew| self.prepare_sorted(crew, version, (changes, Vec::new()), None, None))
+    }
+
+    fn prepare_sorted(
+        &self,
+        crew: &mut Crew<'_>,
+        version: u64,
+        (mut changes, slots): (Vec<AccountChange>, PlainSlots),
+        on: Option<(&Prepared, &Layout)>,
+        mut begun: Option<Begun>,
+    ) -> Result<Prepared, DiskError> {
+        let latest = self.ledger.latest();
+        if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
+            return Err(DiskError::Order { version, latest });
+        }
+        let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
+        let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));
+        let pages = &self.shared.pages;
+        let moves = match (&mut begun, on) {
+            (Some(begun), _) => std::mem::take(&mut begun.moves),
+            (None, None) => self.moves()?,
+            (None, Some(_)) => Moves::default(),
+        };
+        let above = on.map(|(_, (_, above))| above.clone());
+        let (cold, reads) = (self.cold.load(Ordering::Relaxed), pages.reads());
+        let context = Context { pages, above: above.as_deref(), victims: &moves.victims, cold };
+        moves.join(&mut changes, |owner| owners(&context, root, owner))?;
+        let spare = std::mem::take(&mut *self.spare_works.lock());
+        let mut works = Works::new(self.options.workers, spare);
+        if let Some(begun) = begun {
+            works.add_ahead(begun.give(&mut changes));
+        }
+        works.update_large(&context, crew, root, &mut changes)?;
+        let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
+        works.rest();
+        // Relaxed: a hint for the next one, no more.
+        let is_cold = (pages.reads() - reads) * COLD > (changes.len() + slots.len()) as u64;
+        self.cold.store(is_cold, Ordering::Relaxed);
+        let hash = match (node, said) {
+            (_, Some(said)) => said.root(),
+            (Node::Empty, None) => EMPTY_ROOT_HASH,
+            (_, None) => before,
+        };
+        let lineage = on.map_or(Vec::new(), |(on, _)| on.lineage.iter().copied().chain([on.id]).collect());
+        let root_base = on.map_or(self.ledger.seq, |(on, _)| on.root_base);
+        let (id, laid) = (layered::identity(), OnceLock::new());
+        Ok(Prepared { id, lineage, root_base, version, hash, node, works, moves, slots, above, laid })
+    }
+}

@@ -264,8 +264,8 @@ pub(super) fn check_block(block: &SnapshotBlock) -> Result<(), SnapshotError> {
     within("length of the ommers of a block", block.ommers.length(), RLP_MAX)
 }
 
-/// Writes a snapshot of records as [`SnapshotDecoder`] gives them, in their order; what was written. For whoever makes
-/// snapshots otherwise than from a data folder, such as tests.
+/// Writes a snapshot of records as [`SnapshotDecoder`](super::SnapshotDecoder) gives them, in their order; what was
+/// written. For whoever makes snapshots otherwise than from a data folder, such as tests.
 ///
 /// # Errors
 /// [`SnapshotError::Limit`] for code that is too long; what `to` says.

@@ -8,7 +8,6 @@ use super::{
 use crate::{
     disk::{Batch, DiskError, lease::unique},
     io::Medium,
-    trie::Crew,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Decodable;
@@ -101,7 +100,7 @@ impl DeltaStore {
         }
         let (at, root) = latest.map_or((FIRST, None), |latest| (latest.end(), latest.root.clone()));
         let mut writer = Writer::new(&self.log, self.options.chain, at + HEAD as u64);
-        let root = writer.change::<Accounts>(root, &batch.sorted(&mut Crew::alone()).0)?;
+        let root = writer.change::<Accounts>(root, &batch.sorted())?;
         let hash = writer.root(root.as_ref())?;
         let Writer { body, made, .. } = writer;
         let body_crc = crc32fast::hash(&body);

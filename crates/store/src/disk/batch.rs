@@ -3,6 +3,7 @@
 use super::{
     kinds::{AccountChange, Record, SlotChange, Value},
     record::VALUE_MAX,
+    sorted::Sorted,
 };
 use crate::trie::Crew;
 use alloy_primitives::{Address, B256, U256};
@@ -11,23 +12,18 @@ use alloy_trie::TrieAccount;
 use braid_keccak::keccak256_many;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 const _: () = assert!(VALUE_MAX >= 33);
 
-/// Less accounts and slots than this for each worker are not shared.
-const SHARE_MIN: usize = 256;
 /// Keys that are hashed together.
 const TOGETHER: usize = 64;
 
-/// Slots by plain keys, and their values.
-pub(super) type PlainSlots = Vec<(Address, U256, U256)>;
-
+/// What is said of an account.
 #[derive(Clone, Debug)]
-struct Entry {
-    record: Record,
-    wiped: bool,
-    slots: Vec<(U256, U256)>,
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) wiped: bool,
+    pub(super) slots: Vec<(U256, U256)>,
 }
 
 /// Changes of accounts and their slots that make one version of another. What is changed twice is as it was
@@ -88,68 +84,33 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// The changes by hashed keys, sorted, and all slots that are set; hashed by a crew.
-    pub(crate) fn sorted(&self, crew: &mut Crew<'_>) -> (Vec<AccountChange>, PlainSlots) {
+    /// The changes by hashed keys, sorted.
+    pub(crate) fn sorted(&self) -> Vec<AccountChange> {
+        self.sorted_by(&mut Crew::alone(), Sorted::default()).changes
+    }
+
+    /// The changes by hashed keys, sorted by a crew, in the memory of others.
+    pub(super) fn sorted_by(&self, crew: &mut Crew<'_>, spare: Sorted) -> Sorted {
         let entries: Vec<(&Address, &Entry)> = self.entries.iter().collect();
-        let all: usize = entries.iter().map(|(_, entry)| 1 + entry.slots.len()).sum();
-        let workers = crew.workers().min(all / SHARE_MIN).max(1);
-        // Each hashes some addresses, and then has the accounts of a range of hashes.
-        let share = entries.len().div_ceil(workers).max(1);
-        let keys: Vec<Mutex<Vec<B256>>> = (0..workers).map(|_| Mutex::default()).collect();
-        crew.split(workers, &|at| {
-            let mine = entries.chunks(share).nth(at).unwrap_or_default();
-            *keys[at].lock() = hashed(mine, |(address, _)| address.0.0);
-        });
-        let keys: Vec<B256> = keys.into_iter().flat_map(Mutex::into_inner).collect();
-        let sorted: Vec<Mutex<_>> = (0..workers).map(|_| Mutex::default()).collect();
-        crew.split(workers, &|at| {
-            let of = |key: &B256| (usize::from(u16::from_be_bytes([key[0], key[1]])) * workers) >> 16;
-            let mine = keys.iter().zip(&entries).filter(|(key, _)| of(key) == at);
-            *sorted[at].lock() =
-                changes(mine.map(|(key, (address, entry))| (*key, **address, *entry)).collect());
-        });
-        let mut sorted = sorted.into_iter().map(Mutex::into_inner);
-        let (mut changes, mut slots) = sorted.next().unwrap_or_default();
-        changes.reserve_exact(entries.len() - changes.len());
-        slots.reserve_exact(all - entries.len() - slots.len());
-        for (more, more_slots) in sorted {
-            changes.extend(more);
-            slots.extend(more_slots);
-        }
-        (changes, slots)
+        Sorted::of(&entries, crew, spare)
     }
 }
 
 /// The hashes of keys, of `N` bytes each.
 pub(super) fn hashed<T, const N: usize>(all: &[T], key: impl Fn(&T) -> [u8; N]) -> Vec<B256> {
-    let mut hashes = vec![B256::ZERO; all.len()];
+    let mut hashes = Vec::new();
+    hash_into(&mut hashes, all, key);
+    hashes
+}
+
+/// Makes `hashes` those of keys, of `N` bytes each.
+pub(super) fn hash_into<T, const N: usize>(hashes: &mut Vec<B256>, all: &[T], key: impl Fn(&T) -> [u8; N]) {
+    hashes.resize(all.len(), B256::ZERO);
     for (some, hashes) in all.chunks(TOGETHER).zip(hashes.chunks_mut(TOGETHER)) {
         let mut keys = [[0; N]; TOGETHER];
         keys.iter_mut().zip(some).for_each(|(into, one)| *into = key(one));
         keccak256_many(&keys[..some.len()], hashes);
     }
-    hashes
-}
-
-/// Changes of accounts, sorted, and all slots that they set.
-fn changes(mut entries: Vec<(B256, Address, &Entry)>) -> (Vec<AccountChange>, PlainSlots) {
-    entries.sort_unstable_by_key(|(key, ..)| *key);
-    let mut slots = PlainSlots::with_capacity(entries.iter().map(|(.., entry)| entry.slots.len()).sum());
-    for (_, address, entry) in &entries {
-        slots.extend(entry.slots.iter().map(|(slot, value)| (*address, *slot, *value)));
-    }
-    let (keys, mut at) = (hashed(&slots, |(_, slot, _)| slot.to_be_bytes::<32>()), 0);
-    let change = |(key, address, entry): (B256, Address, &Entry)| {
-        let own = &keys[at..at + entry.slots.len()];
-        at += own.len();
-        let set = own.iter().zip(&entry.slots);
-        let mut slots: Vec<SlotChange> =
-            set.map(|(key, (_, value))| SlotChange { key: *key, value: slot_value(value) }).collect();
-        sort_slots(&mut slots);
-        let (address, record, wiped) = (Some(address), entry.record, entry.wiped);
-        AccountChange { address, record, wiped, slots, ..AccountChange::none(key) }
-    };
-    (entries.into_iter().map(change).collect(), slots)
 }
 
 /// Changes of slots that are set, sorted.

@@ -10,11 +10,11 @@
 
 use super::{
     batch::{hashed, set_slots},
-    compact::Moves,
     error::DiskError,
     kinds::{AccountChange, Record, SlotChange, Slots},
     layered::{Above, Layout},
     layout::Ptr,
+    moves::Moves,
     nodes::Node,
     prepare::Prepared,
     read::{Shared, View},
@@ -23,6 +23,7 @@ use super::{
     store::DiskStore,
     update::{Context, Touch, Work, update},
 };
+use crate::trie::Crew;
 use alloy_primitives::{Address, B256, U256};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -102,7 +103,7 @@ impl DiskStore {
         let latest = self.ledger.latest();
         let pin = latest.map(|latest| self.view(latest.version)).transpose()?;
         let root = latest.map_or(Ptr::NONE, |latest| latest.root);
-        let moves = if on.is_none() { self.moves()? } else { Moves::default() };
+        let moves = if on.is_none() { self.moves(&mut Crew::alone())? } else { Moves::default() };
         Ok(Begun {
             shared: self.shared.clone(),
             pin,
@@ -179,7 +180,7 @@ impl Begun {
         self.updated += told.slots.len();
         let slots = set_slots(told.slots.iter());
         let owner = record::owner_of(&told.key);
-        let touches = owner.and_then(|owner| self.moves.storage.get(&owner)).cloned().unwrap_or_default();
+        let touches = owner.map_or(Vec::new(), |owner| self.moves.through(owner).to_vec());
         let work = &mut self.work;
         let updated = leaf.and_then(|leaf| {
             let base = leaf.map_or(Ptr::NONE, |leaf| leaf.storage);
@@ -233,7 +234,6 @@ mod tests {
     use crate::{
         disk::{Batch, DiskOptions},
         io::{FaultMedium, Faults},
-        trie::Crew,
     };
     use alloy_trie::TrieAccount;
 
@@ -264,7 +264,7 @@ mod tests {
             begun.tell(&told);
         }
         while begun.step() {}
-        let (mut changes, _) = batch.sorted(&mut Crew::alone());
+        let mut changes = batch.sorted();
         assert!(begun.give(&mut changes).nodes.len() > 100);
         let left = changes.iter().filter(|change| change.storage.is_none());
         let mut left: Vec<u8> = left.filter_map(|change| change.address).map(|address| address[0]).collect();

@@ -16,17 +16,14 @@
 
 use super::{
     error::DiskError,
-    kinds::AccountChange,
-    layout::{PAGE, PAGE_HEAD, Ptr},
+    layout::{PAGE, Ptr},
     ledger::Ledger,
+    moves::{Moves, Victim},
     pages::Pages,
-    record::{self, Owner, Stored},
-    update::Touch,
 };
-use alloy_primitives::B256;
+use crate::trie::Crew;
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
-use std::collections::BTreeMap;
+use hashbrown::HashMap;
 
 /// Segments may waste this part (in percent) of what is of use.
 const WASTE_PERCENT: u64 = 50;
@@ -41,11 +38,11 @@ const DEAD_MAX: usize = 16 << 20;
 
 /// What is known of one segment.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// Bytes of records of use in the latest version, by page.
-    current: Vec<u16>,
+    pub(super) current: Vec<u16>,
     /// Offsets of records without use in it.
-    dead: Vec<u32>,
+    pub(super) dead: Vec<u32>,
 }
 
 /// What is known of the decay of segments.
@@ -56,20 +53,6 @@ pub(super) struct Decay {
     remembered: usize,
     /// Pages that were looked at, of the others.
     looked: HashMap<u64, u32, RandomState>,
-}
-
-/// Nodes to be written again.
-#[derive(Debug, Default)]
-pub(super) struct Moves {
-    /// Segments to be emptied, ascending.
-    pub(super) victims: Vec<u64>,
-    /// Ways to nodes of the trie of accounts, sorted.
-    pub(super) accounts: Vec<Touch>,
-    /// Ways to nodes of storage, by owner, sorted.
-    pub(super) storage: BTreeMap<u64, Vec<Touch>>,
-    /// Bytes of the records.
-    pub(super) bytes: u64,
-    looked: Vec<(u64, u32)>,
 }
 
 impl Decay {
@@ -115,8 +98,17 @@ impl Decay {
         *self = Decay::default();
     }
 
-    /// What the next commit should write again, if the last one wrote `wrote` bytes.
-    pub(super) fn moves(&self, pages: &Pages, ledger: &Ledger, wrote: u64) -> Result<Moves, DiskError> {
+    /// What the next commit should write again, if the last one wrote `wrote` bytes; looked for by a crew.
+    ///
+    /// # Errors
+    /// A page that is not what its checksum says it is.
+    pub(super) fn moves(
+        &self,
+        crew: &mut Crew<'_>,
+        pages: &Pages,
+        ledger: &Ledger,
+        wrote: u64,
+    ) -> Result<Moves, DiskError> {
         let size = pages.geometry.segment;
         let (mut waste, mut live) = (0, 0);
         let open = ledger.open.map(|(segment, _)| segment);
@@ -128,100 +120,45 @@ impl Decay {
             }
             waste += size.saturating_sub(segment.live);
             if segment.current * NOTHING <= size {
-                first.push((segment.current, *number));
+                first.push((segment.current, *number, segment.current));
             } else if segment.live * 100 < size * FULL_PERCENT {
-                then.push((segment.live, *number));
+                then.push((segment.live, *number, segment.current));
             }
         }
-        let mut moves = Moves::default();
         let bound = (live * WASTE_PERCENT / 100).max(4 * size);
         // Twice as fast where it falls behind.
         let budget = if waste > 2 * bound { wrote } else { wrote / 2 }.max(MOVE_MIN);
         first.sort_unstable();
         then.sort_unstable();
         let cheap = first.len();
-        for (i, (_, victim)) in first.into_iter().chain(then).enumerate() {
-            if moves.bytes >= budget || (i >= cheap && waste <= bound) {
+        let (mut victims, mut planned) = (Vec::new(), 0);
+        for (i, (_, number, current)) in first.into_iter().chain(then).enumerate() {
+            if planned >= budget || (i >= cheap && waste <= bound) {
                 break;
             }
-            self.empty(pages, victim, budget, &mut moves)?;
+            let victim = self.victim(pages, number, current, budget - planned);
+            planned += victim.bytes;
+            victims.push(victim);
             waste = waste.saturating_sub(size);
         }
-        moves.victims.sort_unstable();
-        moves.accounts.sort_unstable();
-        moves.storage.values_mut().for_each(|touches| touches.sort_unstable());
-        Ok(moves)
+        Moves::of(crew, pages, victims)
     }
 
-    /// Adds nodes of one segment.
-    fn empty(&self, pages: &Pages, victim: u64, budget: u64, moves: &mut Moves) -> Result<(), DiskError> {
-        moves.victims.push(victim);
-        let known = self.known.get(&victim);
-        let dead: HashSet<u32, RandomState> =
-            known.map_or_else(HashSet::default, |known| known.dead.iter().copied().collect());
-        let from = if known.is_some() { 0 } else { self.looked.get(&victim).copied().unwrap_or(0) };
-        let count = (pages.geometry.segment / PAGE as u64) as u32;
-        for number in from..count {
-            if moves.bytes >= budget {
-                moves.looked.push((victim, number));
-                return Ok(());
-            }
-            if known.is_some_and(|known| known.current.get(number as usize) == Some(&0)) {
-                continue;
-            }
-            let at = Ptr::new(victim, number as usize * PAGE);
-            // What cannot be read is not moved; whoever needs it will be told.
-            let Ok(page) = pages.get(at) else { break };
-            let mut offset = PAGE_HEAD;
-            while offset < page.used {
-                let ptr = Ptr(at.0 + offset as u64);
-                let (node, len, owner) = record::decode(page.clone(), ptr)?;
-                offset += len;
-                if !dead.contains(&(ptr.offset() as u32)) {
-                    moves.bytes += len as u64;
-                    moves.add(&node, owner);
-                }
-            }
+    /// A segment to be emptied, as far as that takes about so many bytes.
+    fn victim(&self, pages: &Pages, number: u64, current: u64, most: u64) -> Victim<'_> {
+        let known = self.known.get(&number);
+        let all = (pages.geometry.segment / PAGE as u64) as u32;
+        let count = known.map_or(all, |known| known.current.len() as u32);
+        let from =
+            if known.is_some() { 0 } else { self.looked.get(&number).copied().unwrap_or(0).min(count) };
+        // Of what is not known it is as if it were all over.
+        let unknown = current / u64::from(count.max(1)) + 1;
+        let (mut to, mut bytes) = (from, 0);
+        while to < count && bytes < most {
+            let of_page = |known: &Known| known.current.get(to as usize).map_or(0, |bytes| u64::from(*bytes));
+            bytes += known.map_or(unknown, of_page);
+            to += 1;
         }
-        moves.looked.push((victim, 0));
-        Ok(())
-    }
-}
-
-impl Moves {
-    fn add(&mut self, node: &Stored, owner: Owner) {
-        let touch = match node {
-            Stored::Leaf(leaf) => Touch { key: leaf.key, depth: 64 },
-            Stored::Branch(branch) => Touch { key: branch.key, depth: branch.end },
-        };
-        match owner {
-            None => self.accounts.push(touch),
-            Some(owner) => self.storage.entry(owner).or_default().push(touch),
-        }
-    }
-
-    /// Puts the ways through storage among the changes of accounts, which stay sorted. `owners` are the accounts
-    /// whose hashed addresses begin so.
-    pub(super) fn join(
-        &self,
-        changes: &mut Vec<AccountChange>,
-        owners: impl Fn(u64) -> Result<Vec<B256>, DiskError>,
-    ) -> Result<(), DiskError> {
-        let mut more = Vec::new();
-        for (owner, touches) in &self.storage {
-            for key in owners(*owner)? {
-                match changes.binary_search_by(|change| change.key.cmp(&key)) {
-                    Ok(at) => changes[at].touches.clone_from(touches),
-                    Err(_) => {
-                        more.push(AccountChange { touches: touches.clone(), ..AccountChange::none(key) });
-                    }
-                }
-            }
-        }
-        if !more.is_empty() {
-            changes.extend(more);
-            changes.sort_unstable_by_key(|change| change.key);
-        }
-        Ok(())
+        Victim { number, known, pages: from..to, whole: to == count, bytes }
     }
 }

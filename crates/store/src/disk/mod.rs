@@ -18,6 +18,7 @@ mod layered;
 pub(crate) mod layout;
 pub(crate) mod lease;
 mod ledger;
+mod moves;
 mod nodes;
 mod options;
 mod pages;
@@ -29,10 +30,12 @@ mod reader;
 mod record;
 mod scan;
 mod share;
+mod sorted;
 mod store;
 mod update;
 mod verify;
 mod ways;
+mod workers;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,7 @@
 //! What a store is told, and what it tells.
 
-use super::error::DiskError;
+use super::{error::DiskError, workers::Workers};
 use alloy_primitives::B256;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Duration;
 
 /// Versions that are retained, at most; more than `keep` are only while somebody reads.
@@ -57,14 +56,8 @@ impl DiskOptions {
     }
 
     /// The threads beside the caller's.
-    pub(super) fn pool(&self) -> Result<Option<ThreadPool>, DiskError> {
-        if self.workers == 1 {
-            return Ok(None);
-        }
-        let pool = ThreadPoolBuilder::new().num_threads(self.workers - 1);
-        let pool = pool.thread_name(|i| format!("braid-store-{i}")).build();
-        let failed = |error: rayon::ThreadPoolBuildError| error.to_string();
-        pool.map(Some).map_err(|error| DiskError::Io { doing: "starting workers", reason: failed(error) })
+    pub(super) fn pool(&self) -> Result<Option<Workers>, DiskError> {
+        (self.workers > 1).then(|| Workers::new(self.workers - 1)).transpose()
     }
 }
 

@@ -1,16 +1,17 @@
 //! What a version becomes by a batch: its root, and new nodes in memory. Nothing is written.
 
 use super::{
-    batch::{Batch, PlainSlots},
+    batch::Batch,
     begun::Begun,
-    compact::Moves,
     error::DiskError,
     kinds::{AccountChange, Accounts},
     layered::{self, Above, Layout},
     layout::Ptr,
+    moves::Moves,
     nodes::Node,
     record::Stored,
     share::Works,
+    sorted::{PlainSlots, Sorted},
     store::DiskStore,
     update::Context,
 };
@@ -36,7 +37,7 @@ pub struct Prepared {
     pub(super) node: Node,
     pub(super) works: Works,
     pub(super) moves: Moves,
-    pub(super) slots: PlainSlots,
+    pub(super) slots: Vec<PlainSlots>,
     /// Pages of what it is on.
     pub(super) above: Option<Arc<Above>>,
     /// Its layout, once somebody builds on it.
@@ -101,8 +102,9 @@ impl DiskStore {
         }
         let on = on.map(|on| Ok((on, self.layout_of(on)?))).transpose()?;
         self.with_crew(|crew| {
-            let (changes, slots) = batch.sorted(crew);
-            self.prepare_sorted(crew, version, (changes, slots), on, begun)
+            let spare = std::mem::take(&mut self.spare.lock().sorted);
+            let sorted = batch.sorted_by(crew, spare);
+            self.prepare_sorted(crew, version, sorted, on, begun)
         })
     }
 
@@ -112,23 +114,19 @@ impl DiskStore {
     }
 
     /// What a version on the latest one is to write again.
-    pub(super) fn moves(&self) -> Result<Moves, DiskError> {
+    pub(super) fn moves(&self, crew: &mut Crew<'_>) -> Result<Moves, DiskError> {
         match self.options.compact {
-            true => self.decay.moves(&self.shared.pages, &self.ledger, self.wrote),
+            true => self.decay.moves(crew, &self.shared.pages, &self.ledger, self.wrote),
             false => Ok(Moves::default()),
         }
     }
 
     /// Calls `run` with those who hash: the caller, and threads that wait for it between blocks.
     fn with_crew<T>(&self, run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
-        let Some(pool) = &self.pool else { return run(&mut Crew::alone()) };
-        let mut split = |count: usize, work: &(dyn Fn(usize) + Sync)| {
-            pool.in_place_scope(|scope| {
-                (1..count).for_each(|at| scope.spawn(move |_| work(at)));
-                work(0);
-            });
-        };
-        run(&mut Crew::new(self.options.workers, &mut split))
+        match &self.pool {
+            Some(pool) => pool.with_crew(run),
+            None => run(&mut Crew::alone()),
+        }
     }
 
     /// As [`prepare`](Self::prepare), of changes by hashed keys, sorted.
@@ -137,14 +135,15 @@ impl DiskStore {
         version: u64,
         changes: Vec<AccountChange>,
     ) -> Result<Prepared, DiskError> {
-        self.with_crew(|crew| self.prepare_sorted(crew, version, (changes, Vec::new()), None, None))
+        let sorted = Sorted::from(changes);
+        self.with_crew(|crew| self.prepare_sorted(crew, version, sorted, None, None))
     }
 
     fn prepare_sorted(
         &self,
         crew: &mut Crew<'_>,
         version: u64,
-        (mut changes, slots): (Vec<AccountChange>, PlainSlots),
+        mut sorted: Sorted,
         on: Option<(&Prepared, &Layout)>,
         mut begun: Option<Begun>,
     ) -> Result<Prepared, DiskError> {
@@ -157,24 +156,27 @@ impl DiskStore {
         let pages = &self.shared.pages;
         let moves = match (&mut begun, on) {
             (Some(begun), _) => std::mem::take(&mut begun.moves),
-            (None, None) => self.moves()?,
+            (None, None) => self.moves(crew)?,
             (None, Some(_)) => Moves::default(),
         };
         let above = on.map(|(_, (_, above))| above.clone());
         let (cold, reads) = (self.cold.load(Ordering::Relaxed), pages.reads());
         let context = Context { pages, above: above.as_deref(), victims: &moves.victims, cold };
-        moves.join(&mut changes, |owner| owners(&context, root, owner))?;
-        let spare = std::mem::take(&mut *self.spare_works.lock());
+        let changes = &mut sorted.changes;
+        moves.join(crew, changes, |owner| owners(&context, root, owner))?;
+        let spare = std::mem::take(&mut self.spare.lock().works);
         let mut works = Works::new(self.options.workers, spare);
         if let Some(begun) = begun {
-            works.add_ahead(begun.give(&mut changes));
+            works.add_ahead(begun.give(changes));
         }
-        works.update_large(&context, crew, root, &mut changes)?;
-        let (node, said) = works.update(&context, crew, &Accounts, root, (&changes, &moves.accounts))?;
+        works.update_large(&context, crew, root, changes)?;
+        let (node, said) = works.update(&context, crew, &Accounts, root, (changes, &moves.accounts))?;
         works.rest();
         // Relaxed: a hint for the next one, no more.
-        let is_cold = (pages.reads() - reads) * COLD > (changes.len() + slots.len()) as u64;
+        let is_cold = (pages.reads() - reads) * COLD > (changes.len() + sorted.set()) as u64;
         self.cold.store(is_cold, Ordering::Relaxed);
+        let (spare, slots) = sorted.into_spare();
+        self.spare.lock().sorted = spare;
         let hash = match (node, said) {
             (_, Some(said)) => said.root(),
             (Node::Empty, None) => EMPTY_ROOT_HASH,

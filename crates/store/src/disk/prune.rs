@@ -1,6 +1,6 @@
 //! Letting versions go before the ring is full.
 
-use super::{compact::Moves, error::DiskError, ledger::Event, store::DiskStore};
+use super::{error::DiskError, ledger::Event, moves::Moves, store::DiskStore};
 
 impl DiskStore {
     /// Lets go of all versions but the latest `keep`, and those that somebody reads and what came after them; how

@@ -15,7 +15,7 @@
 
 use super::{
     append::Run,
-    batch::{Batch, PlainSlots},
+    batch::Batch,
     compact::Decay,
     error::DiskError,
     flat::Flat,
@@ -29,12 +29,13 @@ use super::{
     prepare::Prepared,
     read::{Readers, Root, Shared, View},
     share::Works,
+    sorted::{PlainSlots, Sorted},
     verify::{self, Verified},
+    workers::Workers,
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
-use rayon::ThreadPool;
 use std::{
     collections::BTreeSet,
     fs,
@@ -47,6 +48,13 @@ use std::{
 const SPARE_MAX: usize = 8;
 pub(super) const FILE: &str = "state";
 
+/// Memory for the next version, of the last one.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    pub(super) works: Works,
+    pub(super) sorted: Sorted,
+}
+
 /// A store on disk, open to write.
 #[derive(Debug)]
 pub struct DiskStore {
@@ -54,7 +62,7 @@ pub struct DiskStore {
     pub(super) ledger: Ledger,
     journal: Journal,
     pub(super) options: DiskOptions,
-    pub(super) pool: Option<ThreadPool>,
+    pub(super) pool: Option<Workers>,
     pub(super) decay: Decay,
     /// Places that may be written to.
     pub(super) free: BTreeSet<u32>,
@@ -68,9 +76,8 @@ pub struct DiskStore {
     times: CommitTimes,
     poisoned: bool,
     /// Memory of the last runs.
-    spare: Vec<Vec<u8>>,
-    /// Memory of the last works.
-    pub(super) spare_works: Mutex<Works>,
+    spare_runs: Vec<Vec<u8>>,
+    pub(super) spare: Mutex<Spare>,
     /// Whether what the next version changes is not expected to be in memory.
     pub(super) cold: AtomicBool,
     folder: Option<PathBuf>,
@@ -239,8 +246,8 @@ impl DiskStore {
             wrote: 0,
             times: CommitTimes::default(),
             poisoned: false,
-            spare: Vec::new(),
-            spare_works: Mutex::default(),
+            spare_runs: Vec::new(),
+            spare: Mutex::default(),
             cold: AtomicBool::new(cold),
             folder: None,
         })
@@ -331,7 +338,7 @@ impl DiskStore {
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
             let places = self.free.iter().copied().chain(self.places..);
             let room = Room { open: self.ledger.open_place(), next_segment: self.ledger.next_segment };
-            let spare = std::mem::take(&mut self.spare);
+            let spare = std::mem::take(&mut self.spare_runs);
             Arc::new(layered::lay(self.shared.pages.geometry, &room, places, spare, (&works, node)))
         });
         let Laid { root, runs, opened, open } = &*laid;
@@ -369,12 +376,14 @@ impl DiskStore {
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
         self.decay.commit(&moves, &commit.opened, &gone, written, &dead);
-        self.publish(pages, &works, slots);
+        self.publish(pages, &works, &slots);
         works.clear();
-        *self.spare_works.get_mut() = works;
+        let spare = self.spare.get_mut();
+        spare.works = works;
+        spare.sorted.take_back(slots);
         self.wrote = commit.version.born_bytes();
         let runs = Arc::try_unwrap(laid).map(|laid| laid.runs).unwrap_or_default();
-        self.spare = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
+        self.spare_runs = runs.into_iter().map(|run| run.bytes).take(SPARE_MAX).collect();
         self.let_go(&gone);
         Ok(Committed { version: commit.version.version, root: hash, bytes, moved: moves.bytes })
     }
@@ -470,14 +479,14 @@ impl DiskStore {
     }
 
     /// Lets readers know of a commit that is durable.
-    fn publish(&self, pages: Vec<(Ptr, Page)>, works: &Works, slots: PlainSlots) {
+    fn publish(&self, pages: Vec<(Ptr, Page)>, works: &Works, slots: &[PlainSlots]) {
         for (at, page) in pages {
             self.shared.pages.put(at, Arc::new(page));
         }
         let Some(latest) = self.ledger.latest() else { return };
         let accounts = works.all().flat_map(|work| work.accounts.iter().copied());
         let wiped: Vec<Address> = works.all().flat_map(|work| work.wiped.iter().copied()).collect();
-        self.shared.flat.commit(latest.seq, &wiped, accounts, slots.into_iter());
+        self.shared.flat.commit(latest.seq, &wiped, accounts, slots.iter().flatten().copied());
         let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
         let mut readers = self.shared.readers.lock();
         readers.roots.insert(latest.version, root_of(latest));

@@ -133,7 +133,6 @@ mod tests {
     use crate::{
         disk::{Batch, DiskOptions, DiskStore, kinds::Accounts, share::leaf_at, update::Kind},
         io::{DelayedMedium, FaultMedium, Faults},
-        trie::Crew,
     };
     use alloy_primitives::{Address, U256, keccak256};
     use alloy_trie::TrieAccount;
@@ -159,7 +158,7 @@ mod tests {
             let store = DiskStore::open_on(Arc::new(medium), options).unwrap();
             let (pages, root) = (&store.shared.pages, store.ledger.latest().unwrap().root);
             let context = Context { pages, above: None, victims: &[], cold: true };
-            let (changes, _) = batch(400, 25).sorted(&mut Crew::alone());
+            let changes = batch(400, 25).sorted();
             go(&context, changes.iter().map(|change| Accounts.way((root, 0), change)).collect());
             let reads = pages.reads();
             assert!(reads > 100, "{reads} pages were read");

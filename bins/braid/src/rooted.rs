@@ -189,14 +189,24 @@ pub(crate) fn execute(
     rooting: &Rooting<'_>,
     control: &Control<'_>,
 ) -> (crate::engines::Ran, Option<Rooted>) {
+    with_engine(engines, (profile, threads), |engine| {
+        rooting.with((engine, threads), |engine, feed| once(engine, given, feed, control))
+    })
+}
+
+/// Lets `run` execute a block on an engine that begins anew, which is forgotten if it panics.
+fn with_engine<T>(
+    engines: &mut Engines,
+    (profile, threads): (&Profile, usize),
+    run: impl FnOnce(&mut dyn Engine) -> Result<(Ran<()>, T), BenchError>,
+) -> (crate::engines::Ran, Option<T>) {
     let engine = match engines.get(profile, threads) {
         Ok(engine) => engine,
         Err(error) => return (Err(error), None),
     };
     engine.reset();
-    let run = |engine: &mut dyn Engine, feed: Option<&mut Feed<'_>>| once(engine, given, feed, control);
-    match rooting.with((engine.as_mut(), threads), run) {
-        Ok((ran, rooted)) => (Ok((ran.done, ran.elapsed)), Some(rooted)),
+    match run(engine.as_mut()) {
+        Ok((ran, with)) => (Ok((ran.done, ran.elapsed)), Some(with)),
         Err(error) => {
             if matches!(error, BenchError::Panicked(_)) {
                 engines.forget(profile, threads);
@@ -214,24 +224,12 @@ pub(crate) fn execute_begun(
     begun: Begun,
     control: &Control<'_>,
 ) -> (crate::engines::Ran, Option<BegunVersion>) {
-    let engine = match engines.get(profile, threads) {
-        Ok(engine) => engine,
-        Err(error) => return (Err(error), None),
-    };
-    engine.reset();
-    let run = |told: &mut Told| {
-        let mut feed = |writes: &_| told.feed(writes);
-        once(engine.as_mut(), given, Some(&mut feed), control)
-    };
-    match version_ahead(begun, run) {
-        Ok((ran, begun)) => (Ok((ran.done, ran.elapsed)), Some(begun)),
-        Err(error) => {
-            if matches!(error, BenchError::Panicked(_)) {
-                engines.forget(profile, threads);
-            }
-            (Err(error), None)
-        }
-    }
+    with_engine(engines, (profile, threads), |engine| {
+        version_ahead(begun, |told: &mut Told| {
+            let mut feed = |writes: &_| told.feed(writes);
+            once(engine, given, Some(&mut feed), control)
+        })
+    })
 }
 
 /// What a block's record has besides its schedule.

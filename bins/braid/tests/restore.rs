@@ -8,19 +8,15 @@ use alloy_trie::TrieAccount;
 use braid_db::{SnapshotHeader, SnapshotItem, encode_snapshot};
 use braid_store::trie::state_root;
 use braid_testkit::{Rng, data};
-use common::{Folder, code, json};
+use common::{Folder, code, json, long, unpack};
 use serde_json::Value;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
-
-fn long() -> bool {
-    std::env::var_os("BRAID_LONG").is_some_and(|long| long == "1")
-}
 
 /// Runs a command that succeeds, and gives what it says.
 fn ok(folder: &Folder, arguments: &[&str]) -> Value {
@@ -88,23 +84,6 @@ fn go_on(folder: &Folder, from: &str, (whole, cut): (&str, &str), at: u64, last:
 
 fn era1(data: &Path) -> String {
     data.join("ethereum/era1/mainnet-00000-5ec1ffb8.era1").display().to_string()
-}
-
-/// Unpacks the members of an archive that end so.
-fn unpack(archive: &Path, into: &Path, wanted: &[&str]) -> Vec<PathBuf> {
-    let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
-    decoder.window_log_max(27).unwrap();
-    let mut found = Vec::new();
-    for entry in tar::Archive::new(decoder).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        if wanted.iter().any(|end| name.ends_with(end)) {
-            let to = into.join(Path::new(&name).file_name().unwrap());
-            entry.unpack(&to).unwrap();
-            found.push(to);
-        }
-    }
-    found
 }
 
 #[test]

@@ -5,19 +5,15 @@
 mod common;
 
 use braid_testkit::{Rng, data};
-use common::{Folder, code, err, json, out};
+use common::{Folder, code, err, json, long, out, unpack};
 use serde_json::Value;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
-
-fn long() -> bool {
-    std::env::var_os("BRAID_LONG").is_some_and(|long| long == "1")
-}
 
 fn era1(data: &Path) -> String {
     data.join("ethereum/era1/mainnet-00000-5ec1ffb8.era1").display().to_string()
@@ -30,23 +26,6 @@ fn last() -> (&'static str, u64) {
 
 fn stat(folder: &Folder, data: &str) -> Value {
     json(&folder.braid(&["db", "stat", "--data", data, "--json"]))["result"].clone()
-}
-
-/// Unpacks members of an archive whose names end so.
-fn unpack(archive: &Path, into: &Path, wanted: &[&str]) -> Vec<PathBuf> {
-    let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
-    decoder.window_log_max(27).unwrap();
-    let mut found = Vec::new();
-    for entry in tar::Archive::new(decoder).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        if wanted.iter().any(|end| name.ends_with(end)) {
-            let to = into.join(Path::new(&name).file_name().unwrap());
-            entry.unpack(&to).unwrap();
-            found.push(to);
-        }
-    }
-    found
 }
 
 #[test]

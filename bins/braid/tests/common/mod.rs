@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -51,4 +51,26 @@ pub fn err(output: &Output) -> &str {
 
 pub fn json(output: &Output) -> Value {
     serde_json::from_str(out(output)).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// Whether what takes long is run as well.
+pub fn long() -> bool {
+    std::env::var_os("BRAID_LONG").is_some_and(|long| long == "1")
+}
+
+/// Unpacks members of an archive whose names end so.
+pub fn unpack(archive: &Path, into: &Path, wanted: &[&str]) -> Vec<PathBuf> {
+    let mut decoder = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(decoder).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        if wanted.iter().any(|end| name.ends_with(end)) {
+            let to = into.join(Path::new(&name).file_name().unwrap());
+            entry.unpack(&to).unwrap();
+            found.push(to);
+        }
+    }
+    found
 }

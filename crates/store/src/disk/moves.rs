@@ -76,20 +76,12 @@ fn drawn<T: Default + Send>(
     let made: Vec<Mutex<Result<T, DiskError>>> = (0..workers).map(|_| Mutex::new(Ok(T::default()))).collect();
     let next = AtomicUsize::new(0);
     crew.split(workers, &|at| {
-        let run = || {
-            let mut mine = T::default();
-            loop {
-                // Relaxed: nothing else is told by the number.
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    break;
-                }
-                work(&mut mine, number)?;
-            }
-            end(&mut mine);
-            Ok(mine)
-        };
-        *made[at].lock() = run();
+        // Relaxed: nothing else is told by the number.
+        let draw = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count);
+        let mut mine = T::default();
+        let done = std::iter::from_fn(draw).try_for_each(|number| work(&mut mine, number));
+        end(&mut mine);
+        *made[at].lock() = done.map(|()| mine);
     });
     made.into_iter().map(Mutex::into_inner).collect()
 }

@@ -56,6 +56,9 @@ large)
     sized=(--accounts "$entries" --slots "$entries" --folder "$folder" --keep)
     [ -e "$folder/state" ] || "$updates" --blocks 0 --workers 2 "${sized[@]}"
     limit=$(($(stat -c %s "$folder/state") / 4))
+    # What the system still has of the file is another group's, and would be read for nothing.
+    sync "$folder/state"
+    dd if="$folder/state" iflag=nocache count=0 status=none
     printf '\n== at most %s MiB of memory\n' $((limit >> 20))
     limited "$limit" "$updates" --blocks "${BLOCKS:-25}" --workers 1 --cache-mib 64 --flat 65536 "${sized[@]}"
     ;;

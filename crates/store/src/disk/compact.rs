@@ -56,7 +56,7 @@ pub(super) struct Decay {
 }
 
 impl Decay {
-    /// Takes note of a commit.
+    /// Takes note of a commit; the pages of which nothing is of use any more.
     pub(super) fn commit(
         &mut self,
         moves: &Moves,
@@ -64,7 +64,8 @@ impl Decay {
         gone: &[(u64, u32)],
         written: impl Iterator<Item = (Ptr, usize)>,
         died: &[(Ptr, u32)],
-    ) {
+    ) -> Vec<Ptr> {
+        let mut empty = Vec::new();
         for (segment, _) in opened {
             self.known.insert(*segment, Known::default());
         }
@@ -77,6 +78,9 @@ impl Decay {
             let Some(known) = self.known.get_mut(&ptr.segment()) else { continue };
             if let Some(page) = known.current.get_mut(ptr.offset() / PAGE) {
                 *page = page.saturating_sub(*len as u16);
+                if *page == 0 {
+                    empty.push(ptr.page());
+                }
             }
             known.dead.push(ptr.offset() as u32);
             self.remembered += 1;
@@ -91,6 +95,7 @@ impl Decay {
             let Some(newest) = self.known.keys().max().copied() else { break };
             self.remembered -= self.known.remove(&newest).map_or(0, |known| known.dead.len());
         }
+        empty
     }
 
     /// Nothing is known any more: what was of no use may be again.

@@ -143,6 +143,13 @@ impl Pages {
         self.shard(at).lock().put(at, page, self.most);
     }
 
+    /// Forgets a page that hardly anybody will ask for.
+    pub(super) fn forget(&self, at: Ptr) {
+        let mut shard = self.shard(at).lock();
+        shard.hot.remove(&at);
+        shard.cold.remove(&at);
+    }
+
     /// Reads a page from the medium, whether it is remembered or not.
     pub(super) fn read(&self, at: Ptr) -> Result<Page, DiskError> {
         let offset = self.locate(at)?;

@@ -375,8 +375,10 @@ impl DiskStore {
         }
         let pages: Vec<(Ptr, Page)> = runs.iter().flat_map(Run::split).collect();
         let written = pages.iter().map(|(at, page)| (*at, page.used - PAGE_HEAD));
-        self.decay.commit(&moves, &commit.opened, &gone, written, &dead);
+        let empty = self.decay.commit(&moves, &commit.opened, &gone, written, &dead);
         self.publish(pages, &works, &slots);
+        // Only readers of older versions need these.
+        empty.into_iter().for_each(|at| self.shared.pages.forget(at));
         works.clear();
         let spare = self.spare.get_mut();
         spare.works = works;

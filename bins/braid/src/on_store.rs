@@ -35,7 +35,7 @@ pub(crate) struct OnStore<'a> {
 }
 
 enum Opened {
-    Reader(DataReader),
+    Reader(Box<DataReader>),
     Writer(Box<DataFolder>),
 }
 
@@ -46,7 +46,9 @@ impl<'a> OnStore<'a> {
             true => {
                 DataFolder::open_or_create(path, options(threads, KEEP)).map(Box::new).map(Opened::Writer)
             }
-            false => DataReader::open(path, DiskOptions::default()).map(Opened::Reader),
+            false => {
+                DataReader::open(path, DiskOptions::default()).map(|reader| Opened::Reader(Box::new(reader)))
+            }
         };
         let folder = folder.map_err(|error| folder_problem(path, &error))?;
         Ok(OnStore { path, folder, overlap })

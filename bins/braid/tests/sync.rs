@@ -219,6 +219,114 @@ fn a_chain_with_transactions_is_imported_and_a_wrong_one_stops() {
     }
 }
 
+/// The blocks of a file, each in its consensus encoding.
+fn blocks_of(rlp: &[u8]) -> Vec<&[u8]> {
+    let (mut blocks, mut rest) = (Vec::new(), rlp);
+    while !rest.is_empty() {
+        let mut after = rest;
+        alloy_rlp::Header::decode_bytes(&mut after, true).unwrap();
+        blocks.push(&rest[..rest.len() - after.len()]);
+        rest = after;
+    }
+    blocks
+}
+
+#[test]
+fn blocks_are_taken_by_their_numbers_and_held_against_those_that_are_there() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-parts");
+    let archive = data.join("ethereum/rpc/execution-apis-tests.tar.zst");
+    assert_eq!(unpack(&archive, &folder.0, &["tests/genesis.json", "tests/chain.rlp"]).len(), 2);
+    let rlp = fs::read(folder.0.join("chain.rlp")).unwrap();
+    let blocks = blocks_of(&rlp);
+    let part = |name: &str, numbers: std::ops::Range<usize>| {
+        folder.write(name, &blocks[numbers.start - 1..numbers.end - 1].concat());
+    };
+    let sync = |from: &str, data: &str| {
+        let done = folder.braid(&[
+            "sync",
+            "--from",
+            from,
+            "--genesis",
+            "genesis.json",
+            "--data",
+            data,
+            "--json",
+            "-q",
+            "-j",
+            "1",
+        ]);
+        (code(&done), json(&done))
+    };
+    part("first.rlp", 1..20);
+    part("second.rlp", 20..40);
+    part("third.rlp", 30..46);
+    part("gap.rlp", 48..50);
+    // A first block by which nobody can tell, and blocks of another chain: two with the same number.
+    part("empty.rlp", 1..1);
+    let mut other = blocks[..30].to_vec();
+    other[29] = blocks[30];
+    folder.write("other.rlp", &other.concat());
+    for (from, first, latest) in [
+        ("first.rlp", Some(1), 19),
+        ("second.rlp", Some(20), 39),
+        ("second.rlp", None, 39),
+        ("third.rlp", Some(40), 45),
+    ] {
+        let (code, document) = sync(from, "d");
+        assert_eq!((code, document["from"].as_u64()), (0, first), "{from}: {document}");
+        assert_eq!(document["latest"], latest, "{from}: {document}");
+    }
+    for (from, kind) in [("gap.rlp", "gap"), ("empty.rlp", "invalid"), ("other.rlp", "other_chain")] {
+        let (code, document) = sync(from, "d");
+        assert_eq!((code, &document["error"]["kind"]), (1, &kind.into()), "{from}: {document}");
+    }
+    let [parts, whole] = ["d", "whole"].map(|data| {
+        assert_eq!(sync("chain.rlp", data).0, 0);
+        stat(&folder, data)
+    });
+    assert_eq!(parts["block_hash"], whole["block_hash"]);
+}
+
+#[test]
+fn a_genesis_file_of_another_chain_leaves_the_folder_empty() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-genesis");
+    let archive = data.join("ethereum/rpc/execution-apis-tests.tar.zst");
+    assert_eq!(unpack(&archive, &folder.0, &["tests/genesis.json", "tests/chain.rlp"]).len(), 2);
+    let from = era1(&data);
+    let wrong =
+        ["sync", "--from", &from, "--genesis", "genesis.json", "--data", "d", "--until", "3", "--json", "-q"];
+    let refused = folder.braid(&wrong);
+    assert_eq!((code(&refused), &json(&refused)["error"]["kind"]), (1, &"invalid".into()), "{refused:?}");
+    let right = folder.braid(&["sync", "--from", &from, "--data", "d", "--until", "3", "--json", "-q"]);
+    assert_eq!((code(&right), &json(&right)["latest"]), (0, &3.into()), "{right:?}");
+}
+
+#[test]
+fn who_reads_does_not_keep_a_writer_away() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-beside");
+    let from = era1(&data);
+    let sync = |until: &str| {
+        let done = folder.braid(&["sync", "--from", &from, "--data", "d", "--until", until, "--json", "-q"]);
+        assert_eq!(code(&done), 0, "{done:?}");
+    };
+    sync("50");
+    let looking = std::sync::atomic::AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while looking.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(code(&folder.braid(&["db", "stat", "--data", "d", "--json"])), 0);
+            }
+        });
+        for until in 51..71 {
+            sync(&until.to_string());
+        }
+        looking.store(false, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn blockchain_tests_are_imported() {
     let Some(data) = data() else { return };

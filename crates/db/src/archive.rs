@@ -20,7 +20,12 @@ use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, StorageError, TableDefinition, TableError,
 };
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 pub(crate) const FILE: &str = "archive.redb";
 /// Its name until it can be opened.
@@ -31,6 +36,9 @@ const FORMAT: u64 = CUT;
 const WHOLE: u64 = 1;
 /// Headers of block 0, and from a later one on; perhaps ommers of blocks that have no body.
 const CUT: u64 = 2;
+/// How long who wants to write waits for those who read to end, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 /// Memory for its pages.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -118,7 +126,14 @@ impl Archive {
         if create && !path.exists() {
             return Self::create(folder, &builder);
         }
-        Archive(Handle::Write(opened(&path, builder.open(&path))?)).known()
+        let since = Instant::now();
+        loop {
+            // The state's lock keeps other writers away, so this is somebody who reads, mostly for milliseconds.
+            match opened(&path, builder.open(&path)) {
+                Err(DbError::ArchiveBusy { .. }) if since.elapsed() < PATIENCE => thread::sleep(LOOK),
+                database => return Archive(Handle::Write(database?)).known(),
+            }
+        }
     }
 
     /// Makes it under another name first: half of a file could not be opened again.

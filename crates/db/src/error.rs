@@ -19,8 +19,9 @@ pub enum DbError {
         /// The reason.
         reason: String,
     },
-    /// Another process has the archive open to write. The state can be read all the same.
-    #[error("the archive {} is open in another process, which writes", path.display())]
+    /// Another process has the archive open: to write, or to read it while this one wants to write. The state can be
+    /// read all the same.
+    #[error("the archive {} is open in another process", path.display())]
     ArchiveBusy {
         /// The file.
         path: PathBuf,

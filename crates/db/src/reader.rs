@@ -8,17 +8,19 @@ use alloy_primitives::B256;
 use braid_store::disk::{DiskOptions, DiskReader, View};
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-/// A data folder, open to read. While another process writes, the state can be read and the archive cannot:
-/// its file admits readers or one writer.
+/// A data folder, open to read. While another process writes, the state can be read and the archive cannot: its file
+/// admits readers or one writer, which waits for readers for some seconds. So the archive is opened once somebody asks
+/// for what is in it.
 #[derive(Debug)]
 pub struct DataReader {
     disk: DiskReader,
-    archive: Result<Arc<Archive>, DbError>,
+    archive: OnceLock<Result<Arc<Archive>, DbError>>,
     path: PathBuf,
+    options: DiskOptions,
 }
 
 impl DataReader {
@@ -31,13 +33,7 @@ impl DataReader {
             return Err(DbError::NoFolder { path: path.into() });
         }
         let disk = DiskReader::open(path, options)?;
-        let mut archive = Archive::read_only(path);
-        if matches!(archive, Err(DbError::Archive { .. })) {
-            // One that was left open by a process that died is put in order by who opens it to write.
-            drop(DataFolder::open(path, options));
-            archive = Archive::read_only(path);
-        }
-        Ok(DataReader { disk, archive: archive.map(Arc::new), path: path.into() })
+        Ok(DataReader { disk, archive: OnceLock::new(), path: path.into(), options })
     }
 
     /// Retained versions and their roots at this moment, ascending.
@@ -65,7 +61,7 @@ impl DataReader {
     /// # Errors
     /// As [`Self::view`].
     pub fn state(&self, version: Option<u64>, time: Duration) -> Result<LayeredState, DbError> {
-        Ok(LayeredState::new(self.view(version, time)?, self.archive.as_ref().ok().cloned()))
+        Ok(LayeredState::new(self.view(version, time)?, self.archive().ok()))
     }
 
     /// Writes the whole state of a version, the latest if none is named, and of its chain what the next block needs to
@@ -103,7 +99,16 @@ impl DataReader {
         self.archive()?.stat(&self.path)
     }
 
-    fn archive(&self) -> Result<&Archive, DbError> {
-        self.archive.as_deref().map_err(Clone::clone)
+    fn archive(&self) -> Result<Arc<Archive>, DbError> {
+        let open = || {
+            let mut archive = Archive::read_only(&self.path);
+            if matches!(archive, Err(DbError::Archive { .. })) {
+                // One that was left open by a process that died is put in order by who opens it to write.
+                drop(DataFolder::open(&self.path, self.options));
+                archive = Archive::read_only(&self.path);
+            }
+            archive.map(Arc::new)
+        };
+        self.archive.get_or_init(open).clone()
     }
 }

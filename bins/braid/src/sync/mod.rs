@@ -195,9 +195,14 @@ impl Run<'_, '_> {
     ) -> Result<(), Problem> {
         let data = self.args.data.as_path();
         let of_folder = |error: DbError| folder_problem(data, &error);
+        if folder.latest().is_none() {
+            // Before a genesis state is there that others would be held against.
+            source.follows_genesis().map_err(|error| crate::inputs::problem(&error))?;
+        }
         folder.begin(&source.genesis).map_err(of_folder)?;
         self.began = true;
         let (latest, _) = folder.latest().ok_or_else(|| of_folder(DbError::Empty))?;
+        same_chain(folder, source, latest)?;
         let last = self.args.until.unwrap_or(u64::MAX).min(source.last());
         self.ui.start(last.saturating_sub(latest) as usize);
         for part in source.parts_from(latest + 1) {
@@ -228,6 +233,30 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Looks whether the last block that both have is the same.
+fn same_chain(folder: &DataFolder, source: &Import, latest: u64) -> Result<(), Problem> {
+    let number = latest.min(source.last());
+    let given = source.header(number).map_err(|error| crate::inputs::problem(&error))?;
+    let stored = match folder.header(number) {
+        Ok(stored) => stored,
+        // Of what was before a snapshot.
+        Err(DbError::NotKept { .. }) => None,
+        Err(error) => return Err(folder_problem(folder.path(), &error)),
+    };
+    let Some((given, stored)) = given.zip(stored) else { return Ok(()) };
+    let (given, stored) = (given.hash_slow(), stored.hash_slow());
+    if given == stored {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: block {number} is {given}, that of {} is {stored}",
+        source.name,
+        folder.path().display()
+    );
+    let (file, item) = (Some(source.name.clone()), Some(format!("block {number}")));
+    Err(Problem { kind: "other_chain".to_owned(), file, item, message })
 }
 
 fn problem_of(failure: &Failure, source: &Import) -> Problem {

@@ -37,6 +37,10 @@ pub(super) fn range(path: &Path) -> Result<(u64, u64), WorkError> {
     let io = |error: std::io::Error| invalid(path, "index", error.to_string());
     let mut file =
         File::open(path).map_err(|error| WorkError::Io { file: path.into(), reason: error.to_string() })?;
+    let size = file.metadata().map_err(io)?.len();
+    if size < 32 {
+        return Err(invalid(path, "index", format!("the file has {size} bytes")));
+    }
     let mut number = |from: SeekFrom| -> Result<u64, WorkError> {
         let mut bytes = [0; 8];
         file.seek(from).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;
@@ -44,7 +48,7 @@ pub(super) fn range(path: &Path) -> Result<(u64, u64), WorkError> {
     };
     let count = number(SeekFrom::End(-8))?;
     if !(1..=MAX_BLOCKS).contains(&count) {
-        return Err(invalid(path, "index", format!("{count} blocks")));
+        return Err(invalid(path, "index", format!("{count} blocks: the file was cut, or is no era1")));
     }
     let first = number(SeekFrom::End(-16 - 8 * count as i64))?;
     first.checked_add(count).ok_or_else(|| invalid(path, "index", format!("first block {first}")))?;

@@ -2,7 +2,9 @@
 
 use super::{Genesis, era1, rlp_blocks};
 use crate::WorkError;
+use alloy_consensus::Header;
 use alloy_primitives::Bytes;
+use alloy_rlp::Decodable;
 use std::path::{Path, PathBuf};
 
 /// Names of genesis files, as they stand beside blocks.
@@ -68,6 +70,44 @@ impl Import {
         Ok(Import { name: path.display().to_string(), genesis: Genesis::read(&genesis)?, parts })
     }
 
+    /// Looks whether the first block follows the genesis block, or is it. What is no block at all is said by who
+    /// decodes it.
+    ///
+    /// # Errors
+    /// [`WorkError::Invalid`] if it follows another one; what reading it says.
+    pub fn follows_genesis(&self) -> Result<(), WorkError> {
+        let Some(first) = self.first() else { return Ok(()) };
+        let Some(header) = self.header(first)? else { return Ok(()) };
+        let genesis = self.genesis.header.hash_slow();
+        let reason = match header.number {
+            0 if header.hash_slow() == genesis => return Ok(()),
+            0 => format!("is {}, the genesis file makes {genesis}", header.hash_slow()),
+            1 if header.parent_hash == genesis => return Ok(()),
+            1 => format!("follows {}, the genesis file makes {genesis}", header.parent_hash),
+            // Whether there is what it follows says the folder.
+            _ => return Ok(()),
+        };
+        Err(WorkError::invalid(Path::new(&self.name), format!("block {}", header.number), reason))
+    }
+
+    /// The header of the block with a number, if it has one and that can be decoded.
+    ///
+    /// # Errors
+    /// What reading the blocks says.
+    pub fn header(&self, number: u64) -> Result<Option<Header>, WorkError> {
+        let has = |part: &&Part| (part.first..part.first + part.count).contains(&number);
+        match self.parts.iter().find(has) {
+            Some(Part { first, blocks, .. }) => {
+                let at = (number - first) as usize;
+                Ok(match blocks {
+                    Blocks::Here(blocks) => blocks.get(at).and_then(|block| header_of(block)),
+                    Blocks::Era1(path) => era1::read(path)?.1.get(at).and_then(|block| header_of(block)),
+                })
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Number of the first block that it has, if it has any.
     pub fn first(&self) -> Option<u64> {
         self.parts.first().filter(|part| part.count > 0).map(|part| part.first)
@@ -101,9 +141,24 @@ fn is_era1(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "era1")
 }
 
+/// The header of a block in its consensus encoding.
+fn header_of(block: &[u8]) -> Option<Header> {
+    let mut fields = alloy_rlp::Header::decode_bytes(&mut &*block, true).ok()?;
+    Header::decode(&mut fields).ok()
+}
+
 fn blocks(file: &Path) -> Result<Vec<Part>, WorkError> {
     let blocks = rlp_blocks(file)?;
-    Ok(vec![Part { first: 1, count: blocks.len() as u64, blocks: Blocks::Here(blocks) }])
+    let Some(block) = blocks.first() else {
+        return Err(WorkError::invalid(file, "first block", "there is none"));
+    };
+    // One without a number is met again, and told, when it is decoded.
+    let first = header_of(block).map_or(1, |header| header.number);
+    let count = blocks.len() as u64;
+    first
+        .checked_add(count)
+        .ok_or_else(|| WorkError::invalid(file, "first block", format!("number {first}")))?;
+    Ok(vec![Part { first, count, blocks: Blocks::Here(blocks) }])
 }
 
 fn era1_files(folder: &Path) -> Result<Vec<PathBuf>, WorkError> {

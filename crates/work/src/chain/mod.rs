@@ -104,7 +104,8 @@ fn rlp_blocks(file: &Path) -> Result<Vec<Bytes>, WorkError> {
     while !rest.is_empty() {
         let mut body = rest;
         let header = alloy_rlp::Header::decode(&mut body).map_err(|error| {
-            WorkError::invalid(file, format!("block {}", blocks.len()), error.to_string())
+            let item = format!("block {} of the file", blocks.len() + 1);
+            WorkError::invalid(file, item, error.to_string())
         })?;
         let size = rest.len() - body.len() + header.payload_length;
         let start = bytes.len() - rest.len();

@@ -304,6 +304,22 @@ fn a_genesis_file_of_another_chain_leaves_the_folder_empty() {
 }
 
 #[test]
+fn what_a_folder_has_is_neither_cut_short_nor_begun_anew() {
+    let Some(data) = data() else { return };
+    let (folder, from) = (Folder::new("sync-keep"), era1(&data));
+    let sync = |more: &[&str]| {
+        let done = folder.braid(&[&["sync", "--from", &from, "--data", "d", "--json", "-q"], more].concat());
+        (code(&done), json(&done))
+    };
+    assert_eq!(sync(&["--until", "160", "--keep", "150"]).0, 0);
+    assert_eq!(sync(&["--until", "165"]).0, 0);
+    assert_eq!(stat(&folder, "d")["versions"], 150);
+    fs::remove_file(folder.0.join("d/state")).unwrap();
+    let (code, document) = sync(&["--until", "170"]);
+    assert_eq!((code, &document["error"]["kind"]), (1, &"no_state".into()), "{document}");
+}
+
+#[test]
 fn who_reads_does_not_keep_a_writer_away() {
     let Some(data) = data() else { return };
     let folder = Folder::new("sync-beside");

@@ -26,6 +26,12 @@ pub enum DbError {
         /// The file.
         path: PathBuf,
     },
+    /// A folder has blocks, and no state that goes with them.
+    #[error("{} has an archive of blocks, and its file `state` is not there", path.display())]
+    NoState {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The archive is of a later format.
     #[error("archive of format {is}, known are formats up to {known}")]
     Format {
@@ -136,6 +142,7 @@ impl DbError {
             DbError::Disk(_) => "disk",
             DbError::Archive { .. } => "archive",
             DbError::ArchiveBusy { .. } => "archive_busy",
+            DbError::NoState { .. } => "no_state",
             DbError::Format { .. } => "format",
             DbError::Missing { .. } => "missing",
             DbError::NoFolder { .. } => "no_folder",

@@ -9,7 +9,7 @@
 use crate::{
     ArchiveStat, DbError, LayeredState,
     ahead::{BegunVersion, PreparedAhead},
-    archive::{Archive, Entry},
+    archive::{self, Archive, Entry},
     layers,
     snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
 };
@@ -64,10 +64,13 @@ impl DataFolder {
     /// Opens the folder at `path`; makes one if there is none.
     ///
     /// # Errors
-    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there.
+    /// [`DbError`]; [`Locked`](braid_store::disk::DiskError::Locked) if somebody writes there; [`DbError::NoState`] if
+    /// blocks are there, and no state.
     pub fn open_or_create(path: &Path, options: DiskOptions) -> Result<Self, DbError> {
         match path.join("state").exists() {
             true => Self::open(path, options),
+            // The state is there first, so this is not what a process left that died.
+            false if path.join(archive::FILE).exists() => Err(DbError::NoState { path: path.into() }),
             false => {
                 let store = DiskStore::create(path, options)?;
                 let archive = Arc::new(Archive::open(path, true)?);

@@ -15,7 +15,7 @@ use crate::{
     world::World,
 };
 use alloy_primitives::B256;
-use braid_db::{DataFolder, DbError};
+use braid_db::{DataFolder, DataReader, DbError};
 use braid_profiles::find;
 use braid_store::disk::DiskOptions;
 use braid_work::{Chain, PreState, chain::Import};
@@ -27,6 +27,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// Versions that are kept, unless it is said otherwise.
+const KEEP: usize = 128;
 
 #[derive(Args, Debug)]
 pub(crate) struct SyncArgs {
@@ -50,9 +53,10 @@ pub(crate) struct SyncArgs {
     /// Threads, at most 256; 0: one per physical core.
     #[arg(long, short = 'j', value_name = "N", default_value_t = 0, value_parser = crate::args::threads())]
     pub(crate) threads: u16,
-    /// Versions of the state to keep: the latest and those before it.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(crate) keep: u32,
+    /// Versions of the state to keep: the latest and those before it. Without this, as many as the folder has, and at
+    /// least 128.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) keep: Option<u32>,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -180,7 +184,15 @@ impl Run<'_, '_> {
         let (args, data) = (self.args, self.args.data.as_path());
         let source = source::open(&args.from, args.genesis.as_deref())?;
         let of_folder = |error: DbError| folder_problem(data, &error);
-        let options = options(threads, args.keep as usize);
+        let keep = match args.keep {
+            Some(keep) => keep as usize,
+            None if data.join("state").exists() => {
+                let reader = DataReader::open(data, DiskOptions::default()).map_err(of_folder)?;
+                reader.versions().map_err(of_folder)?.len().max(KEEP)
+            }
+            None => KEEP,
+        };
+        let options = options(threads, keep);
         let mut folder = DataFolder::open_or_create(data, options).map_err(of_folder)?;
         let done = self.import(&mut folder, &source, engine);
         self.latest = folder.latest();

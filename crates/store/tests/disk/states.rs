@@ -232,3 +232,45 @@ fn threads_read_while_the_store_goes_on() {
     });
     store.verify().unwrap();
 }
+
+/// Sorting, planning of compaction and updates are shared, and nothing of what is written depends on it.
+#[test]
+fn workers_write_what_one_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    for seed in seeds(2) {
+        let told = format!("repeat with BRAID_SEED={seed}");
+        let path = |workers: usize| folder.path().join(format!("{seed}-{workers}"));
+        let options = |workers: usize| DiskOptions { workers, ..small() };
+        let create = |workers| DiskStore::create(&path(workers), options(workers)).unwrap();
+        let mut stores: Vec<(usize, DiskStore)> = [1, 2, 5].map(|workers| (workers, create(workers))).into();
+        let (mut rng, mut moved) = (Rng::new(seed), 0);
+        for version in 1..=40 {
+            let mut batch = Batch::default();
+            for _ in 0..if version % 8 == 1 { 1500 } else { 400 } {
+                let address = Address::from_word(U256::from(rng.below(3000)).into());
+                let account = TrieAccount { nonce: version, ..TrieAccount::default() };
+                let slots: Vec<_> = (0..rng.below(4))
+                    .map(|_| (U256::from(rng.below(40)), U256::from(rng.below(3) * version)))
+                    .collect();
+                let account = (rng.below(20) > 0).then_some(account);
+                batch.change(address, account, rng.below(50) == 0, slots);
+            }
+            let mut committed = stores.iter_mut().map(|(_, store)| store.apply(version, &batch).unwrap());
+            let first = committed.next().unwrap();
+            for other in committed {
+                assert_eq!(first, other, "version {version}; {told}");
+            }
+            moved += first.moved;
+            if version == 25 {
+                // Then nothing is known of the segments that are there.
+                drop(std::mem::take(&mut stores));
+                let open = |workers| DiskStore::open(&path(workers), options(workers)).unwrap();
+                stores = [1, 2, 5].map(|workers| (workers, open(workers))).into();
+            }
+        }
+        assert!(moved > 0, "nothing was written again; {told}");
+        for (_, store) in &stores {
+            store.verify().unwrap();
+        }
+    }
+}

@@ -129,8 +129,19 @@ pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 11
 }
 
-/// Parses the command line and carries it out.
+/// Parses the command line and carries it out. A result that could not be written is a failure.
 pub(crate) fn command(
+    arguments: &[String],
+    world: &World<'_>,
+    cancel: &AtomicBool,
+    cache: Option<PathBuf>,
+    ui: &mut Ui<'_>,
+) -> Exit {
+    let exit = dispatch(arguments, world, cancel, cache, ui);
+    if ui.lost { exit.and(Exit::Failure) } else { exit }
+}
+
+fn dispatch(
     arguments: &[String],
     world: &World<'_>,
     cancel: &AtomicBool,

@@ -76,6 +76,14 @@ pub enum DbError {
     /// Something of a block is not kept.
     #[error("the {what} of block {number} is not kept: what is begins with block {from}")]
     NotKept {
+    /// The folder follows a chain: a version without a block would leave nothing for the next block to follow.
+    #[error(
+        "the folder follows a chain, up to block {latest}: what has no header cannot come next (`braid sync` imports blocks)"
+    )]
+    HasBlocks {
+        /// The latest version.
+        latest: u64,
+    },
         /// What.
         what: &'static str,
         /// Of which block.
@@ -156,6 +164,7 @@ impl From<DbError> for StoreError {
         match error {
             DbError::State(error) => error,
             other => StoreError::Failed(other.to_string()),
+            DbError::HasBlocks { .. } => "has_blocks",
         }
     }
 }

@@ -187,13 +187,27 @@ impl DataFolder {
     }
 
     /// Puts blocks that follow the latest version, in order, into the archive, and the code that they deployed.
+    /// Whether a version without a block may come next.
+    ///
+    /// # Errors
+    /// [`DbError::HasBlocks`] if the folder follows a chain; what the archive says.
+    pub fn takes_bare(&self) -> Result<(), DbError> {
+        match (self.latest(), self.header(0)?) {
+            (Some((latest, _)), Some(_)) => Err(DbError::HasBlocks { latest }),
+            _ => Ok(()),
+        }
+    }
+
     /// When this returns, that is durable; [`Self::commit`] of each makes it count.
     ///
     /// # Errors
-    /// [`DbError::Order`], or what the archive says.
+    /// [`DbError::Order`]; [`DbError::HasBlocks`] as [`Self::takes_bare`]; what the archive says.
     pub fn record(&self, blocks: &[Finished]) -> Result<(), DbError> {
         let Some((latest, _)) = self.latest() else { return Err(DbError::Empty) };
         let (mut entries, mut total) = (Vec::with_capacity(blocks.len()), None);
+        if blocks.iter().any(|finished| finished.block.is_none()) {
+            self.takes_bare()?;
+        }
         for (number, finished) in (latest + 1..).zip(blocks) {
             if finished.number != number {
                 return Err(DbError::Order { number: finished.number, latest: number - 1 });

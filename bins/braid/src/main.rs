@@ -177,7 +177,7 @@ fn dispatch(
         Command::Explain(args) => explain::explain(args, &session, ui),
         Command::Report(args) => report::report(args, &session, ui),
         Command::Sync(args) => sync::sync(args, world, &session, ui),
-        Command::Db(args) => db::db(args, ui),
+        Command::Db(args) => db::db(args, &session, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }

@@ -110,7 +110,8 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "store", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) overlap: u16,
     /// With `--store`: make what a block did, if it is right, the folder's next version. A folder that is not there
-    /// is made, and begins with the state of the first input. Blocks with headers are imported by `braid sync`.
+    /// is made, and begins with the state of the first input. A folder that follows a chain is refused: its blocks are
+    /// imported by `braid sync`.
     #[arg(long, requires = "store")]
     pub(crate) commit: bool,
     /// Compute the state root inside the measured time, begun while the block is executed: from the witness that

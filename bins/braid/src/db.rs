@@ -1,7 +1,7 @@
 //! `braid db`: look at a data folder, check it, prove from it, take back or let go of versions.
 
 use crate::{
-    Exit,
+    Exit, Session,
     json::{Problem, SCHEMA},
     progress::Ui,
     sync::{folder_problem, options},
@@ -10,11 +10,14 @@ use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_trie::{Nibbles, proof::verify_proof};
 use braid_db::{DataFolder, DataReader, DbError, SnapshotError, SnapshotStat};
 use braid_store::disk::{AccountProof, DiskOptions};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
+    fs::OpenOptions,
+    io::ErrorKind,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -33,12 +36,13 @@ enum Action {
     Stat(Common),
     /// Look at every bit: nodes by their hashes, blocks by theirs, code by its own.
     Verify(Common),
-    /// Let go of versions, and of bodies and receipts.
+    /// Let go of versions, and of bodies and receipts. What went before an interrupt stays gone.
+    #[command(group(ArgGroup::new("what").args(["keep", "bodies_before"]).required(true).multiple(true)))]
     Prune {
         #[command(flatten)]
         common: Common,
         /// Versions to keep: the latest, and those before it.
-        #[arg(long, value_name = "N", required_unless_present = "bodies_before", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         keep: Option<u32>,
         /// Remove bodies and receipts of blocks before this one; headers stay, and all of the last seven blocks.
         #[arg(long, value_name = "NUMBER")]
@@ -85,7 +89,7 @@ enum Action {
         /// The account.
         address: Address,
         /// Slots of it, in hexadecimal or decimal.
-        #[arg(value_name = "SLOT")]
+        #[arg(value_name = "SLOT", value_parser = slot)]
         slots: Vec<U256>,
         /// After this block, whose version must be kept; by default the latest.
         #[arg(long, value_name = "NUMBER")]
@@ -116,34 +120,14 @@ struct DbDocument<'a> {
 }
 
 /// Carries the command out.
-pub(crate) fn db(args: &DbArgs, ui: &mut Ui<'_>) -> Exit {
-    let of = |Common { data, json }: &Common| (data.clone(), *json);
-    let folder = |common: &Common, done: Result<Value, DbError>| {
-        (of(common), done.map_err(|error| folder_problem(&common.data, &error)))
-    };
-    let (action, ((data, json), done)) = match &args.action {
-        Action::Stat(common) => ("stat", folder(common, stat(&common.data))),
-        Action::Verify(common) => ("verify", folder(common, verify(&common.data))),
-        Action::Prune { common, keep, bodies_before } => {
-            let keep = keep.map(|keep| keep as usize);
-            ("prune", folder(common, prune(&common.data, keep, *bodies_before)))
-        }
-        Action::Rollback { common, to } => ("rollback", folder(common, rollback(&common.data, *to))),
-        Action::Snapshot { common, out, version } => {
-            let done = snapshot(&common.data, out, *version);
-            ("snapshot", (of(common), told(out, &common.data, done)))
-        }
-        Action::Restore { file, data, json } => {
-            let options = options(crate::args::resolve_threads(0), 1);
-            let done = braid_db::restore(file, data, options);
-            ("restore", ((data.clone(), *json), told(file, data, done)))
-        }
-        Action::Proof { common, address, slots, block } => {
-            ("proof", folder(common, proof(&common.data, *address, slots, *block)))
-        }
-    };
+pub(crate) fn db(args: &DbArgs, session: &Session<'_>, ui: &mut Ui<'_>) -> Exit {
+    let (action, ((data, json), done)) = carry_out(&args.action, session.cancel);
     let (result, error) = match done {
         Ok(result) => (result, None),
+        Err(problem) if problem.kind == DbError::Cancelled.kind() => {
+            ui.error("interrupted");
+            return Exit::Interrupted;
+        }
         Err(error) => (Value::Null, Some(error)),
     };
     if let Some(error) = &error {
@@ -158,6 +142,49 @@ pub(crate) fn db(args: &DbArgs, ui: &mut Ui<'_>) -> Exit {
         ui.result(&text(action, &result));
     }
     exit
+}
+
+/// The name of an action; the folder it is on, and whether a document is wanted; what came of it.
+type Done = (&'static str, ((PathBuf, bool), Result<Value, Problem>));
+
+fn carry_out(action: &Action, stop: &AtomicBool) -> Done {
+    let of = |Common { data, json }: &Common| (data.clone(), *json);
+    let folder = |common: &Common, done: Result<Value, DbError>| {
+        (of(common), done.map_err(|error| folder_problem(&common.data, &error)))
+    };
+    match action {
+        Action::Stat(common) => ("stat", folder(common, stat(&common.data))),
+        Action::Verify(common) => ("verify", folder(common, verify(&common.data, stop))),
+        Action::Prune { common, keep, bodies_before } => {
+            let keep = keep.map(|keep| keep as usize);
+            ("prune", folder(common, prune(&common.data, keep, *bodies_before, stop)))
+        }
+        Action::Rollback { common, to } => ("rollback", folder(common, rollback(&common.data, *to))),
+        Action::Snapshot { common, out, version } => {
+            let done = snapshot(&common.data, out, *version, stop);
+            ("snapshot", (of(common), told(out, &common.data, done)))
+        }
+        Action::Restore { file, data, json } => {
+            let options = options(crate::args::resolve_threads(0), 1);
+            let done = braid_db::restore_unless(file, data, options, stop);
+            ("restore", ((data.clone(), *json), told(file, data, done)))
+        }
+        Action::Proof { common, address, slots, block } => {
+            ("proof", folder(common, proof(&common.data, *address, slots, *block)))
+        }
+    }
+}
+
+/// A slot in hexadecimal, after `0x`, or decimal.
+fn slot(text: &str) -> Result<U256, String> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return Err("must be a number, in decimal or, after 0x, in hexadecimal".to_owned());
+    }
+    U256::from_str_radix(digits, u64::from(radix)).map_err(|error| error.to_string())
 }
 
 /// A proof as it is; else a line for each thing.
@@ -178,6 +205,9 @@ fn text(action: &str, result: &Value) -> String {
 fn open(data: &Path, keep: usize) -> Result<DataFolder, DbError> {
     DataFolder::open(data, options(crate::args::resolve_threads(0), keep))
 }
+
+/// Bodies that are removed together, in one transaction.
+const BODIES: u64 = 1 << 14;
 
 /// All versions that there are are kept by who only looks.
 const ALL: usize = 1 << 16;
@@ -219,9 +249,21 @@ fn stat(data: &Path) -> Result<Value, DbError> {
     }))
 }
 
-fn verify(data: &Path) -> Result<Value, DbError> {
-    let folder = open(data, ALL)?;
-    let (state, blocks, codes) = folder.verify()?;
+/// Whether a file that is there may only be read.
+fn unwritable(file: &Path) -> bool {
+    let opened = OpenOptions::new().write(true).open(file);
+    let kind = opened.err().map(|error| error.kind());
+    matches!(kind, Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied))
+}
+
+fn verify(data: &Path, stop: &AtomicBool) -> Result<Value, DbError> {
+    let (latest, (state, blocks, codes)) = if unwritable(&data.join("state")) {
+        let reader = DataReader::open(data, DiskOptions::default())?;
+        (reader.versions()?.last().copied(), reader.verify_unless(stop)?)
+    } else {
+        let folder = open(data, ALL)?;
+        (folder.latest(), folder.verify_unless(stop)?)
+    };
     Ok(json!({
         "versions": state.versions,
         "nodes": state.nodes,
@@ -230,20 +272,48 @@ fn verify(data: &Path) -> Result<Value, DbError> {
         "bytes": state.bytes,
         "blocks": blocks,
         "codes": codes,
-        "latest": folder.latest().map(|(latest, _)| latest),
-        "state_root": folder.latest().map(|(_, root)| root),
+        "latest": latest.map(|(latest, _)| latest),
+        "state_root": latest.map(|(_, root)| root),
     }))
 }
 
-fn prune(data: &Path, keep: Option<usize>, bodies_before: Option<u64>) -> Result<Value, DbError> {
+fn prune(
+    data: &Path,
+    keep: Option<usize>,
+    bodies_before: Option<u64>,
+    stop: &AtomicBool,
+) -> Result<Value, DbError> {
     let mut folder = open(data, ALL)?;
-    let (versions, bodies) = folder.prune(keep, bodies_before)?;
+    go_on(stop)?;
+    let (versions, _) = folder.prune(keep, None)?;
+    let mut bodies = 0;
+    if let Some(before) = bodies_before {
+        // What is kept in spite of `before` is the folder's to say; beyond its blocks there is nothing to go to.
+        let before = before.min(folder.latest().map_or(0, |(latest, _)| latest + 1));
+        let mut to = folder.stat()?.1.bodies_from.unwrap_or(before);
+        while to < before {
+            go_on(stop)?;
+            to = to.saturating_add(BODIES).min(before);
+            bodies += folder.prune(None, Some(to))?.1;
+        }
+    }
     let left = folder.store().versions().count();
     Ok(json!({ "versions_gone": versions, "versions": left, "bodies_gone": bodies }))
 }
 
-fn snapshot(data: &Path, out: &Path, version: Option<u64>) -> Result<SnapshotStat, SnapshotError> {
-    DataReader::open(data, DiskOptions::default())?.snapshot(version, LEASE, out)
+/// An error if told to stop.
+fn go_on(stop: &AtomicBool) -> Result<(), DbError> {
+    // Relaxed: the flag carries no data; a late look only delays the stop.
+    if stop.load(Ordering::Relaxed) { Err(DbError::Cancelled) } else { Ok(()) }
+}
+
+fn snapshot(
+    data: &Path,
+    out: &Path,
+    version: Option<u64>,
+    stop: &AtomicBool,
+) -> Result<SnapshotStat, SnapshotError> {
+    DataReader::open(data, DiskOptions::default())?.snapshot_unless(version, LEASE, out, stop)
 }
 
 /// What was written to or restored from `file`, or what is wrong with it or the folder `data`.
@@ -283,10 +353,14 @@ fn rollback(data: &Path, to: u64) -> Result<Value, DbError> {
     Ok(json!({ "latest": latest, "state_root": root, "blocks_gone": before.saturating_sub(latest) }))
 }
 
-/// The form of eth_getProof.
+/// The form of eth_getProof, and what it is a proof of.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Proof {
+    version: u64,
+    /// Of the version's block; null without one, or while another process writes.
+    block_hash: Option<B256>,
+    state_root: B256,
     address: Address,
     account_proof: Vec<Bytes>,
     balance: U256,
@@ -304,7 +378,8 @@ struct Slot {
 }
 
 fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> Result<Value, DbError> {
-    let view = DataReader::open(data, DiskOptions::default())?.view(block, LEASE)?;
+    let reader = DataReader::open(data, DiskOptions::default())?;
+    let view = reader.view(block, LEASE)?;
     let proved = view.proof(address, slots)?;
     check(view.root(), &proved).map_err(|reason| DbError::Damaged {
         what: "proof",
@@ -317,7 +392,12 @@ fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> R
         proof: slot.proof.clone(),
     };
     let account = proved.account.unwrap_or_default();
+    let header = reader.header(view.version()).ok().flatten();
+    let header = header.filter(|header| header.state_root == view.root());
     let form = Proof {
+        version: view.version(),
+        block_hash: header.map(|header| header.hash_slow()),
+        state_root: view.root(),
         address,
         account_proof: proved.proof.clone(),
         balance: account.balance,

@@ -129,8 +129,19 @@ pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 11
 }
 
-/// Parses the command line and carries it out.
+/// Parses the command line and carries it out. A result that could not be written is a failure.
 pub(crate) fn command(
+    arguments: &[String],
+    world: &World<'_>,
+    cancel: &AtomicBool,
+    cache: Option<PathBuf>,
+    ui: &mut Ui<'_>,
+) -> Exit {
+    let exit = dispatch(arguments, world, cancel, cache, ui);
+    if ui.lost { exit.and(Exit::Failure) } else { exit }
+}
+
+fn dispatch(
     arguments: &[String],
     world: &World<'_>,
     cancel: &AtomicBool,
@@ -166,7 +177,7 @@ pub(crate) fn command(
         Command::Explain(args) => explain::explain(args, &session, ui),
         Command::Report(args) => report::report(args, &session, ui),
         Command::Sync(args) => sync::sync(args, world, &session, ui),
-        Command::Db(args) => db::db(args, ui),
+        Command::Db(args) => db::db(args, &session, ui),
         Command::T8n(args) => t8n::t8n(args, world, &session, ui),
     }
 }

@@ -40,12 +40,12 @@ enum Opened {
 }
 
 impl<'a> OnStore<'a> {
-    /// Opens the folder at `path`, to write if results are to be committed.
+    /// Opens the folder at `path`, to write if results are to be committed. Those have no headers, so that a folder
+    /// that follows a chain takes none.
     pub(crate) fn open(path: &'a Path, commit: bool, overlap: u16, threads: usize) -> Result<Self, Problem> {
         let folder = match commit {
-            true => {
-                DataFolder::open_or_create(path, options(threads, KEEP)).map(Box::new).map(Opened::Writer)
-            }
+            true => DataFolder::open_or_create(path, options(threads, KEEP))
+                .and_then(|folder| folder.takes_bare().map(|()| Opened::Writer(Box::new(folder)))),
             false => {
                 DataReader::open(path, DiskOptions::default()).map(|reader| Opened::Reader(Box::new(reader)))
             }

@@ -14,7 +14,7 @@
 
 use crate::judge;
 use braid_core::Control;
-use braid_profiles::bench::BenchError;
+use braid_profiles::{ExecError, bench::BenchError};
 use braid_work::{Chain, ChainBlock, ChainError};
 use std::{
     ops::ControlFlow,
@@ -43,6 +43,9 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// Whether nothing is wrong with the block: it was told to stop.
     pub(crate) interrupted: bool,
+    /// Whether nothing is known to be wrong with the block: the state that it is executed on, or the folder that it
+    /// goes into, could not be read or written.
+    pub(crate) local: bool,
 }
 
 /// A block, or the failure that ends the chain where it stands.
@@ -50,7 +53,12 @@ pub(crate) type Passing<T> = Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn of(block: u64, kind: &str, message: String) -> Self {
-        Failure { block, kind: kind.to_owned(), item: None, message, interrupted: false }
+        Failure { block, kind: kind.to_owned(), item: None, message, interrupted: false, local: false }
+    }
+
+    /// Of what the block stands on or goes into, not of the block.
+    pub(crate) fn local(block: u64, kind: &str, message: String) -> Self {
+        Failure { local: true, ..Failure::of(block, kind, message) }
     }
 
     pub(crate) fn of_chain(error: &ChainError) -> Self {
@@ -59,7 +67,9 @@ impl Failure {
 
     pub(crate) fn of_execution(block: u64, error: &BenchError) -> Self {
         let (problem, interrupted) = (judge::problem(error), judge::interrupted(error));
-        Failure { item: problem.item, interrupted, ..Failure::of(block, &problem.kind, problem.message) }
+        let local = matches!(error, BenchError::Exec(ExecError::Store { .. }));
+        let failure = Failure::of(block, &problem.kind, problem.message);
+        Failure { item: problem.item, interrupted, local, ..failure }
     }
 
     fn interrupted(block: u64) -> Self {

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     fmt::Display,
-    io::Write,
+    io::{self, ErrorKind, Write},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -27,6 +27,8 @@ pub(crate) struct Ui<'a> {
     pub(crate) terminal: bool,
     /// Where files go that nobody asked for by name.
     pub(crate) folder: PathBuf,
+    /// Whether a result could not be written.
+    pub(crate) lost: bool,
     bar: Option<ProgressBar>,
     /// When a line was told last.
     told: Option<Instant>,
@@ -45,6 +47,7 @@ impl<'a> Ui<'a> {
             color_err: false,
             terminal: false,
             folder: PathBuf::new(),
+            lost: false,
             bar: None,
             told: None,
             done: 0,
@@ -52,9 +55,18 @@ impl<'a> Ui<'a> {
         }
     }
 
-    /// A result. A reader that has gone away is no error of ours.
+    /// A result. A reader that has gone away is no error of ours; whatever else keeps it from being written is told,
+    /// once.
     pub(crate) fn result(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe && !self.lost => self.unwritten(&error),
+            _ => {}
+        }
+    }
+
+    fn unwritten(&mut self, error: &io::Error) {
+        self.lost = true;
+        self.error(format_args!("the result could not be written to stdout: {error}"));
     }
 
     /// An error.

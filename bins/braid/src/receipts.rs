@@ -30,7 +30,7 @@ pub(crate) fn one_by_one(
     if early(block).is_none() || txs == 0 {
         return Ok(Vec::new());
     }
-    let failed = |error: StoreError| Failure::of(number, "state", error.to_string());
+    let failed = |error: StoreError| Failure::local(number, "state", error.to_string());
     let (mut state, mut all) = (OverState::new(before()?), Vec::with_capacity(txs));
     for at in 0..txs {
         let input = alone(&block.input, at);

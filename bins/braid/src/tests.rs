@@ -1,5 +1,6 @@
 //! The commands against made-up inputs and engines: right ones, wrong ones, broken ones.
 
+mod folders;
 mod impossible;
 mod vectors;
 

@@ -9,6 +9,7 @@
 
 use crate::{
     DbError, SnapshotBlock,
+    error::go_on,
     snapshot::{has_ommers, lacks_ommers, numbers},
 };
 use alloy_consensus::{BlockBody, Header, proofs::calculate_ommers_root};
@@ -23,6 +24,7 @@ use redb::{
 use std::{
     fmt, fs, io,
     path::Path,
+    sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
 };
@@ -270,10 +272,10 @@ impl Archive {
     pub(crate) fn prune(&self, before: u64) -> Result<u64, DbError> {
         let mut gone = 0;
         self.write("removing bodies", |txn| {
-            txn.open_table(RECEIPTS)?.retain(|number, _| number >= before)?;
-            txn.open_table(BODIES)?.retain(|number, _| {
-                gone += u64::from(number < before);
-                number >= before
+            txn.open_table(RECEIPTS)?.retain_in(..before, |_, _| false)?;
+            txn.open_table(BODIES)?.retain_in(..before, |_, _| {
+                gone += 1;
+                false
             })?;
             Ok(())
         })?;
@@ -419,24 +421,24 @@ impl Archive {
         Ok(hash)
     }
 
-    /// Looks at every code; how many.
-    pub(crate) fn verify_codes(&self) -> Result<u64, DbError> {
-        let wrong = self.read(|txn| {
+    /// Looks at every code, unless told to stop; how many.
+    pub(crate) fn verify_codes(&self, stop: &AtomicBool) -> Result<u64, DbError> {
+        self.read(|txn| {
             let table = txn.open_table(CODES)?;
             let mut seen = 0;
             for row in table.iter()? {
                 let (hash, code) = row?;
+                if let Err(stopped) = go_on(stop) {
+                    return Ok(Err(stopped));
+                }
                 if keccak256(code.value()).0 != hash.value() {
-                    return Ok(Err(B256::from(hash.value())));
+                    let reason = format!("code {} has another hash", B256::from(hash.value()));
+                    return Ok(Err(DbError::Archive { doing: "verifying", reason }));
                 }
                 seen += 1;
             }
             Ok(Ok(seen))
-        })?;
-        wrong.map_err(|hash| DbError::Archive {
-            doing: "verifying",
-            reason: format!("code {hash} has another hash"),
-        })
+        })?
     }
 
     pub(crate) fn stat(&self, folder: &Path) -> Result<ArchiveStat, DbError> {

@@ -3,7 +3,10 @@
 use alloy_primitives::B256;
 use braid_core::StoreError;
 use braid_store::disk::DiskError;
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Why something cannot be done with a data folder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +83,14 @@ pub enum DbError {
         /// The latest version.
         latest: u64,
     },
+    /// The folder follows a chain: a version without a block would leave nothing for the next block to follow.
+    #[error(
+        "the folder follows a chain, up to block {latest}: what has no header cannot come next (`braid sync` imports blocks)"
+    )]
+    HasBlocks {
+        /// The latest version.
+        latest: u64,
+    },
     /// Something of a block is not kept.
     #[error("the {what} of block {number} is not kept: what is begins with block {from}")]
     NotKept {
@@ -89,6 +100,16 @@ pub enum DbError {
         number: u64,
         /// The first block of which it is kept.
         from: u64,
+    },
+    /// The version is not retained.
+    #[error("version {version} is not retained: those from {first} to {last} are")]
+    NoVersion {
+        /// The version.
+        version: u64,
+        /// The oldest that is.
+        first: u64,
+        /// The latest.
+        last: u64,
     },
     /// The folder has no version yet.
     #[error("the folder is empty: nothing was imported")]
@@ -121,6 +142,9 @@ pub enum DbError {
         /// How many there may be.
         limit: u64,
     },
+    /// Told to stop.
+    #[error("interrupted")]
+    Cancelled,
     /// There is no such fork.
     #[error("no fork {0}")]
     NoFork(u64),
@@ -136,7 +160,7 @@ impl DbError {
             DbError::Disk(DiskError::Locked { .. }) => "locked",
             DbError::Disk(DiskError::Full { .. }) => "full",
             DbError::Disk(DiskError::ReadOnly { .. }) => "read_only",
-            DbError::Disk(DiskError::NoVersion(_)) => "no_version",
+            DbError::Disk(DiskError::NoVersion(_)) | DbError::NoVersion { .. } => "no_version",
             DbError::Disk(DiskError::Pinned(_)) => "pinned",
             DbError::Disk(DiskError::Damaged { .. }) | DbError::Damaged { .. } => "damaged",
             DbError::Disk(_) => "disk",
@@ -148,11 +172,13 @@ impl DbError {
             DbError::NoFolder { .. } => "no_folder",
             DbError::OtherChain { .. } => "other_chain",
             DbError::NoBlocks { .. } => "no_blocks",
+            DbError::HasBlocks { .. } => "has_blocks",
             DbError::NotKept { .. } => "not_kept",
             DbError::Empty => "empty",
             DbError::Order { .. } => "order",
             DbError::StateRoot { .. } => "state_root",
             DbError::Limit { .. } => "limit",
+            DbError::Cancelled => "cancelled",
             DbError::NoFork(_) => "no_fork",
             DbError::State(_) => "state",
         }
@@ -165,5 +191,21 @@ impl From<DbError> for StoreError {
             DbError::State(error) => error,
             other => StoreError::Failed(other.to_string()),
         }
+    }
+}
+
+/// An error if told to stop.
+pub(crate) fn go_on(stop: &AtomicBool) -> Result<(), DbError> {
+    // Relaxed: the flag carries no data; a late look only delays the stop.
+    if stop.load(Ordering::Relaxed) { Err(DbError::Cancelled) } else { Ok(()) }
+}
+
+/// An error of the store, which of a version that is gone says which are there.
+pub(crate) fn of_versions(error: DiskError, versions: impl IntoIterator<Item = (u64, B256)>) -> DbError {
+    let DiskError::NoVersion(version) = error else { return error.into() };
+    let mut versions = versions.into_iter().map(|(version, _)| version);
+    match versions.next() {
+        Some(first) => DbError::NoVersion { version, first, last: versions.last().unwrap_or(first) },
+        None => DbError::Empty,
     }
 }

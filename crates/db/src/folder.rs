@@ -10,6 +10,7 @@ use crate::{
     ArchiveStat, DbError, LayeredState,
     ahead::{BegunVersion, PreparedAhead},
     archive::{self, Archive, Entry},
+    error::{go_on, of_versions},
     layers,
     snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
 };
@@ -26,7 +27,7 @@ use braid_work::{
 };
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -189,13 +190,27 @@ impl DataFolder {
         Ok(())
     }
 
+    /// Whether a version without a block may come next.
+    ///
+    /// # Errors
+    /// [`DbError::HasBlocks`] if the folder follows a chain; what the archive says.
+    pub fn takes_bare(&self) -> Result<(), DbError> {
+        match (self.latest(), self.header(0)?) {
+            (Some((latest, _)), Some(_)) => Err(DbError::HasBlocks { latest }),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts blocks that follow the latest version, in order, into the archive, and the code that they deployed.
     /// When this returns, that is durable; [`Self::commit`] of each makes it count.
     ///
     /// # Errors
-    /// [`DbError::Order`], or what the archive says.
+    /// [`DbError::Order`]; [`DbError::HasBlocks`] as [`Self::takes_bare`]; what the archive says.
     pub fn record(&self, blocks: &[Finished]) -> Result<(), DbError> {
         let Some((latest, _)) = self.latest() else { return Err(DbError::Empty) };
+        if blocks.iter().any(|finished| finished.block.is_none()) {
+            self.takes_bare()?;
+        }
         let (mut entries, mut total) = (Vec::with_capacity(blocks.len()), None);
         for (number, finished) in (latest + 1..).zip(blocks) {
             if finished.number != number {
@@ -263,9 +278,10 @@ impl DataFolder {
     /// A version, as what engines execute on stands on.
     ///
     /// # Errors
-    /// [`NoVersion`](braid_store::disk::DiskError::NoVersion).
+    /// [`DbError::NoVersion`].
     pub fn state(&self, version: u64) -> Result<LayeredState, DbError> {
-        Ok(LayeredState::new(self.store.view(version)?, Some(self.archive.clone())))
+        let view = self.store.view(version).map_err(|error| of_versions(error, self.store.versions()))?;
+        Ok(LayeredState::new(view, Some(self.archive.clone())))
     }
 
     /// The latest version.
@@ -341,9 +357,9 @@ impl DataFolder {
     /// Undoes all blocks after `to`. When this returns, that is durable.
     ///
     /// # Errors
-    /// As [`DiskStore::rollback`].
+    /// [`DbError::NoVersion`]; as [`DiskStore::rollback`].
     pub fn rollback(&mut self, to: u64) -> Result<(), DbError> {
-        self.store.rollback(to)?;
+        self.store.rollback(to).map_err(|error| of_versions(error, self.store.versions()))?;
         self.archive.truncate(to)
     }
 
@@ -378,8 +394,16 @@ impl DataFolder {
     /// # Errors
     /// The first thing that is not as it was written.
     pub fn verify(&self) -> Result<(Verified, u64, u64), DbError> {
-        let verified = self.store.verify()?;
-        let (blocks, codes) = verify_archive(&self.archive, self.latest())?;
+        self.verify_unless(&AtomicBool::new(false))
+    }
+
+    /// As [`Self::verify`], unless `stop` is set meanwhile.
+    ///
+    /// # Errors
+    /// [`DbError::Cancelled`]; as [`Self::verify`].
+    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<(Verified, u64, u64), DbError> {
+        let verified = self.store.verify_unless(stop)?.ok_or(DbError::Cancelled)?;
+        let (blocks, codes) = verify_archive(&self.archive, self.latest(), stop)?;
         Ok((verified, blocks, codes))
     }
 }
@@ -394,8 +418,12 @@ pub(crate) fn checked(prepared: Prepared, finished: &Finished) -> Result<Prepare
 }
 
 /// Looks at blocks up to the latest version, and at all code: how many.
-fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64, u64), DbError> {
-    let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes()?)) };
+pub(crate) fn verify_archive(
+    archive: &Archive,
+    latest: Option<(u64, B256)>,
+    stop: &AtomicBool,
+) -> Result<(u64, u64), DbError> {
+    let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes(stop)?)) };
     let mut blocks = 0;
     if let Some(from) = archive.headers_from()? {
         if from > 0 {
@@ -404,6 +432,7 @@ fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64
         }
         let mut parent = None;
         for number in from..=latest {
+            go_on(stop)?;
             parent = Some(archive.verify(number, parent)?);
             blocks += 1;
         }
@@ -413,5 +442,5 @@ fn verify_archive(archive: &Archive, latest: Option<(u64, B256)>) -> Result<(u64
             return Err(DbError::Damaged { what: "header", number: latest, reason });
         }
     }
-    Ok((blocks, archive.verify_codes()?))
+    Ok((blocks, archive.verify_codes(stop)?))
 }

@@ -26,6 +26,6 @@ pub use layers::{Layer, LayeredState, OverState};
 pub use reader::DataReader;
 pub use snapshot::{
     SnapshotBlock, SnapshotDecoder, SnapshotError, SnapshotHeader, SnapshotItem, SnapshotStat,
-    SnapshotTotals, encode_snapshot, restore,
+    SnapshotTotals, encode_snapshot, restore, restore_unless,
 };
 pub use tries::WitnessTries;

@@ -1,14 +1,15 @@
 //! A data folder, read beside the one who writes.
 
 use crate::{
-    ArchiveStat, DataFolder, DbError, LayeredState, SnapshotError, SnapshotStat, archive::Archive, snapshot,
+    ArchiveStat, DataFolder, DbError, LayeredState, SnapshotError, SnapshotStat, archive::Archive,
+    error::of_versions, folder::verify_archive, snapshot,
 };
 use alloy_consensus::Header;
 use alloy_primitives::B256;
-use braid_store::disk::{DiskOptions, DiskReader, View};
+use braid_store::disk::{DiskError, DiskOptions, DiskReader, Verified, View};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -47,13 +48,16 @@ impl DataReader {
     /// A retained version, the latest if none is named, under a lease for `time`.
     ///
     /// # Errors
-    /// [`DbError::Empty`]; as [`DiskReader::view`].
+    /// [`DbError::Empty`], [`DbError::NoVersion`]; as [`DiskReader::view`].
     pub fn view(&self, version: Option<u64>, time: Duration) -> Result<View, DbError> {
         let version = match version {
             Some(version) => version,
             None => self.versions()?.last().ok_or(DbError::Empty)?.0,
         };
-        Ok(self.disk.view(version, time)?)
+        match self.disk.view(version, time) {
+            Err(error @ DiskError::NoVersion(_)) => Err(of_versions(error, self.versions()?)),
+            done => Ok(done?),
+        }
     }
 
     /// As [`Self::view`], for engines. Without the archive, reading code fails.
@@ -75,10 +79,34 @@ impl DataReader {
         time: Duration,
         out: &Path,
     ) -> Result<SnapshotStat, SnapshotError> {
+        self.snapshot_unless(version, time, out, &AtomicBool::new(false))
+    }
+
+    /// As [`Self::snapshot`], unless `stop` is set meanwhile.
+    ///
+    /// # Errors
+    /// [`DbError::Cancelled`] within [`SnapshotError::Folder`]; as [`Self::snapshot`].
+    pub fn snapshot_unless(
+        &self,
+        version: Option<u64>,
+        time: Duration,
+        out: &Path,
+        stop: &AtomicBool,
+    ) -> Result<SnapshotStat, SnapshotError> {
         let archive = self.archive()?;
         let view = self.view(version, time)?;
         let blocks = archive.snapshot(view.version())?;
-        snapshot::write(&view, &blocks, |hash| archive.code(hash), out)
+        snapshot::write(&view, &blocks, |hash| archive.code(hash), out, stop)
+    }
+
+    /// As [`DataFolder::verify_unless`], for a folder that may only be read. Nobody can open it to write meanwhile.
+    ///
+    /// # Errors
+    /// [`Locked`](DiskError::Locked) if somebody writes; as [`DataFolder::verify_unless`].
+    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<(Verified, u64, u64), DbError> {
+        let verified = self.disk.verify_unless(stop)?.ok_or(DbError::Cancelled)?;
+        let (blocks, codes) = verify_archive(&*self.archive()?, self.versions()?.last().copied(), stop)?;
+        Ok((verified, blocks, codes))
     }
 
     /// The header of a block; `None` if there is no such block.

@@ -130,7 +130,7 @@ pub(crate) fn sync(args: &SyncArgs, world: &World<'_>, session: &Session<'_>, ui
     let interrupted = imported.failed.as_ref().is_some_and(|failure| failure.interrupted);
     let status = match &imported.failed {
         _ if problem.is_none() => Status::Ok,
-        Some(failure) if !failure.interrupted => Status::Invalid,
+        Some(failure) if !failure.interrupted && !failure.local => Status::Invalid,
         _ => Status::Unreadable,
     };
     let document = SyncDocument {
@@ -206,6 +206,7 @@ impl Run<'_, '_> {
         engine: &mut dyn braid_profiles::Engine,
     ) -> Result<(), Problem> {
         let data = self.args.data.as_path();
+        let folder_name = data.display().to_string();
         let of_folder = |error: DbError| folder_problem(data, &error);
         if folder.latest().is_none() {
             // Before a genesis state is there that others would be held against.
@@ -240,7 +241,7 @@ impl Run<'_, '_> {
             let part = import(folder, &chain, engine, self.session.cancel, progress);
             self.imported.add(part);
             if let Some(failure) = &self.imported.failed {
-                return Err(problem_of(failure, source));
+                return Err(problem_of(failure, if failure.local { &folder_name } else { &source.name }));
             }
         }
         Ok(())
@@ -271,13 +272,14 @@ fn same_chain(folder: &DataFolder, source: &Import, latest: u64) -> Result<(), P
     Err(Problem { kind: "other_chain".to_owned(), file, item, message })
 }
 
-fn problem_of(failure: &Failure, source: &Import) -> Problem {
+/// A failure of the chain or the folder of this name.
+fn problem_of(failure: &Failure, name: &str) -> Problem {
     let message = match failure.interrupted {
         true => "interrupted".to_owned(),
-        false => format!("{}: block {}: {}", source.name, failure.block, failure.message),
+        false => format!("{name}: block {}: {}", failure.block, failure.message),
     };
     let item = Some(format!("block {}", failure.block));
-    Problem { kind: failure.kind.clone(), file: Some(source.name.clone()), item, message }
+    Problem { kind: failure.kind.clone(), file: Some(name.to_owned()), item, message }
 }
 
 impl Imported {

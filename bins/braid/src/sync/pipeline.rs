@@ -25,7 +25,10 @@ use std::{
 const DEPTH: usize = 32;
 
 fn of_folder(block: u64, error: &DbError) -> Failure {
-    Failure::of(block, error.kind(), error.to_string())
+    match error {
+        DbError::StateRoot { .. } => Failure::of(block, error.kind(), error.to_string()),
+        _ => Failure::local(block, error.kind(), error.to_string()),
+    }
 }
 
 /// What was imported, and what it took.
@@ -68,7 +71,7 @@ impl Execution<'_> {
         pre.block_hashes.clone_from(&block.input.block_hashes);
         let done = execute_once(self.engine, &block.input, &pre, control);
         let (done, _) = done.map_err(|error| Failure::of_execution(number, &error))?;
-        let state = |error: braid_core::StoreError| Failure::of(number, "state", error.to_string());
+        let state = |error: braid_core::StoreError| Failure::local(number, "state", error.to_string());
         let layer = self.state.reader().and_then(|mut reader| Layer::new(&done, &mut *reader));
         self.state = self.state.with(Arc::new(layer.map_err(state)?));
         let consensus = block.consensus.as_ref().map(|(_, block)| block.clone());

@@ -16,7 +16,7 @@ pub use decode::SnapshotDecoder;
 pub use error::SnapshotError;
 pub use format::{SnapshotHeader, SnapshotItem, SnapshotTotals, encode_snapshot};
 
-use crate::{DataFolder, DbError};
+use crate::{DataFolder, DbError, error::go_on};
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY};
 use blocks::Following;
 use braid_store::disk::{DiskError, DiskOptions, Entry, HashedBatch, View};
@@ -27,6 +27,7 @@ use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 /// Accounts and slots that are made a version together while a folder is restored.
@@ -65,15 +66,16 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
-/// Writes all of `view`, and these blocks, to `out`, which is replaced if it is there.
+/// Writes all of `view`, and these blocks, to `out`, which is replaced if it is there, unless told to stop.
 pub(crate) fn write(
     view: &View,
     blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
     out: &Path,
+    stop: &AtomicBool,
 ) -> Result<SnapshotStat, SnapshotError> {
     let part = part_of(out);
-    let written = write_part(view, blocks, code, &part);
+    let written = write_part(view, blocks, code, &part, stop);
     let placed = written.and_then(|stat| {
         fs::rename(&part, out)
             .and_then(|()| sync_parent(out))
@@ -88,6 +90,7 @@ fn write_part(
     blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
     part: &Path,
+    stop: &AtomicBool,
 ) -> Result<SnapshotStat, SnapshotError> {
     let failed = io_at(part, "writing a snapshot");
     let file = File::create(part).map_err(&failed)?;
@@ -103,6 +106,7 @@ fn write_part(
     let (mut codes, mut parts) = (BTreeSet::new(), 0);
     let folder = |error: DiskError| SnapshotError::Folder(error.into());
     for entry in view.entries() {
+        go_on(stop)?;
         match entry.map_err(folder)? {
             Entry::Account { key, account } => {
                 codes.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
@@ -117,6 +121,7 @@ fn write_part(
         }
     }
     for hash in &codes {
+        go_on(stop)?;
         let code = code(hash)?.ok_or(SnapshotError::MissingCode(*hash))?;
         check_code(&code)?;
         encoder.code(hash, &code).map_err(&failed)?;
@@ -134,6 +139,19 @@ fn write_part(
 /// [`SnapshotError`]; then there is no folder. [`SnapshotError::Exists`] if there is one (an empty one is in nobody's
 /// way), [`SnapshotError::Root`] if the state is not the one that the snapshot speaks of.
 pub fn restore(file: &Path, folder: &Path, options: DiskOptions) -> Result<SnapshotStat, SnapshotError> {
+    restore_unless(file, folder, options, &AtomicBool::new(false))
+}
+
+/// As [`restore`], unless `stop` is set meanwhile.
+///
+/// # Errors
+/// [`DbError::Cancelled`] within [`SnapshotError::Folder`]; as [`restore`].
+pub fn restore_unless(
+    file: &Path,
+    folder: &Path,
+    options: DiskOptions,
+    stop: &AtomicBool,
+) -> Result<SnapshotStat, SnapshotError> {
     let empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     if folder.exists() && !empty(folder) {
         return Err(SnapshotError::Exists { path: folder.into() });
@@ -144,7 +162,7 @@ pub fn restore(file: &Path, folder: &Path, options: DiskOptions) -> Result<Snaps
     let mut from = SnapshotDecoder::new(BufReader::new(opened))?;
     let part = part_of(folder);
     clear(&part, options)?;
-    let done = fill(&mut from, &part, options).and_then(|()| {
+    let done = fill(&mut from, &part, options, stop).and_then(|()| {
         fs::rename(&part, folder)
             .and_then(|()| sync_parent(folder))
             .map_err(io_at(folder, "putting the folder in place"))
@@ -176,6 +194,7 @@ fn fill(
     from: &mut SnapshotDecoder<impl io::Read>,
     part: &Path,
     options: DiskOptions,
+    stop: &AtomicBool,
 ) -> Result<(), SnapshotError> {
     // Only the last version is to stay.
     let mut folder = DataFolder::open_or_create(part, DiskOptions { keep: 1, ..options })?;
@@ -185,6 +204,7 @@ fn fill(
     let mut blocks = Vec::new();
     let disk = |error: DiskError| SnapshotError::Folder(error.into());
     while let Some(item) = from.next_item()? {
+        go_on(stop)?;
         // As many versions on the way as there are numbers below the last one's: that bounds the memory.
         if batch.len() >= BATCH && interim < version {
             folder.store_mut().apply_hashed(interim, std::mem::take(&mut batch)).map_err(disk)?;

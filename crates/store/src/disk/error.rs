@@ -99,9 +99,7 @@ impl DiskError {
     pub(crate) fn io(doing: &'static str) -> impl Fn(io::Error) -> DiskError {
         move |error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full { doing },
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                DiskError::ReadOnly { doing }
-            }
+            io::ErrorKind::ReadOnlyFilesystem => DiskError::ReadOnly { doing },
             _ => DiskError::Io { doing, reason: error.to_string() },
         }
     }

@@ -9,6 +9,8 @@
 //!    lets a version go first (durably) and then looks at the leases before it writes to places that became
 //!    free. So a reader that finds its version retained is one that the writer sees.
 //! 4. A reader trusts what it read only if its lease was not over afterwards.
+//! 5. A reader that cannot write a lease (a read-only medium, one that is full, no permission) shares the writer's lock
+//!    instead: nobody writes while it reads, and where somebody does, it is refused.
 
 use super::{
     error::DiskError,
@@ -17,7 +19,7 @@ use super::{
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     hash::{BuildHasher, Hasher},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -74,31 +76,73 @@ pub(super) struct Lease {
     end_millis: AtomicU64,
 }
 
+/// That nobody writes, while it lasts: a share of the writer's lock.
+#[derive(Debug)]
+pub(super) struct SharedLock {
+    _file: File,
+}
+
+impl SharedLock {
+    pub(super) fn take(folder: &Path) -> Result<Self, DiskError> {
+        let path = folder.join("lock");
+        let file = File::open(&path).map_err(DiskError::io(DOING))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(SharedLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(DiskError::Locked { path }),
+            Err(TryLockError::Error(error)) => Err(DiskError::io(DOING)(error)),
+        }
+    }
+}
+
+/// How a reader of another process holds a version.
+#[derive(Debug)]
+pub(super) enum Held {
+    Lease(Lease),
+    Lock { _lock: SharedLock },
+}
+
+impl Held {
+    /// By a lease on a commit for `time`; where none can be written, by a share of the writer's lock.
+    pub(super) fn take(folder: &Path, commit: (u64, u64), time: Duration) -> Result<Self, DiskError> {
+        let error = match Lease::take(folder, commit, time) {
+            Ok(lease) => return Ok(Held::Lease(lease)),
+            Err(error) => error,
+        };
+        let unwritable = matches!(
+            error.kind(),
+            ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::PermissionDenied
+                | ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+        );
+        let lock = if unwritable { SharedLock::take(folder).ok() } else { None };
+        lock.map(|lock| Held::Lock { _lock: lock }).ok_or_else(|| DiskError::io(DOING)(error))
+    }
+}
+
 impl Lease {
     /// Makes known that a commit is read for `time`, unless renewed.
-    pub(super) fn take(folder: &Path, (version, seq): (u64, u64), time: Duration) -> Result<Self, DiskError> {
+    fn take(folder: &Path, (version, seq): (u64, u64), time: Duration) -> io::Result<Self> {
         let leases = folder.join(LEASES);
-        fs::create_dir_all(&leases).map_err(DiskError::io(DOING))?;
+        fs::create_dir_all(&leases)?;
         let name = format!("{:016x}", unique());
         let (draft, path) = (leases.join(format!("{name}.draft")), leases.join(name));
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(&draft).map_err(DiskError::io(DOING))?;
-        let end_millis = AtomicU64::new(0);
-        let lease = Lease { file, path, version, seq, time, end_millis };
-        lease.file.lock().map_err(DiskError::io(DOING))?;
-        lease.extend()?;
-        fs::rename(&draft, &lease.path).map_err(DiskError::io(DOING))?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+        let lease = Lease { file, path, version, seq, time, end_millis: AtomicU64::new(0) };
+        let known =
+            lease.file.lock().and_then(|()| lease.extend()).and_then(|()| fs::rename(&draft, &lease.path));
+        known.inspect_err(|_| drop(fs::remove_file(&draft)))?;
         Ok(lease)
     }
 
-    fn extend(&self) -> Result<(), DiskError> {
+    fn extend(&self) -> io::Result<()> {
         let end = now_millis().saturating_add(self.time.as_millis() as u64);
         let mut bytes = [0; LEN];
         bytes[..8].copy_from_slice(&self.seq.to_le_bytes());
         bytes[8..16].copy_from_slice(&end.to_le_bytes());
         let checksum = crc(0, 0, &bytes[..16]);
         bytes[16..].copy_from_slice(&checksum.to_le_bytes());
-        self.file.write_all_at(&bytes, 0).map_err(DiskError::io(DOING))?;
+        self.file.write_all_at(&bytes, 0)?;
         self.end_millis.store(end, Ordering::Relaxed);
         Ok(())
     }
@@ -106,7 +150,7 @@ impl Lease {
     /// Makes the lease last for its time from now on.
     pub(super) fn renew(&self) -> Result<(), DiskError> {
         self.check()?;
-        self.extend()
+        self.extend().map_err(DiskError::io(DOING))
     }
 
     /// Whether what was read before this call can be trusted.

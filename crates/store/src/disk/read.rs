@@ -6,7 +6,7 @@ use super::{
     flat::Flat,
     kinds,
     layout::Ptr,
-    lease::{Lease, WriterLock},
+    lease::{Held, WriterLock},
     pages::{Page, Pages},
     record::{self, Owner, Stored, StoredLeaf},
 };
@@ -52,7 +52,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 enum Hold {
     Pin(Arc<Shared>, u64),
-    Lease(Lease),
+    Other(Held),
 }
 
 impl Drop for Hold {
@@ -170,8 +170,9 @@ fn leaf_of_slot(leaf: Option<StoredLeaf>, storage: Ptr) -> Result<U256, DiskErro
 }
 
 impl View {
-    pub(super) fn leased(shared: Arc<Shared>, root: Root, lease: Lease) -> View {
-        View { shared, root, hold: Arc::new(Hold::Lease(lease)) }
+    /// In another process than the writer's.
+    pub(super) fn held_by(shared: Arc<Shared>, root: Root, held: Held) -> View {
+        View { shared, root, hold: Arc::new(Hold::Other(held)) }
     }
 
     /// The version.
@@ -184,20 +185,21 @@ impl View {
         self.root.hash
     }
 
-    /// Makes a lease last for its time from now on. A view within the writer's process needs none.
+    /// Makes a lease last for its time from now on. A view within the writer's process needs none, nor does one that
+    /// keeps writers away.
     ///
     /// # Errors
     /// [`DiskError::LeaseExpired`] if it was over, or the lease cannot be written.
     pub fn renew(&self) -> Result<(), DiskError> {
         match &*self.hold {
-            Hold::Pin(..) => Ok(()),
-            Hold::Lease(lease) => lease.renew(),
+            Hold::Pin(..) | Hold::Other(Held::Lock { .. }) => Ok(()),
+            Hold::Other(Held::Lease(lease)) => lease.renew(),
         }
     }
 
     /// Passes on what was read, if the version was held until now.
     pub(super) fn held<T>(&self, read: Result<T, DiskError>) -> Result<T, DiskError> {
-        if let Hold::Lease(lease) = &*self.hold {
+        if let Hold::Other(Held::Lease(lease)) = &*self.hold {
             lease.check()?;
         }
         read

@@ -3,17 +3,18 @@
 use super::{
     error::DiskError,
     journal::Journal,
-    lease::Lease,
+    lease::{Held, SharedLock},
     ledger::Ledger,
     options::DiskOptions,
     read::View,
     store::{FILE, best, root_of, share, superblocks},
+    verify::{self, Verified},
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::B256;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -66,19 +67,36 @@ impl DiskReader {
     }
 
     /// A retained version under a lease: it stays for `time`, and as long again whenever the lease is
-    /// [renewed](View::renew), unless this process ends. After that its reads fail.
+    /// [renewed](View::renew), unless this process ends. After that its reads fail. Where no lease can be written (a
+    /// read-only or full medium, no permission), nobody can open the store to write while there is the view.
     ///
     /// # Errors
-    /// [`DiskError::NoVersion`], or what the device says.
+    /// [`DiskError::NoVersion`]; if no lease can be written and somebody writes, why; or what the device says.
     pub fn view(&self, version: u64, time: Duration) -> Result<View, DiskError> {
         let missing = || DiskError::NoVersion(version);
         let seq = self.ledger()?.1.find(version).ok_or_else(missing)?.seq;
-        let lease = Lease::take(&self.folder, (version, seq), time)?;
+        let held = Held::take(&self.folder, (version, seq), time)?;
         // Only what is retained after the lease is known is sure to stay.
         let (geometry, ledger) = self.ledger()?;
         let found = ledger.find(version).filter(|found| found.seq == seq).ok_or_else(missing)?;
         let root = root_of(found);
         let shared = share(self.medium.clone(), geometry, &ledger, &self.options);
-        Ok(View::leased(Arc::new(shared), root, lease))
+        Ok(View::held_by(Arc::new(shared), root, held))
+    }
+
+    /// As [`DiskStore::verify_unless`](super::DiskStore::verify_unless). Nobody can open the store to write meanwhile.
+    ///
+    /// # Errors
+    /// [`DiskError::Locked`] if somebody writes; [`DiskError::Damaged`] with the first thing that is not as it was
+    /// written, or what the device says.
+    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<Option<Verified>, DiskError> {
+        let _lock = SharedLock::take(&self.folder)?;
+        if let Some(error) = superblocks(&*self.medium)?.into_iter().find_map(Result::err) {
+            return Err(error);
+        }
+        let (geometry, ledger) = self.ledger()?;
+        let options = DiskOptions { flat_entries: 0, ..self.options };
+        let shared = share(self.medium.clone(), geometry, &ledger, &options);
+        verify::verify(&shared.pages, &ledger, stop)
     }
 }

@@ -305,6 +305,14 @@ impl DiskStore {
     /// # Errors
     /// [`DiskError::Damaged`] with the first thing that is not as it was written, or what the device says.
     pub fn verify(&self) -> Result<Verified, DiskError> {
+        Ok(self.verify_unless(&AtomicBool::new(false))?.unwrap_or_default())
+    }
+
+    /// As [`verify`](Self::verify), unless `stop` is set meanwhile; then `None`.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<Option<Verified>, DiskError> {
         let medium = &self.shared.pages.medium;
         let blocks = superblocks(&**medium)?;
         if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
@@ -316,7 +324,7 @@ impl DiskStore {
         }
         let options = DiskOptions { flat_entries: 0, ..self.options };
         let anew = share(medium.clone(), self.shared.pages.geometry, &ledger, &options);
-        verify::verify(&anew.pages, &ledger)
+        verify::verify(&anew.pages, &ledger, stop)
     }
 
     /// Makes a prepared version durable. When this returns, it is.

@@ -14,7 +14,10 @@ use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// What was found, all of it in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,8 +65,12 @@ struct Walk<'a> {
 }
 
 /// Looks at all versions of a ledger, whose pages are read anew: that each node is what its parent says, down
-/// to the values, and that of each segment as much is of use as the ledger says.
-pub(super) fn verify(pages: &Pages, ledger: &Ledger) -> Result<Verified, DiskError> {
+/// to the values, and that of each segment as much is of use as the ledger says. `None` if told to stop.
+pub(super) fn verify(
+    pages: &Pages,
+    ledger: &Ledger,
+    stop: &AtomicBool,
+) -> Result<Option<Verified>, DiskError> {
     let mut walk = Walk {
         pages,
         seen: HashMap::default(),
@@ -76,6 +83,10 @@ pub(super) fn verify(pages: &Pages, ledger: &Ledger) -> Result<Verified, DiskErr
     for version in ledger.versions.iter().rev() {
         walk.root(version.root, None, B256::ZERO, version.hash)?;
         while let Some(waiting) = walk.waiting.pop() {
+            // Relaxed: the flag carries no data; a late look only delays the stop.
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             walk.node(&waiting)?;
         }
         if walk.latest {
@@ -85,7 +96,7 @@ pub(super) fn verify(pages: &Pages, ledger: &Ledger) -> Result<Verified, DiskErr
         walk.found.versions += 1;
     }
     walk.compare(ledger, |segment| segment.live)?;
-    Ok(walk.found)
+    Ok(Some(walk.found))
 }
 
 impl Walk<'_> {

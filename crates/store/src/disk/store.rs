@@ -35,10 +35,12 @@ use super::{
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::{Address, B256};
+use alloy_trie::TrieAccount;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
@@ -90,6 +92,9 @@ pub(super) fn superblocks(medium: &dyn Medium) -> Result<[Result<Superblock, Dis
         let mut page = [0; PAGE];
         *block = match medium.read_at(place * PAGE as u64, &mut page) {
             Ok(()) => Superblock::decode(&page, place),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(DiskError::damaged("superblock", place * PAGE as u64, "the file ends before its end"))
+            }
             Err(error) => Err(DiskError::io("reading a superblock")(error)),
         };
     }
@@ -305,6 +310,14 @@ impl DiskStore {
     /// # Errors
     /// [`DiskError::Damaged`] with the first thing that is not as it was written, or what the device says.
     pub fn verify(&self) -> Result<Verified, DiskError> {
+        self.verify_accounts(|_| {})
+    }
+
+    /// As [`Self::verify`], and tells the accounts of retained versions, each at least once as it stands in any of them.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_accounts(&self, mut account: impl FnMut(&TrieAccount)) -> Result<Verified, DiskError> {
         let medium = &self.shared.pages.medium;
         let blocks = superblocks(&**medium)?;
         if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
@@ -316,7 +329,7 @@ impl DiskStore {
         }
         let options = DiskOptions { flat_entries: 0, ..self.options };
         let anew = share(medium.clone(), self.shared.pages.geometry, &ledger, &options);
-        verify::verify(&anew.pages, &ledger)
+        verify::verify(&anew.pages, &ledger, &mut account)
     }
 
     /// Makes a prepared version durable. When this returns, it is.

@@ -31,7 +31,7 @@ pub(crate) struct DbArgs {
 enum Action {
     /// What there is: versions, blocks, code, sizes. Beside a writer, of the state only.
     Stat(Common),
-    /// Look at every bit: nodes by their hashes, blocks by theirs, code by its own.
+    /// Look at every bit: nodes by their hashes, blocks and receipts by their headers, code by its hash.
     Verify(Common),
     /// Let go of versions, and of bodies and receipts.
     Prune {
@@ -40,7 +40,8 @@ enum Action {
         /// Versions to keep: the latest, and those before it.
         #[arg(long, value_name = "N", required_unless_present = "bodies_before", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         keep: Option<u32>,
-        /// Remove bodies and receipts of blocks before this one; headers stay, and all of the last seven blocks.
+        /// Remove bodies and receipts of blocks before this one; headers stay, all of the last seven blocks, and
+        /// the ommers that a block after any retained version is held against.
         #[arg(long, value_name = "NUMBER")]
         bodies_before: Option<u64>,
     },

@@ -19,6 +19,14 @@ pub enum DbError {
         /// The reason.
         reason: String,
     },
+    /// The file of the archive is not what was written.
+    #[error("the archive {} is damaged: {reason}", path.display())]
+    ArchiveDamaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
     /// Another process has the archive open to write. The state can be read all the same.
     #[error("the archive {} is open in another process, which writes", path.display())]
     ArchiveBusy {
@@ -133,6 +141,7 @@ impl DbError {
             DbError::Disk(DiskError::Pinned(_)) => "pinned",
             DbError::Disk(DiskError::Damaged { .. }) | DbError::Damaged { .. } => "damaged",
             DbError::Disk(_) => "disk",
+            DbError::ArchiveDamaged { .. } => "damaged",
             DbError::Archive { .. } => "archive",
             DbError::ArchiveBusy { .. } => "archive_busy",
             DbError::Format { .. } => "format",

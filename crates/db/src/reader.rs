@@ -32,7 +32,7 @@ impl DataReader {
         }
         let disk = DiskReader::open(path, options)?;
         let mut archive = Archive::read_only(path);
-        if matches!(archive, Err(DbError::Archive { .. })) {
+        if matches!(archive, Err(DbError::Archive { .. } | DbError::ArchiveDamaged { .. })) {
             // One that was left open by a process that died is put in order by who opens it to write.
             drop(DataFolder::open(path, options));
             archive = Archive::read_only(path);

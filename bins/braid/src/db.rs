@@ -58,7 +58,7 @@ enum Action {
     Snapshot {
         #[command(flatten)]
         common: Common,
-        /// The file, which is replaced if it is there. It appears once it is whole.
+        /// The file, which is replaced if it is there, and is not in the data folder. It appears once it is whole.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// A version that is kept; by default the latest.
@@ -266,7 +266,9 @@ fn told(file: &Path, data: &Path, done: Result<SnapshotStat, SnapshotError>) -> 
         Err(error) => {
             let message = error.to_string();
             let at_fault = match &error {
-                SnapshotError::Io { path, .. } | SnapshotError::Exists { path } => path.display().to_string(),
+                SnapshotError::Io { path, .. }
+                | SnapshotError::Exists { path }
+                | SnapshotError::Place { path, .. } => path.display().to_string(),
                 _ => named,
             };
             let message =

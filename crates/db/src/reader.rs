@@ -82,7 +82,7 @@ impl DataReader {
         let archive = self.archive()?;
         let view = self.view(version, time)?;
         let blocks = archive.snapshot(view.version())?;
-        snapshot::write(&view, &blocks, |hash| archive.code(hash), out)
+        snapshot::write(&view, &blocks, |hash| archive.code(hash), &self.path, out)
     }
 
     /// The header of a block; `None` if there is no such block.

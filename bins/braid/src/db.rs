@@ -34,7 +34,7 @@ pub(crate) struct DbArgs {
 enum Action {
     /// What there is: versions, blocks, code, sizes. Beside a writer, of the state only.
     Stat(Common),
-    /// Look at every bit: nodes by their hashes, blocks by theirs, code by its own.
+    /// Look at every bit: nodes by their hashes, blocks and receipts by their headers, code by its hash.
     Verify(Common),
     /// Let go of versions, and of bodies and receipts. What went before an interrupt stays gone.
     #[command(group(ArgGroup::new("what").args(["keep", "bodies_before"]).required(true).multiple(true)))]
@@ -44,7 +44,8 @@ enum Action {
         /// Versions to keep: the latest, and those before it.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         keep: Option<u32>,
-        /// Remove bodies and receipts of blocks before this one; headers stay, and all of the last seven blocks.
+        /// Remove bodies and receipts of blocks before this one; headers stay, all of the last seven blocks, and
+        /// the ommers that a block after any retained version is held against.
         #[arg(long, value_name = "NUMBER")]
         bodies_before: Option<u64>,
     },
@@ -61,7 +62,7 @@ enum Action {
     Snapshot {
         #[command(flatten)]
         common: Common,
-        /// The file, which is replaced if it is there. It appears once it is whole.
+        /// The file, which is replaced if it is there, and is not in the data folder. It appears once it is whole.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// A version that is kept; by default the latest.
@@ -335,7 +336,9 @@ fn told(file: &Path, data: &Path, done: Result<SnapshotStat, SnapshotError>) -> 
         Err(error) => {
             let message = error.to_string();
             let at_fault = match &error {
-                SnapshotError::Io { path, .. } | SnapshotError::Exists { path } => path.display().to_string(),
+                SnapshotError::Io { path, .. }
+                | SnapshotError::Exists { path }
+                | SnapshotError::Place { path, .. } => path.display().to_string(),
                 _ => named,
             };
             let message =

@@ -125,6 +125,36 @@ fn a_chain_with_transactions_goes_on_from_a_snapshot() {
     assert!(done["txs"].as_u64().unwrap() > 20, "{done}");
 }
 
+/// What cannot be restored, written, or read says so in its document, and leaves what is there.
+#[test]
+fn what_is_in_the_way_or_damaged_is_named() {
+    let folder = Folder::new("restore-refused");
+    large(&folder.0.join("file"), 100);
+    fs::create_dir(folder.0.join("d.part")).unwrap();
+    fs::write(folder.0.join("d.part/note"), b"mine").unwrap();
+    assert_eq!(fails(&folder, &["db", "restore", "file", "--data", "d"]), "place");
+    assert!(folder.0.join("d.part/note").exists());
+    ok(&folder, &["db", "restore", "file", "--data", "e"]);
+    for out in ["/dev/null", "e/state", "e/archive.redb", "e/../e/new", "e"] {
+        assert_eq!(fails(&folder, &["db", "snapshot", "--data", "e", "--out", out]), "place", "{out}");
+    }
+    db(&folder, "verify", "e", &[]);
+    // An archive of which half is something else.
+    let path = folder.0.join("e/archive.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[4096..half].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    for action in [&["verify"][..], &["rollback", "--to", "1000"], &["snapshot", "--out", "new"]] {
+        let arguments = [&["db", action[0], "--data", "e"], &action[1..]].concat();
+        let output = folder.braid(&[&arguments[..], &["--json"]].concat());
+        assert_eq!(code(&output), 1, "{action:?}: {output:?}");
+        let error = &json(&output)["error"];
+        assert_eq!(error["kind"], "damaged", "{action:?}: {error}");
+        assert!(error["message"].as_str().unwrap().contains("archive.redb"), "{action:?}: {error}");
+    }
+}
+
 /// Blocks that ask BLOCKHASH for as far as it sees.
 #[test]
 fn blocks_see_the_hashes_that_came_with_a_snapshot() {

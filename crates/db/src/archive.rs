@@ -10,20 +10,23 @@
 use crate::{
     DbError, SnapshotBlock,
     error::go_on,
+    guard,
     snapshot::{has_ommers, lacks_ommers, numbers},
 };
-use alloy_consensus::{BlockBody, Header, proofs::calculate_ommers_root};
+use alloy_consensus::{BlockBody, EMPTY_OMMER_ROOT_HASH, Header};
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Decodable;
-use braid_rules::{Block, SignedTx, outcome};
+use braid_rules::{Block, SignedTx};
+use braid_store::disk::DiskError;
 use braid_work::chain::Link;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, StorageError, TableDefinition, TableError,
 };
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
@@ -55,7 +58,7 @@ const TOTALS: Rows = TableDefinition::new("total_difficulties");
 const BODIES: Rows = TableDefinition::new("bodies");
 /// RLP of a list of receipts, as they are from Byzantium on.
 const RECEIPTS: Rows = TableDefinition::new("receipts");
-/// RLP of a list: ommers of blocks that have some and came without their bodies.
+/// RLP of a list: ommers of blocks that have some, and have no body, or none any more.
 const OMMERS: Rows = TableDefinition::new("ommers");
 /// Numbers of blocks by hash.
 const NUMBERS: TableDefinition<'static, [u8; 32], u64> = TableDefinition::new("numbers");
@@ -92,7 +95,22 @@ enum Handle {
     Read(ReadOnlyDatabase),
 }
 
-pub(crate) struct Archive(Handle);
+pub(crate) struct Archive {
+    /// `None` once it is being dropped.
+    handle: Option<Handle>,
+    path: PathBuf,
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        let handle = self.handle.take();
+        // What it writes on closing only makes the next opening faster.
+        drop(guard::kept(&self.path, || {
+            drop(handle);
+            Ok(())
+        }));
+    }
+}
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,23 +118,37 @@ impl fmt::Debug for Archive {
     }
 }
 
-fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) -> DbError {
-    move |error| match error.into() {
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
-            DbError::Disk(braid_store::disk::DiskError::Full { doing })
+/// What an error of redb says of the archive at `path`.
+fn failed<E: Into<redb::Error>>(path: &Path, doing: &'static str) -> impl Fn(E) -> DbError {
+    move |error| {
+        let damaged = |reason: String| DbError::ArchiveDamaged { path: path.into(), reason };
+        match error.into() {
+            redb::Error::Io(error) => match error.kind() {
+                io::ErrorKind::StorageFull => DbError::Disk(DiskError::Full { doing }),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => damaged(error.to_string()),
+                _ => DbError::Archive { doing, reason: error.to_string() },
+            },
+            redb::Error::Corrupted(reason) => damaged(reason),
+            redb::Error::RepairAborted => damaged("it was not closed and cannot be put in order".to_owned()),
+            // Nothing but this module writes there, and it does so as it reads.
+            error @ (redb::Error::TableDoesNotExist(_)
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::LockPoisoned(_)) => damaged(error.to_string()),
+            error => DbError::Archive { doing, reason: error.to_string() },
         }
-        error => DbError::Archive { doing, reason: error.to_string() },
     }
 }
 
-fn opened<T>(path: &Path, result: Result<T, DatabaseError>) -> Result<T, DbError> {
-    result.map_err(|error| match error {
+fn opened<T>(path: &Path, open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, DbError> {
+    let told = |error| match error {
         DatabaseError::DatabaseAlreadyOpen => DbError::ArchiveBusy { path: path.into() },
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             DbError::Archive { doing: "opening it", reason: format!("{}: no such file", path.display()) }
         }
-        error => failed("opening it")(error),
-    })
+        error => failed(path, "opening it")(error),
+    };
+    guard::kept(path, || open().map_err(told))
 }
 
 impl Archive {
@@ -131,9 +163,9 @@ impl Archive {
         let since = Instant::now();
         loop {
             // The state's lock keeps other writers away, so this is somebody who reads, mostly for milliseconds.
-            match opened(&path, builder.open(&path)) {
+            match opened(&path, || builder.open(&path)) {
                 Err(DbError::ArchiveBusy { .. }) if since.elapsed() < PATIENCE => thread::sleep(LOOK),
-                database => return Archive(Handle::Write(database?)).known(),
+                database => return Archive::on(&path, Handle::Write(database?)).known(),
             }
         }
     }
@@ -143,7 +175,7 @@ impl Archive {
         let doing = "creating it";
         let (path, draft) = (folder.join(FILE), folder.join(DRAFT));
         drop(fs::remove_file(&draft));
-        let archive = Archive(Handle::Write(opened(&draft, builder.create(&draft))?));
+        let archive = Archive::on(&path, Handle::Write(opened(&draft, || builder.create(&draft))?));
         archive.write(doing, |txn| {
             txn.open_table(META)?.insert("format", WHOLE)?;
             // So that reading finds tables, if only empty ones.
@@ -160,8 +192,12 @@ impl Archive {
     /// Opens the archive of a folder to read.
     pub(crate) fn read_only(folder: &Path) -> Result<Self, DbError> {
         let path = folder.join(FILE);
-        let database = opened(&path, ReadOnlyDatabase::open(&path))?;
-        Archive(Handle::Read(database)).known()
+        let database = opened(&path, || ReadOnlyDatabase::open(&path))?;
+        Archive::on(&path, Handle::Read(database)).known()
+    }
+
+    fn on(path: &Path, handle: Handle) -> Self {
+        Archive { handle: Some(handle), path: path.into() }
     }
 
     fn known(self) -> Result<Self, DbError> {
@@ -174,11 +210,14 @@ impl Archive {
 
     fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, DbError> {
         let doing = "reading";
-        let txn = match &self.0 {
-            Handle::Write(database) => database.begin_read(),
-            Handle::Read(database) => database.begin_read(),
-        };
-        read(&txn.map_err(failed(doing))?).map_err(failed(doing))
+        guard::kept(&self.path, || {
+            let txn = match &self.handle {
+                Some(Handle::Write(database)) => database.begin_read(),
+                Some(Handle::Read(database)) => database.begin_read(),
+                None => return Err(DbError::Archive { doing, reason: "it is closed".into() }),
+            };
+            read(&txn.map_err(failed(&self.path, doing))?).map_err(failed(&self.path, doing))
+        })
     }
 
     /// When this returns, what was written is durable.
@@ -187,12 +226,34 @@ impl Archive {
         doing: &'static str,
         write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), DbError> {
-        let Handle::Write(database) = &self.0 else {
+        self.write_around(doing, write, || Ok(()))
+    }
+
+    /// As [`Self::write`], with something else done in between: after all was read that writing needs, and before any
+    /// of it counts. If that fails, nothing was written.
+    fn write_around(
+        &self,
+        doing: &'static str,
+        write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+        between: impl FnOnce() -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
+        let Some(Handle::Write(database)) = &self.handle else {
             return Err(DbError::Archive { doing, reason: "it is open to read".into() });
         };
-        let txn = database.begin_write().map_err(failed(doing))?;
-        write(&txn).map_err(failed(doing))?;
-        txn.commit().map_err(failed(doing))
+        let txn = guard::kept(&self.path, || {
+            let txn = database.begin_write().map_err(failed(&self.path, doing))?;
+            write(&txn).map_err(failed(&self.path, doing))?;
+            Ok(txn)
+        })?;
+        let done = between();
+        // A transaction that is not committed undoes itself as it is dropped, which is redb's doing, too.
+        guard::kept(&self.path, || match done {
+            Ok(()) => txn.commit().map_err(failed(&self.path, doing)),
+            Err(error) => {
+                drop(txn);
+                Err(error)
+            }
+        })
     }
 
     /// Adds blocks, and code, durably.
@@ -248,30 +309,51 @@ impl Archive {
         let block = |number: u64| {
             let missing = |what| DbError::Missing { what, number };
             let header = self.header(number)?.ok_or_else(|| missing("header"))?;
-            let ommers = if has_ommers(version, number) { self.ommers(number)? } else { Vec::new() };
-            if has_ommers(version, number) && lacks_ommers(&header, &ommers) {
-                return Err(missing("ommers"));
-            }
+            let ommers = self.near_ommers(&header, version)?;
             Ok(SnapshotBlock { header, total_difficulty: self.total_difficulty(number)?, ommers })
         };
         numbers(version).map(block).collect()
     }
 
-    /// Removes all blocks after one.
-    pub(crate) fn truncate(&self, last: u64) -> Result<(), DbError> {
-        self.write("removing blocks", |txn| {
+    /// Removes all blocks after one. What `state` does to the state is done once it is known that they can be removed,
+    /// and before they are: a version is never without its block.
+    pub(crate) fn truncate(
+        &self,
+        last: u64,
+        state: impl FnOnce() -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
+        let remove = |txn: &redb::WriteTransaction| {
             for table in [HEADERS, TOTALS, BODIES, RECEIPTS, OMMERS] {
                 txn.open_table(table)?.retain(|number, _| number <= last)?;
             }
             txn.open_table(NUMBERS)?.retain(|_, number| number <= last)?;
             Ok(())
-        })
+        };
+        self.write_around("removing blocks", remove, state)
     }
 
-    /// Removes bodies and receipts of blocks before one; how many bodies.
-    pub(crate) fn prune(&self, before: u64) -> Result<u64, DbError> {
+    /// Removes bodies and receipts of blocks before one; how many bodies. The ommers of blocks from `ommers_from` on
+    /// stay.
+    pub(crate) fn prune(&self, before: u64, ommers_from: u64) -> Result<u64, DbError> {
+        let mut saved = Vec::new();
+        for number in ommers_from..before {
+            let header = self.header(number)?;
+            if header.is_some_and(|header| header.ommers_hash != EMPTY_OMMER_ROOT_HASH) {
+                saved.push((number, self.ommers(number)?));
+            }
+        }
+        // There are none of what was removed when nobody kept them.
+        saved.retain(|(_, ommers)| !ommers.is_empty());
         let mut gone = 0;
         self.write("removing bodies", |txn| {
+            let mut table = txn.open_table(OMMERS)?;
+            table.retain(|number, _| number >= ommers_from)?;
+            if !saved.is_empty() {
+                txn.open_table(META)?.insert("format", CUT)?;
+            }
+            for (number, ommers) in &saved {
+                table.insert(number, alloy_rlp::encode(ommers).as_slice())?;
+            }
             txn.open_table(RECEIPTS)?.retain_in(..before, |_, _| false)?;
             txn.open_table(BODIES)?.retain_in(..before, |_, _| {
                 gone += 1;
@@ -344,7 +426,7 @@ impl Archive {
     }
 
     /// Ommers of a block, as far as they are known.
-    fn ommers(&self, number: u64) -> Result<Vec<Header>, DbError> {
+    pub(crate) fn ommers(&self, number: u64) -> Result<Vec<Header>, DbError> {
         if let Some(body) = self.body(number)? {
             return Ok(body.ommers);
         }
@@ -357,19 +439,32 @@ impl Archive {
         Ok(decode("list of ommers", number, row)?.unwrap_or_default())
     }
 
-    fn total_difficulty(&self, number: u64) -> Result<U256, DbError> {
+    /// Ommers of a block that has this header, if they are needed by the block after the `latest`.
+    fn near_ommers(&self, header: &Header, latest: u64) -> Result<Vec<Header>, DbError> {
+        let number = header.number;
+        if !has_ommers(latest, number) {
+            return Ok(Vec::new());
+        }
+        let (what, ommers) = ("list of ommers", self.ommers(number)?);
+        match self.bodies_from()?.unwrap_or(latest + 1) {
+            _ if !lacks_ommers(header, &ommers) => Ok(ommers),
+            from if number < from => Err(DbError::NotKept { what, number, from }),
+            _ => Err(DbError::Missing { what, number }),
+        }
+    }
+
+    pub(crate) fn total_difficulty(&self, number: u64) -> Result<U256, DbError> {
         let total = self.row(TOTALS, number)?;
         let total = total.and_then(|total| U256::try_from_be_slice(&total));
         total.ok_or(DbError::Missing { what: "total difficulty", number })
     }
 
-    /// A block as those after it need to know it.
-    pub(crate) fn link(&self, number: u64) -> Result<Option<Link>, DbError> {
-        let Some(header) = self.header(number)? else { return Ok(None) };
+    /// A block as that after the `latest` needs to know it.
+    pub(crate) fn link(&self, number: u64, latest: u64) -> Result<Link, DbError> {
+        let header = self.header(number)?.ok_or(DbError::Missing { what: "header", number })?;
         let total_difficulty = self.total_difficulty(number)?;
-        // What has no body and no ommers of its own is too old for anybody to name them.
-        let ommers = self.ommers(number)?.iter().map(Header::hash_slow).collect();
-        Ok(Some(Link { hash: header.hash_slow(), header, ommers, total_difficulty }))
+        let ommers = self.near_ommers(&header, latest)?.iter().map(Header::hash_slow).collect();
+        Ok(Link { hash: header.hash_slow(), header, ommers, total_difficulty })
     }
 
     /// From which block on there are all headers; `None` if there are none.
@@ -391,38 +486,9 @@ impl Archive {
         self.read(|txn| Ok(txn.open_table(BODIES)?.first()?.map(|(number, _)| number.value())))
     }
 
-    /// Looks at all there is of block `number`: that the header is its parent's child and that the body, if there
-    /// is one, is the header's. Returns the hash.
-    pub(crate) fn verify(&self, number: u64, parent: Option<B256>) -> Result<B256, DbError> {
-        let missing = |what| DbError::Missing { what, number };
-        let damaged = |what, reason: &str| DbError::Damaged { what, number, reason: reason.to_owned() };
-        let header = self.header(number)?.ok_or_else(|| missing("header"))?;
-        if header.number != number || parent.is_some_and(|parent| parent != header.parent_hash) {
-            return Err(damaged("header", "it does not follow its parent"));
-        }
-        let hash = header.hash_slow();
-        if self.number(&hash)? != Some(number) {
-            return Err(damaged("header", "its hash leads elsewhere"));
-        }
-        if let Some(body) = self.body(number)? {
-            let withdrawals = body.withdrawals.as_ref().map(|all| outcome::withdrawals_root(all));
-            if outcome::encoded_root(&body.transactions) != header.transactions_root
-                || calculate_ommers_root(&body.ommers) != header.ommers_hash
-                || withdrawals != header.withdrawals_root
-            {
-                return Err(damaged("body", "it is not what the header says"));
-            }
-            return Ok(hash);
-        }
-        let ommers = self.ommers(number)?;
-        if !ommers.is_empty() && calculate_ommers_root(&ommers) != header.ommers_hash {
-            return Err(damaged("list of ommers", "it is not what the header says"));
-        }
-        Ok(hash)
-    }
-
-    /// Looks at every code, unless told to stop; how many.
-    pub(crate) fn verify_codes(&self, stop: &AtomicBool) -> Result<u64, DbError> {
+    /// Looks at every code, and that there are those that are `wanted`, unless told to stop; how many there are.
+    pub(crate) fn verify_codes(&self, wanted: &BTreeSet<B256>, stop: &AtomicBool) -> Result<u64, DbError> {
+        let damaged = |reason| DbError::ArchiveDamaged { path: self.path.clone(), reason };
         self.read(|txn| {
             let table = txn.open_table(CODES)?;
             let mut seen = 0;
@@ -433,9 +499,14 @@ impl Archive {
                 }
                 if keccak256(code.value()).0 != hash.value() {
                     let reason = format!("code {} has another hash", B256::from(hash.value()));
-                    return Ok(Err(DbError::Archive { doing: "verifying", reason }));
+                    return Ok(Err(damaged(reason)));
                 }
                 seen += 1;
+            }
+            for hash in wanted {
+                if table.get(hash.0)?.is_none() {
+                    return Ok(Err(damaged(format!("code {hash} of an account is missing"))));
+                }
             }
             Ok(Ok(seen))
         })?

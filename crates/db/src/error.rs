@@ -22,6 +22,14 @@ pub enum DbError {
         /// The reason.
         reason: String,
     },
+    /// The file of the archive is not what was written.
+    #[error("the archive {} is damaged: {reason}", path.display())]
+    ArchiveDamaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
     /// Another process has the archive open: to write, or to read it while this one wants to write. The state can be
     /// read all the same.
     #[error("the archive {} is open in another process", path.display())]
@@ -164,6 +172,7 @@ impl DbError {
             DbError::Disk(DiskError::Pinned(_)) => "pinned",
             DbError::Disk(DiskError::Damaged { .. }) | DbError::Damaged { .. } => "damaged",
             DbError::Disk(_) => "disk",
+            DbError::ArchiveDamaged { .. } => "damaged",
             DbError::Archive { .. } => "archive",
             DbError::ArchiveBusy { .. } => "archive_busy",
             DbError::NoState { .. } => "no_state",

@@ -10,12 +10,13 @@ use crate::{
     ArchiveStat, DbError, LayeredState,
     ahead::{BegunVersion, PreparedAhead},
     archive::{self, Archive, Entry},
-    error::{go_on, of_versions},
+    error::of_versions,
     layers,
     snapshot::{NEAR, SnapshotBlock, WITH_OMMERS},
+    verify,
 };
 use alloy_consensus::{BlockBody, Header};
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256};
 use braid_evm::{EvmKey, EvmValue, ExecutedBlock};
 use braid_rules::{Block, ChainSpec, SignedTx, outcome};
 use braid_store::disk::{
@@ -26,6 +27,7 @@ use braid_work::{
     chain::{Follower, Genesis, Link},
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
@@ -219,7 +221,7 @@ impl DataFolder {
             let Some(block) = &finished.block else { continue };
             let before = match total {
                 Some(total) => total,
-                None => self.link(number - 1)?.total_difficulty,
+                None => self.archive.total_difficulty(number - 1)?,
             };
             let total_difficulty = U256::saturating_add(before, block.header.difficulty);
             total = Some(total_difficulty);
@@ -339,33 +341,43 @@ impl DataFolder {
         self.archive.code(hash)
     }
 
-    fn link(&self, number: u64) -> Result<Link, DbError> {
-        self.archive.link(number)?.ok_or(DbError::Missing { what: "header", number })
+    /// Block `latest`, and those before it, the last one first, as the next block needs to know them.
+    fn links(&self, latest: u64) -> Result<(Link, Vec<Link>), DbError> {
+        let earlier = (latest.saturating_sub(NEAR - 1)..latest).rev();
+        let earlier: Result<Vec<Link>, DbError> =
+            earlier.map(|number| self.archive.link(number, latest)).collect();
+        Ok((self.archive.link(latest, latest)?, earlier?))
     }
 
     /// Follows the chain from the latest version on.
     ///
     /// # Errors
-    /// [`DbError::Empty`], [`DbError::Missing`].
+    /// [`DbError::Empty`], [`DbError::Missing`]; [`DbError::NotKept`] if the next block cannot be held against the ommers
+    /// of those before it.
     pub fn follower(&self, chain: ChainSpec) -> Result<Follower, DbError> {
         let (latest, _) = self.latest().ok_or(DbError::Empty)?;
-        let earlier: Result<Vec<Link>, DbError> =
-            (latest.saturating_sub(NEAR - 1)..latest).rev().map(|number| self.link(number)).collect();
-        Ok(Follower::at(chain, self.link(latest)?, earlier?))
+        let (link, earlier) = self.links(latest)?;
+        Ok(Follower::at(chain, link, earlier))
     }
 
     /// Undoes all blocks after `to`. When this returns, that is durable.
     ///
     /// # Errors
-    /// [`DbError::NoVersion`]; as [`DiskStore::rollback`].
+    /// [`DbError::NoVersion`]; as [`DiskStore::rollback`]; what the archive says, or as [`Self::follower`] if the chain could not go on from
+    /// there: then nothing is undone.
     pub fn rollback(&mut self, to: u64) -> Result<(), DbError> {
-        self.store.rollback(to).map_err(|error| of_versions(error, self.store.versions()))?;
-        self.archive.truncate(to)
+        let retained = self.store.versions().any(|(version, _)| version == to);
+        if retained && self.archive.header(to)?.is_some() {
+            self.links(to)?;
+        }
+        let store = &mut self.store;
+        self.archive.truncate(to, || store.rollback(to).map_err(|error| of_versions(error, store.versions())))
     }
 
     /// Lets go of all versions but the latest `keep`, and, if asked, of bodies and receipts of blocks before
-    /// `bodies_before`, but for those of the last seven: the ommers of the next block are held against theirs. How many
-    /// versions went, and how many bodies.
+    /// `bodies_before`, but for those of the last seven: the ommers of the next block are held against theirs. As the
+    /// chain may be taken back to any version that is left, the ommers of the seven blocks up to the oldest, and of all
+    /// after them, stay as well. How many versions went, and how many bodies.
     ///
     /// # Errors
     /// As [`DiskStore::prune`]; what the archive says.
@@ -375,8 +387,10 @@ impl DataFolder {
         bodies_before: Option<u64>,
     ) -> Result<(usize, u64), DbError> {
         let versions = keep.map_or(Ok(0), |keep| self.store.prune(keep))?;
-        let last = self.latest().map_or(0, |(latest, _)| (latest + 1).saturating_sub(WITH_OMMERS));
-        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before.min(last)))?;
+        let with_ommers = |version: u64| (version + 1).saturating_sub(WITH_OMMERS);
+        let last = self.latest().map_or(0, |(latest, _)| with_ommers(latest));
+        let oldest = self.store.versions().next().map_or(0, |(oldest, _)| with_ommers(oldest));
+        let bodies = bodies_before.map_or(Ok(0), |before| self.archive.prune(before.min(last), oldest))?;
         Ok((versions, bodies))
     }
 
@@ -388,8 +402,13 @@ impl DataFolder {
         Ok((self.store.stat()?, self.archive.stat(&self.path)?))
     }
 
-    /// Looks at every bit of the state that a retained version reaches, at all blocks up to the last version, and
-    /// at all code. Returns what there is of the state, the number of blocks, and that of codes.
+    /// Looks at every bit of the state that a retained version reaches; at all that is kept of blocks up to the last
+    /// version, each held against its header, headers against their parents and against the roots of versions; at all
+    /// code, and that there is that of each account. Returns what there is of the state, the number of blocks, and that
+    /// of codes.
+    ///
+    /// What cannot be told without executing the block is whether a transaction of before Byzantium succeeded: its
+    /// receipt had the root of a state instead.
     ///
     /// # Errors
     /// The first thing that is not as it was written.
@@ -402,9 +421,14 @@ impl DataFolder {
     /// # Errors
     /// [`DbError::Cancelled`]; as [`Self::verify`].
     pub fn verify_unless(&self, stop: &AtomicBool) -> Result<(Verified, u64, u64), DbError> {
-        let verified = self.store.verify_unless(stop)?.ok_or(DbError::Cancelled)?;
-        let (blocks, codes) = verify_archive(&self.archive, self.latest(), stop)?;
-        Ok((verified, blocks, codes))
+        let mut codes = BTreeSet::new();
+        let verified = self.store.verify_with(stop, |account| {
+            codes.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
+        })?;
+        let verified = verified.ok_or(DbError::Cancelled)?;
+        let versions: Vec<_> = self.store.versions().collect();
+        let blocks = verify::blocks(&self.archive, &versions, stop)?;
+        Ok((verified, blocks, self.archive.verify_codes(&codes, stop)?))
     }
 }
 
@@ -415,32 +439,4 @@ pub(crate) fn checked(prepared: Prepared, finished: &Finished) -> Result<Prepare
         Some(header) => Err(DbError::StateRoot { number: finished.number, got: prepared.root(), header }),
         None => Ok(prepared),
     }
-}
-
-/// Looks at blocks up to the latest version, and at all code: how many.
-pub(crate) fn verify_archive(
-    archive: &Archive,
-    latest: Option<(u64, B256)>,
-    stop: &AtomicBool,
-) -> Result<(u64, u64), DbError> {
-    let Some((latest, root)) = latest else { return Ok((0, archive.verify_codes(stop)?)) };
-    let mut blocks = 0;
-    if let Some(from) = archive.headers_from()? {
-        if from > 0 {
-            archive.verify(0, None)?;
-            blocks += 1;
-        }
-        let mut parent = None;
-        for number in from..=latest {
-            go_on(stop)?;
-            parent = Some(archive.verify(number, parent)?);
-            blocks += 1;
-        }
-        let header = archive.header(latest)?.map(|header| header.state_root);
-        if header.is_some_and(|header| header != root) {
-            let reason = format!("its state root is not {root}, that of the version");
-            return Err(DbError::Damaged { what: "header", number: latest, reason });
-        }
-    }
-    Ok((blocks, archive.verify_codes(stop)?))
 }

@@ -10,10 +10,12 @@ mod archive;
 mod error;
 mod folder;
 mod forks;
+mod guard;
 mod layers;
 mod reader;
 mod snapshot;
 mod tries;
+mod verify;
 
 pub use ahead::{
     AheadStats, BegunRoot, BegunVersion, PreparedAhead, Rooted, Told, root_ahead, version_ahead,

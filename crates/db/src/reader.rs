@@ -2,12 +2,13 @@
 
 use crate::{
     ArchiveStat, DataFolder, DbError, LayeredState, SnapshotError, SnapshotStat, archive::Archive,
-    error::of_versions, folder::verify_archive, snapshot,
+    error::of_versions, snapshot, verify,
 };
 use alloy_consensus::Header;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, KECCAK256_EMPTY};
 use braid_store::disk::{DiskError, DiskOptions, DiskReader, Verified, View};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
@@ -96,7 +97,7 @@ impl DataReader {
         let archive = self.archive()?;
         let view = self.view(version, time)?;
         let blocks = archive.snapshot(view.version())?;
-        snapshot::write(&view, &blocks, |hash| archive.code(hash), out, stop)
+        snapshot::write(&view, &blocks, |hash| archive.code(hash), &self.path, out, stop)
     }
 
     /// As [`DataFolder::verify_unless`], for a folder that may only be read. Nobody can open it to write meanwhile.
@@ -104,9 +105,13 @@ impl DataReader {
     /// # Errors
     /// [`Locked`](DiskError::Locked) if somebody writes; as [`DataFolder::verify_unless`].
     pub fn verify_unless(&self, stop: &AtomicBool) -> Result<(Verified, u64, u64), DbError> {
-        let verified = self.disk.verify_unless(stop)?.ok_or(DbError::Cancelled)?;
-        let (blocks, codes) = verify_archive(&*self.archive()?, self.versions()?.last().copied(), stop)?;
-        Ok((verified, blocks, codes))
+        let mut codes = BTreeSet::new();
+        let verified = self.disk.verify_with(stop, |account| {
+            codes.extend(Some(account.code_hash).filter(|hash| *hash != KECCAK256_EMPTY));
+        })?;
+        let (verified, archive) = (verified.ok_or(DbError::Cancelled)?, self.archive()?);
+        let blocks = verify::blocks(&archive, &self.versions()?, stop)?;
+        Ok((verified, blocks, archive.verify_codes(&codes, stop)?))
     }
 
     /// The header of a block; `None` if there is no such block.
@@ -130,7 +135,7 @@ impl DataReader {
     fn archive(&self) -> Result<Arc<Archive>, DbError> {
         let open = || {
             let mut archive = Archive::read_only(&self.path);
-            if matches!(archive, Err(DbError::Archive { .. })) {
+            if matches!(archive, Err(DbError::Archive { .. } | DbError::ArchiveDamaged { .. })) {
                 // One that was left open by a process that died is put in order by who opens it to write.
                 drop(DataFolder::open(&self.path, self.options));
                 archive = Archive::read_only(&self.path);

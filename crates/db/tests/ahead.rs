@@ -128,6 +128,6 @@ fn versions_on_disk_are_the_same_whatever_is_told_ahead() {
         data.record(std::slice::from_ref(&finished)).unwrap();
         data.commit_prepared(prepared).unwrap();
     }
-    data.verify().unwrap();
+    data.store().verify().unwrap();
     assert!(locations > 100, "only {locations} locations were told");
 }

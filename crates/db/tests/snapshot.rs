@@ -332,16 +332,114 @@ fn what_is_there_is_left_alone() {
     // An empty one is in nobody's way, and what a process left that died is removed.
     fs::create_dir(at("empty")).unwrap();
     drop(DataFolder::open_or_create(&at("empty.part"), options()).unwrap());
+    fs::write(at("empty.part/restoring"), b"").unwrap();
     restore(&at("file"), &at("empty"), options()).unwrap();
-    assert!(!at("empty.part").exists());
+    assert!(!at("empty.part").exists() && !at("empty/restoring").exists());
     // Unless somebody is at work there.
-    let other = DataFolder::open_or_create(&at("busy.part"), options()).unwrap();
+    fs::create_dir(at("busy.part")).unwrap();
+    let mark = fs::File::create(at("busy.part/restoring")).unwrap();
+    mark.lock().unwrap();
     assert_eq!(restore(&at("file"), &at("busy"), options()).unwrap_err().kind(), "locked");
-    drop(other);
+    drop(mark);
+    restore(&at("file"), &at("busy"), options()).unwrap();
     assert_eq!(restore(&at("nowhere"), &at("x"), options()).unwrap_err().kind(), "io");
     // A file that cannot be made, and a version that is not there.
     let reader = DataReader::open(&at("empty"), options()).unwrap();
     assert_eq!(reader.snapshot(None, LEASE, &at("no/such/folder/file")).unwrap_err().kind(), "io");
     assert_eq!(reader.snapshot(Some(4), LEASE, &at("none")).unwrap_err().kind(), "no_version");
     assert!(!at("none").exists());
+}
+
+/// What stands where a folder is to be made is removed only if restoring left it.
+#[test]
+fn what_nobody_restored_is_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    let (header, items) = sample();
+    fs::write(at("file"), encoded(header, &items)).unwrap();
+    fs::create_dir(at("foreign.part")).unwrap();
+    fs::write(at("foreign.part/note"), b"mine").unwrap();
+    // Also with the mark; and a whole data folder without it.
+    fs::create_dir(at("marked.part")).unwrap();
+    fs::write(at("marked.part/note"), b"mine").unwrap();
+    fs::write(at("marked.part/restoring"), b"").unwrap();
+    drop(DataFolder::open_or_create(&at("data.part"), options()).unwrap());
+    fs::write(at("plain.part"), b"mine").unwrap();
+    std::os::unix::fs::symlink(at("foreign.part"), at("link.part")).unwrap();
+    for name in ["foreign", "marked", "data", "plain", "link"] {
+        let error = restore(&at("file"), &at(name), options()).unwrap_err();
+        assert_eq!(error.kind(), "place", "{name}: {error}");
+        assert!(error.to_string().contains(&format!("{name}.part")), "{error}");
+        assert!(!at(name).exists() && fs::symlink_metadata(at(&format!("{name}.part"))).is_ok(), "{name}");
+    }
+    assert_eq!(fs::read(at("foreign.part/note")).unwrap(), b"mine");
+    assert!(at("data.part/state").exists());
+}
+
+#[test]
+fn of_many_who_restore_the_same_folder_one_does() {
+    let temp = tempfile::tempdir().unwrap();
+    let (header, items) = sample();
+    let (file, to) = (temp.path().join("file"), temp.path().join("d"));
+    fs::write(&file, encoded(header, &items)).unwrap();
+    for round in 0..10 {
+        let done: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| restore(&file, &to, options()))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let kinds: Vec<&str> =
+            done.iter().map(|one| one.as_ref().map_or_else(|e| e.kind(), |_| "ok")).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "ok").count(), 1, "{round}: {kinds:?}");
+        assert!(kinds.iter().all(|kind| ["ok", "locked", "exists"].contains(kind)), "{round}: {kinds:?}");
+        DataFolder::open(&to, options()).unwrap().verify().unwrap();
+        assert!(!temp.path().join("d.part").exists(), "{round}");
+        fs::remove_dir_all(&to).unwrap();
+    }
+}
+
+/// A snapshot takes the place of nothing, or of a file that is not the folder's.
+#[test]
+fn a_snapshot_replaces_files_only() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    let (header, items) = sample();
+    let whole = encoded(header, &items);
+    fs::write(at("file"), &whole).unwrap();
+    restore(&at("file"), &at("d"), options()).unwrap();
+    let reader = DataReader::open(&at("d"), options()).unwrap();
+    let to = |out: &Path| reader.snapshot(None, LEASE, out);
+    let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    fs::create_dir_all(at("folder/below")).unwrap();
+    fs::write(at("other"), b"mine").unwrap();
+    std::os::unix::fs::symlink(at("other"), at("link")).unwrap();
+    std::os::unix::fs::symlink(at("d"), at("way")).unwrap();
+    let names = ["socket", "folder", "link", "d/state", "d/archive.redb", "d/new", "d/leases/new", "way/new"];
+    for name in names {
+        let error = to(&at(name)).unwrap_err();
+        assert_eq!(error.kind(), "place", "{name}: {error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    drop(socket);
+    assert_eq!(fs::read(at("other")).unwrap(), b"mine");
+    // What is beside it and is another's stays; what a process left that died goes.
+    let mine = ["x.part", "x.1-2-3.part", "x.7-7.part", "y.1-0.part"];
+    mine.iter().for_each(|name| fs::write(at(name), b"mine, and not a snapshot").unwrap());
+    fs::write(at("x.1-0.part"), &whole[..100]).unwrap();
+    let running = fs::File::create(at("x.2-0.part")).unwrap();
+    fs::write(at("x.2-0.part"), &whole[..100]).unwrap();
+    running.lock().unwrap();
+    for _ in 0..2 {
+        to(&at("x")).unwrap();
+        assert!(fs::read(at("x")).unwrap() == whole);
+    }
+    mine.iter().for_each(|name| assert_eq!(fs::read(at(name)).unwrap(), b"mine, and not a snapshot"));
+    assert!(!at("x.1-0.part").exists() && at("x.2-0.part").exists());
+    // Several who write to one place do not write into each other's.
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| to(&at("z")).unwrap())).collect();
+        all.into_iter().for_each(|one| assert_eq!(one.join().unwrap().bytes, whole.len() as u64));
+    });
+    assert!(fs::read(at("z")).unwrap() == whole);
+    let left = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("z.");
+    assert_eq!(fs::read_dir(temp.path()).unwrap().map(Result::unwrap).filter(left).count(), 0);
 }

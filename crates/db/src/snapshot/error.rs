@@ -83,6 +83,14 @@ pub enum SnapshotError {
         /// It.
         path: PathBuf,
     },
+    /// What is where something is to be written is nothing that may be replaced.
+    #[error("{}: {reason}", path.display())]
+    Place {
+        /// It.
+        path: PathBuf,
+        /// Why it may not.
+        reason: &'static str,
+    },
     /// Of the data folder.
     #[error(transparent)]
     Folder(#[from] DbError),
@@ -103,6 +111,7 @@ impl SnapshotError {
             SnapshotError::MissingCode(_) => "missing_code",
             SnapshotError::StrayCode(_) => "stray_code",
             SnapshotError::Exists { .. } => "exists",
+            SnapshotError::Place { .. } => "place",
             SnapshotError::Folder(error) => error.kind(),
         }
     }

@@ -9,6 +9,7 @@ mod blocks;
 mod decode;
 mod error;
 mod format;
+mod part;
 
 pub use blocks::SnapshotBlock;
 pub(crate) use blocks::{NEAR, WITH_OMMERS, has_ommers, lacks_ommers, numbers};
@@ -21,12 +22,12 @@ use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY};
 use blocks::Following;
 use braid_store::disk::{DiskError, DiskOptions, Entry, HashedBatch, View};
 use format::{Encoder, check_block, check_code};
+use part::{Draft, Part, check_out};
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::AtomicBool,
 };
 
@@ -48,16 +49,9 @@ pub struct SnapshotStat {
     pub bytes: u64,
 }
 
-fn io_at(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> SnapshotError {
+fn io_at(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> SnapshotError + use<> {
     let path = path.to_owned();
     move |error| SnapshotError::Io { path: path.clone(), doing, reason: error.to_string() }
-}
-
-/// The same place under another name, for what is not whole yet.
-fn part_of(path: &Path) -> PathBuf {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(".part");
-    path.with_file_name(name)
 }
 
 /// Makes it durable that something in the folder of `path` has another name.
@@ -66,36 +60,35 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
-/// Writes all of `view`, and these blocks, to `out`, which is replaced if it is there, unless told to stop.
+/// Writes all of `view`, and these blocks, to `out`, which is replaced if it is a file, and must not be in the `folder`
+/// that it is a snapshot of; unless told to stop.
 pub(crate) fn write(
     view: &View,
     blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
+    folder: &Path,
     out: &Path,
     stop: &AtomicBool,
 ) -> Result<SnapshotStat, SnapshotError> {
-    let part = part_of(out);
-    let written = write_part(view, blocks, code, &part, stop);
-    let placed = written.and_then(|stat| {
-        fs::rename(&part, out)
-            .and_then(|()| sync_parent(out))
-            .map_err(io_at(out, "putting the snapshot in place"))?;
-        Ok(stat)
-    });
-    placed.inspect_err(|_| drop(fs::remove_file(&part)))
+    check_out(folder, out)?;
+    let draft = Draft::create(out)?;
+    let stat = write_part(view, blocks, code, &draft, stop)?;
+    // It may have taken long.
+    check_out(folder, out)?;
+    draft.place(out)?;
+    Ok(stat)
 }
 
 fn write_part(
     view: &View,
     blocks: &[SnapshotBlock],
     code: impl Fn(&B256) -> Result<Option<Bytes>, DbError>,
-    part: &Path,
+    draft: &Draft,
     stop: &AtomicBool,
 ) -> Result<SnapshotStat, SnapshotError> {
-    let failed = io_at(part, "writing a snapshot");
-    let file = File::create(part).map_err(&failed)?;
+    let failed = io_at(draft.path(), "writing a snapshot");
     let header = SnapshotHeader { version: view.version(), root: view.root() };
-    let mut encoder = Encoder::new(BufWriter::new(file), header).map_err(&failed)?;
+    let mut encoder = Encoder::new(BufWriter::new(draft.file()), header).map_err(&failed)?;
     let mut following = Following::new(header);
     for block in blocks {
         check_block(block)?;
@@ -160,34 +153,15 @@ pub fn restore_unless(
     let opened = File::open(file).map_err(&reading)?;
     let bytes = opened.metadata().map_err(&reading)?.len();
     let mut from = SnapshotDecoder::new(BufReader::new(opened))?;
-    let part = part_of(folder);
-    clear(&part, options)?;
-    let done = fill(&mut from, &part, options, stop).and_then(|()| {
-        fs::rename(&part, folder)
-            .and_then(|()| sync_parent(folder))
-            .map_err(io_at(folder, "putting the folder in place"))
-    });
-    match done {
-        Ok(()) => {
-            let (header, totals, block_hash) = (from.header(), from.totals(), from.block_hash());
-            Ok(SnapshotStat { header, totals, block_hash, bytes })
-        }
-        Err(error) => {
-            drop(fs::remove_dir_all(&part));
-            Err(error)
-        }
+    let part = Part::take(folder)?;
+    // Somebody else may have made it meanwhile.
+    if folder.exists() && !empty(folder) {
+        return Err(SnapshotError::Exists { path: folder.into() });
     }
-}
-
-/// Removes what a process that died left, unless somebody is at work there.
-fn clear(part: &Path, options: DiskOptions) -> Result<(), SnapshotError> {
-    if !part.exists() {
-        return Ok(());
-    }
-    if let Err(error @ DbError::Disk(DiskError::Locked { .. })) = DataFolder::open(part, options) {
-        return Err(error.into());
-    }
-    fs::remove_dir_all(part).map_err(io_at(part, "removing what was left"))
+    fill(&mut from, part.path(), options, stop)?;
+    part.place(folder)?;
+    let (header, totals, block_hash) = (from.header(), from.totals(), from.block_hash());
+    Ok(SnapshotStat { header, totals, block_hash, bytes })
 }
 
 fn fill(

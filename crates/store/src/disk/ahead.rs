@@ -250,8 +250,7 @@ impl Ahead {
         let lost = self.queue.collect(timeout, &mut done).map_err(DiskError::io("reading pages"));
         for Done { tag, result } in done.drain(..) {
             let at = Ptr(tag);
-            let read = result.map_err(DiskError::io("reading a page"));
-            self.came(at, read.and_then(|bytes| pages.admit(at, bytes)));
+            self.came(at, pages.admit(at, result));
         }
         if let Err(error) = lost {
             // What is under way never comes in.

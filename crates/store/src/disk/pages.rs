@@ -68,6 +68,14 @@ impl Shard {
 #[repr(align(128))]
 struct Apart(Mutex<Shard>);
 
+/// Why the page at an offset could not be read.
+fn unread(offset: u64) -> impl Fn(io::Error) -> DiskError {
+    move |error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => DiskError::damaged("page", offset, "the file ends before it"),
+        _ => DiskError::io("reading a page")(error),
+    }
+}
+
 /// Reads pages of segments. A page never changes and its pointer is never used for another, so what is
 /// remembered is never wrong.
 #[derive(Debug)]
@@ -154,13 +162,14 @@ impl Pages {
     pub(super) fn read(&self, at: Ptr) -> Result<Page, DiskError> {
         let offset = self.locate(at)?;
         let mut bytes = vec![0; PAGE].into_boxed_slice();
-        self.medium.read_at(offset, &mut bytes).map_err(DiskError::io("reading a page"))?;
+        self.medium.read_at(offset, &mut bytes).map_err(unread(offset))?;
         self.checked(at, offset, bytes)
     }
 
     /// Checks and remembers a page that somebody else has read.
-    pub(super) fn admit(&self, at: Ptr, bytes: Box<[u8]>) -> Result<Arc<Page>, DiskError> {
-        let page = Arc::new(self.checked(at, self.locate(at)?, bytes)?);
+    pub(super) fn admit(&self, at: Ptr, read: io::Result<Box<[u8]>>) -> Result<Arc<Page>, DiskError> {
+        let offset = self.locate(at)?;
+        let page = Arc::new(self.checked(at, offset, read.map_err(unread(offset))?)?);
         self.put(at, page.clone());
         Ok(page)
     }

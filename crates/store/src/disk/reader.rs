@@ -12,6 +12,7 @@ use super::{
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::B256;
+use alloy_trie::TrieAccount;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -84,12 +85,16 @@ impl DiskReader {
         Ok(View::held_by(Arc::new(shared), root, held))
     }
 
-    /// As [`DiskStore::verify_unless`](super::DiskStore::verify_unless). Nobody can open the store to write meanwhile.
+    /// As [`DiskStore::verify_with`](super::DiskStore::verify_with). Nobody can open the store to write meanwhile.
     ///
     /// # Errors
     /// [`DiskError::Locked`] if somebody writes; [`DiskError::Damaged`] with the first thing that is not as it was
     /// written, or what the device says.
-    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<Option<Verified>, DiskError> {
+    pub fn verify_with(
+        &self,
+        stop: &AtomicBool,
+        mut account: impl FnMut(&TrieAccount),
+    ) -> Result<Option<Verified>, DiskError> {
         let _lock = SharedLock::take(&self.folder)?;
         if let Some(error) = superblocks(&*self.medium)?.into_iter().find_map(Result::err) {
             return Err(error);
@@ -97,6 +102,6 @@ impl DiskReader {
         let (geometry, ledger) = self.ledger()?;
         let options = DiskOptions { flat_entries: 0, ..self.options };
         let shared = share(self.medium.clone(), geometry, &ledger, &options);
-        verify::verify(&shared.pages, &ledger, stop)
+        verify::verify(&shared.pages, &ledger, stop, &mut account)
     }
 }

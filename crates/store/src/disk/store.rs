@@ -35,10 +35,12 @@ use super::{
 };
 use crate::io::{FileMedium, Medium};
 use alloy_primitives::{Address, B256};
+use alloy_trie::TrieAccount;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
@@ -90,6 +92,9 @@ pub(super) fn superblocks(medium: &dyn Medium) -> Result<[Result<Superblock, Dis
         let mut page = [0; PAGE];
         *block = match medium.read_at(place * PAGE as u64, &mut page) {
             Ok(()) => Superblock::decode(&page, place),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(DiskError::damaged("superblock", place * PAGE as u64, "the file ends before its end"))
+            }
             Err(error) => Err(DiskError::io("reading a superblock")(error)),
         };
     }
@@ -305,14 +310,19 @@ impl DiskStore {
     /// # Errors
     /// [`DiskError::Damaged`] with the first thing that is not as it was written, or what the device says.
     pub fn verify(&self) -> Result<Verified, DiskError> {
-        Ok(self.verify_unless(&AtomicBool::new(false))?.unwrap_or_default())
+        Ok(self.verify_with(&AtomicBool::new(false), |_| {})?.unwrap_or_default())
     }
 
-    /// As [`verify`](Self::verify), unless `stop` is set meanwhile; then `None`.
+    /// As [`verify`](Self::verify), unless `stop` is set meanwhile; then `None`. Tells the accounts of retained versions,
+    /// each at least once as it stands in any of them.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
-    pub fn verify_unless(&self, stop: &AtomicBool) -> Result<Option<Verified>, DiskError> {
+    pub fn verify_with(
+        &self,
+        stop: &AtomicBool,
+        mut account: impl FnMut(&TrieAccount),
+    ) -> Result<Option<Verified>, DiskError> {
         let medium = &self.shared.pages.medium;
         let blocks = superblocks(&**medium)?;
         if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
@@ -324,7 +334,7 @@ impl DiskStore {
         }
         let options = DiskOptions { flat_entries: 0, ..self.options };
         let anew = share(medium.clone(), self.shared.pages.geometry, &ledger, &options);
-        verify::verify(&anew.pages, &ledger, stop)
+        verify::verify(&anew.pages, &ledger, stop, &mut account)
     }
 
     /// Makes a prepared version durable. When this returns, it is.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::node::{Reference, common};
 use alloy_primitives::B256;
-use alloy_trie::EMPTY_ROOT_HASH;
+use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map};
 use std::{
@@ -55,6 +55,8 @@ struct Waiting {
 
 struct Walk<'a> {
     pages: &'a Pages,
+    /// Is told every account, once for each node that has it.
+    account: &'a mut dyn FnMut(&TrieAccount),
     seen: HashMap<Ptr, (usize, Reference), RandomState>,
     waiting: Vec<Waiting>,
     /// Bytes by segment.
@@ -70,9 +72,11 @@ pub(super) fn verify(
     pages: &Pages,
     ledger: &Ledger,
     stop: &AtomicBool,
+    account: &mut dyn FnMut(&TrieAccount),
 ) -> Result<Option<Verified>, DiskError> {
     let mut walk = Walk {
         pages,
+        account,
         seen: HashMap::default(),
         waiting: Vec::new(),
         bytes: BTreeMap::new(),
@@ -162,6 +166,7 @@ impl Walk<'_> {
             Stored::Leaf(leaf) if owner.is_none() => {
                 self.found.accounts += u64::from(self.latest);
                 let account = kinds::decode(&leaf)?;
+                (self.account)(&account);
                 self.root(leaf.storage, record::owner_of(&leaf.key), B256::ZERO, account.storage_root)
             }
             Stored::Leaf(_) => {

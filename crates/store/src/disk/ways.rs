@@ -107,7 +107,7 @@ impl<'a> Ways<'a, '_> {
             for Done { tag, result } in done.drain(..) {
                 let at = Ptr(tag);
                 let ways = self.waiting.remove(&at).unwrap_or_default();
-                let page = result.ok().and_then(|bytes| self.context.pages.admit(at, bytes).ok());
+                let page = self.context.pages.admit(at, result).ok();
                 let Some(page) = page else { continue };
                 for way in ways {
                     self.go(way, Some((at, &page)))?;

@@ -146,3 +146,19 @@ fn what_is_no_store_is_an_error() {
         }
     }
 }
+
+/// A file that was cut behind the journal opens, and what is missing is named by its place.
+#[test]
+fn a_file_that_ends_too_early_says_where() {
+    let (whole, world) = filled(1, 12);
+    let len = 2 * 4096 + 2 * small().journal_bytes;
+    whole.set_len(len).unwrap();
+    let store = DiskStore::open_on(Arc::new(whole.copy()), small()).unwrap();
+    for error in [store.verify().unwrap_err(), read_all(&store, &world).unwrap_err()] {
+        let DiskError::Damaged { what: "page", at, reason } = &error else { panic!("{error}") };
+        assert!(*at >= len && reason == "the file ends before it", "{error}");
+    }
+    whole.set_len(100).unwrap();
+    let error = DiskStore::open_on(Arc::new(whole.copy()), small()).unwrap_err();
+    assert!(matches!(&error, DiskError::Damaged { what: "superblock", .. }), "{error}");
+}

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, Bytes, Log, Signature, U256, keccak256};
 use braid_db::{DataFolder, DataReader, DbError, Finished};
 use braid_evm::{AccountDiff, AccountInfoDiff, ExecutedBlock, Status, TxResult};
 use braid_rules::{Block, ChainSpec, Fork, RuleError, SignedTx, difficulty, outcome};
-use braid_store::disk::{DiskError, DiskOptions};
+use braid_store::disk::DiskOptions;
 use braid_testkit::Rng;
 use braid_work::{PreState, chain::Genesis};
 use redb::{Database, TableDefinition};
@@ -175,7 +175,7 @@ fn without_the_ommers_that_it_needs_a_chain_does_not_go_on() {
     let missing = |number| DbError::NotKept { what: "list of ommers", number, from: 44 };
     assert_eq!(folder.rollback(46), Err(missing(43)));
     assert_eq!(folder.latest().map(|(latest, _)| latest), Some(50));
-    assert_eq!(folder.rollback(30), Err(DiskError::NoVersion(30).into()));
+    assert_eq!(folder.rollback(30), Err(DbError::NoVersion { version: 30, first: 31, last: 50 }));
     folder.rollback(50).unwrap();
     folder.follower(ChainSpec::of_network("Frontier", 1).unwrap()).unwrap();
     drop(folder);

@@ -6,10 +6,9 @@ use crate::{
     progress::Ui,
     sync::{folder_problem, options},
 };
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
-use alloy_trie::{Nibbles, proof::verify_proof};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use braid_db::{DataFolder, DataReader, DbError, SnapshotError, SnapshotStat};
-use braid_store::disk::{AccountProof, DiskOptions};
+use braid_store::disk::{DiskOptions, SlotProof};
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -384,16 +383,13 @@ fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> R
     let reader = DataReader::open(data, DiskOptions::default())?;
     let view = reader.view(block, LEASE)?;
     let proved = view.proof(address, slots)?;
-    check(view.root(), &proved).map_err(|reason| DbError::Damaged {
+    proved.verify(view.root()).map_err(|error| DbError::Damaged {
         what: "proof",
         number: view.version(),
-        reason,
+        reason: error.to_string(),
     })?;
-    let slot = |slot: &braid_store::disk::SlotProof| Slot {
-        key: B256::from(slot.slot),
-        value: slot.value,
-        proof: slot.proof.clone(),
-    };
+    let slot =
+        |slot: &SlotProof| Slot { key: B256::from(slot.slot), value: slot.value, proof: slot.proof.clone() };
     let account = proved.account.unwrap_or_default();
     let header = reader.header(view.version()).ok().flatten();
     let header = header.filter(|header| header.state_root == view.root());
@@ -411,18 +407,4 @@ fn proof(data: &Path, address: Address, slots: &[U256], block: Option<u64>) -> R
     };
     serde_json::to_value(&form)
         .map_err(|error| DbError::Archive { doing: "writing", reason: error.to_string() })
-}
-
-/// Holds a proof against the root, as who receives it would.
-fn check(root: B256, proved: &AccountProof) -> Result<(), String> {
-    let account = proved.account.map(alloy_rlp::encode);
-    verify_proof(root, Nibbles::unpack(keccak256(proved.address)), account, &proved.proof)
-        .map_err(|error| format!("account {}: {error}", proved.address))?;
-    for slot in &proved.slots {
-        let value = (!slot.value.is_zero()).then(|| alloy_rlp::encode(slot.value));
-        let key = Nibbles::unpack(keccak256(slot.slot.to_be_bytes::<32>()));
-        verify_proof(proved.storage_root(), key, value, &slot.proof)
-            .map_err(|error| format!("slot {:#x} of {}: {error}", slot.slot, proved.address))?;
-    }
-    Ok(())
 }

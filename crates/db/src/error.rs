@@ -10,6 +10,7 @@ use std::{
 
 /// Why something cannot be done with a data folder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DbError {
     /// Of the state.
     #[error(transparent)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Why a snapshot cannot be written, read or restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SnapshotError {
     /// The system failed.
     #[error("{}: {doing}: {reason}", path.display())]

@@ -6,6 +6,7 @@ use std::{io, path::PathBuf};
 
 /// Why an operation of a store on disk cannot be done. Retained versions are as they were.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiskError {
     /// The medium failed.
     #[error("{doing}: {reason}")]

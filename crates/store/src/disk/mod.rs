@@ -45,7 +45,7 @@ pub use begun::Begun;
 pub use error::DiskError;
 pub use options::{CommitTimes, Committed, DiskOptions, DiskStat};
 pub use prepare::Prepared;
-pub use proof::{AccountProof, SlotProof};
+pub use proof::{AccountProof, ProofError, SlotProof};
 pub use read::{View, ViewReader, ViewState, ViewStateReader};
 pub use reader::DiskReader;
 pub use scan::{Entries, Entry, HashedBatch};

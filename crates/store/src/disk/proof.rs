@@ -9,7 +9,10 @@ use super::{
 use crate::node::{self, Reference, common, nibble};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
-use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+use alloy_trie::{
+    EMPTY_ROOT_HASH, Nibbles, TrieAccount,
+    proof::{ProofVerificationError, verify_proof},
+};
 
 /// What stands at a slot, and the nodes that prove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,48 @@ impl AccountProof {
     pub fn storage_root(&self) -> B256 {
         self.account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root)
     }
+
+    /// Holds it against the root of a state, as who received it would: with nothing but its own nodes.
+    ///
+    /// # Errors
+    /// [`ProofError`] with what is not proved.
+    pub fn verify(&self, root: B256) -> Result<(), ProofError> {
+        let account = self.account.map(alloy_rlp::encode);
+        verify_proof(root, Nibbles::unpack(keccak256(self.address)), account, &self.proof)
+            .map_err(|reason| ProofError::Account { address: self.address, reason: Box::new(reason) })?;
+        for slot in &self.slots {
+            let value = (!slot.value.is_zero()).then(|| alloy_rlp::encode(slot.value));
+            let key = Nibbles::unpack(keccak256(slot.slot.to_be_bytes::<32>()));
+            verify_proof(self.storage_root(), key, value, &slot.proof).map_err(|reason| {
+                ProofError::Slot { address: self.address, slot: slot.slot, reason: Box::new(reason) }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a proof does not prove what it says.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The account, or that there is none.
+    #[error("account {address}: {reason}")]
+    Account {
+        /// Its address.
+        address: Address,
+        /// What is wrong with the nodes.
+        reason: Box<ProofVerificationError>,
+    },
+    /// A slot.
+    #[error("slot {slot:#x} of {address}: {reason}")]
+    Slot {
+        /// Of this account.
+        address: Address,
+        /// The slot.
+        slot: U256,
+        /// What is wrong with the nodes.
+        reason: Box<ProofVerificationError>,
+    },
 }
 
 impl View {

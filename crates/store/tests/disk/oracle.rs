@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use braid_store::{
-    disk::{Batch, View},
+    disk::{AccountProof, Batch, ProofError, View},
     trie::{state_root, storage_root},
 };
 use braid_testkit::Rng;
@@ -120,5 +120,29 @@ impl World {
             let verified = verify_proof(proof.storage_root(), key, expected, &slot.proof);
             verified.unwrap_or_else(|e| panic!("slot {}: {e} {told}", slot.slot));
         }
+        refute(view.root(), &proof, told);
     }
+}
+
+/// A proof is one of what it says, and of nothing else.
+fn refute(root: B256, proof: &AccountProof, told: &str) {
+    assert_eq!(proof.verify(root), Ok(()), "{told}");
+    let none = || AccountProof { account: None, slots: Vec::new(), ..proof.clone() };
+    let rich = TrieAccount { balance: U256::MAX, ..proof.account.unwrap_or_default() };
+    let others = [
+        proof.account.map(|_| none()),
+        Some(AccountProof { account: Some(rich), slots: Vec::new(), ..proof.clone() }),
+    ];
+    for other in others.into_iter().flatten() {
+        assert!(matches!(other.verify(root), Err(ProofError::Account { .. })), "{told}");
+    }
+    for at in 0..proof.slots.len() {
+        let mut other = proof.clone();
+        other.slots[at].value += U256::ONE;
+        let (address, slot) = (proof.address, proof.slots[at].slot);
+        let refused = other.verify(root);
+        let named = |refused: &ProofError| matches!(refused, ProofError::Slot { address: a, slot: s, .. } if (*a, *s) == (address, slot));
+        assert!(refused.as_ref().is_err_and(named), "{refused:?} {told}");
+    }
+    assert!(proof.verify(keccak256(root)).is_err(), "{told}");
 }

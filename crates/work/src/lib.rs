@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod alloc;
+mod amount;
 mod case;
 pub mod chain;
 mod error;

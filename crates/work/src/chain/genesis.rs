@@ -243,6 +243,13 @@ mod tests {
     }
 
     #[test]
+    fn an_error_does_not_quote_all_of_a_value() {
+        let code = format!(r#""nonce": "0x2", "code": "0x{}z""#, "60".repeat(24_576));
+        let error = of(&PLAIN.replace(r#""nonce": "0x2""#, &code)).unwrap_err().to_string();
+        assert!(error.len() < 800 && error.contains("code") && error.contains("at line"), "{error}");
+    }
+
+    #[test]
     fn what_is_no_number_is_told_with_its_place() {
         for (number, bad, place) in [
             (r#""0x493e0""#, r#""0x""#, "balance"),

@@ -1,5 +1,5 @@
 //! Blocks of blockchain tests as inputs: `FILE.json#NAME` is those on the way to the last block of a test,
-//! `FILE.json#NAME/NUMBER` one of them. Each comes with the whole state before it, which the blocks before it make, one
+//! `FILE.json#NAME/NUMBER` one of them; the name of the only test may be left out. Each comes with the whole state before it, which the blocks before it make, one
 //! after another.
 
 use crate::{
@@ -19,6 +19,15 @@ use braid_work::{
 };
 use revm::primitives::hardfork::SpecId;
 use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc};
+
+/// The blocks of the only test in a file of blockchain tests; `None` if the file is none.
+pub(crate) fn only(file: &Path) -> Option<Result<Vec<Box<dyn Source>>, Refusal>> {
+    match source::open(&file.display().to_string(), None) {
+        Err(problem) if problem.kind == "vectors" => None,
+        Err(problem) => Some(Err(Refusal::Input(problem))),
+        Ok(import) => Some(blocks(file, &import, None).map_err(Refusal::Input)),
+    }
+}
 
 /// The blocks that `name` stands for in a file of blockchain tests; `None` if the file is none.
 pub(crate) fn resolve(file: &Path, name: &str) -> Option<Result<Vec<Box<dyn Source>>, Refusal>> {

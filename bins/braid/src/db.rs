@@ -4,7 +4,7 @@ use crate::{
     Exit, Session,
     json::{Problem, SCHEMA},
     progress::Ui,
-    sync::{folder_problem, options},
+    sync::{folder_problem, names, options},
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use braid_db::{DataFolder, DataReader, DbError, SnapshotError, SnapshotStat};
@@ -340,8 +340,7 @@ fn told(file: &Path, data: &Path, done: Result<SnapshotStat, SnapshotError>) -> 
                 | SnapshotError::Place { path, .. } => path.display().to_string(),
                 _ => named,
             };
-            let message =
-                if message.contains(&at_fault) { message } else { format!("{at_fault}: {message}") };
+            let message = if names(&message, &at_fault) { message } else { format!("{at_fault}: {message}") };
             Err(Problem { kind: error.kind().to_owned(), file: Some(at_fault), item: None, message })
         }
     }

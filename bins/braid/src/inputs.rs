@@ -17,18 +17,19 @@ pub(crate) struct Library;
 
 impl Inputs for Library {
     /// A path; one block of a chain file as `PATH#NUMBER`; a blockchain test as `FILE.json#NAME`, perhaps with
-    /// `/NUMBER` of one of its blocks; or the text of a workload.
+    /// `/NUMBER` of one of its blocks, or as `FILE.json` if it is the only one; or the text of a workload.
     fn resolve(&self, text: &str) -> Result<Vec<Box<dyn Source>>, Refusal> {
         let path = Path::new(text);
         if path.exists() {
-            return load(path);
+            let tests = (path.is_file() && is_json(path)).then(|| chain_inputs::only(path));
+            return tests.flatten().unwrap_or_else(|| load(path));
         }
         if let Some((file, number)) = text.rsplit_once('#').filter(|(file, _)| Path::new(file).exists()) {
-            let is_json = Path::new(file).extension().is_some_and(|extension| extension == "json");
-            if let Some(found) = is_json.then(|| chain_inputs::resolve(Path::new(file), number)).flatten() {
+            let file = Path::new(file);
+            if let Some(found) = is_json(file).then(|| chain_inputs::resolve(file, number)).flatten() {
                 return found;
             }
-            let mut found = load(Path::new(file))?;
+            let mut found = load(file)?;
             found.retain(|source| source.name().ends_with(&format!("#{number}")));
             return if found.is_empty() { Err(missing(text, "no such block")) } else { Ok(found) };
         }
@@ -45,6 +46,10 @@ impl Inputs for Library {
     fn sample(&self) -> Result<Vec<Box<dyn Source>>, Refusal> {
         Ok(braid_work::sample().into_iter().map(boxed).collect())
     }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
 }
 
 fn load(path: &Path) -> Result<Vec<Box<dyn Source>>, Refusal> {

@@ -56,7 +56,10 @@ pub(crate) fn report(args: &ReportArgs, session: &Session<'_>, ui: &mut Ui<'_>) 
     let (traced, mut exit) = (!record.traces.is_empty(), Exit::Ok);
     let text = if args.format == Format::Perfetto {
         if !traced {
-            ui.error(format_args!("{}: there is no schedule in it: it was made without --trace", args.run));
+            ui.error(format_args!(
+                "{}: there is no schedule in it: it was made without --trace, or of profiles that have none",
+                args.run
+            ));
             return Exit::Nothing;
         }
         crate::to_json(&braid_report::perfetto(&record.traces))

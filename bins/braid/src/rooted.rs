@@ -76,6 +76,15 @@ pub(crate) fn processors() -> usize {
 }
 
 impl Rooting<'_> {
+    /// What is left for an engine with rules of its own: headers have roots by Ethereum's, and a witness has what these
+    /// touch.
+    pub(crate) fn of_other_rules(self) -> Option<Self> {
+        match self.tries {
+            Tries::Witness(..) => None,
+            Tries::Whole(_) => Some(Rooting { expected: None, ..self }),
+        }
+    }
+
     fn from(&self) -> &'static str {
         match self.tries {
             Tries::Witness(..) => "witness",

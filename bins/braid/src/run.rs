@@ -151,10 +151,16 @@ impl Runner<'_> {
         }
         let seat = (self.profile, self.threads);
         let rooting = if self.args.root { case.rooting() } else { None };
+        let rooting = if self.has_own_rules() { rooting.and_then(Rooting::of_other_rules) } else { rooting };
         let (done, rooted, begun) = self.execute(case.as_ref(), rooting.as_ref());
         if self.args.root && rooting.is_none() {
-            let name = source.name();
-            ui.warn(format_args!("{name}: no root: it comes with neither a witness nor a whole state"));
+            let lacks = match self.has_own_rules() {
+                true => {
+                    "it does not come with a whole state, and a witness is of what Ethereum's rules touch"
+                }
+                false => "it comes with neither a witness nor a whole state",
+            };
+            ui.warn(format_args!("{}: no root: {lacks}", source.name()));
         }
         if done.as_ref().is_err_and(interrupted) {
             return None;
@@ -202,6 +208,11 @@ impl Runner<'_> {
             checks: verdict.checks,
         };
         Some((result, verdict.alone))
+    }
+
+    /// Whether the profile's rules are not Ethereum's.
+    fn has_own_rules(&mut self) -> bool {
+        self.engines.get(self.profile, self.threads).is_ok_and(|engine| engine.oracle().is_some())
     }
 
     /// Executes a block, with its root if that was asked, or with the version after it begun.
@@ -282,8 +293,7 @@ impl Runner<'_> {
             return Some(Verdict::unchecked(done));
         }
         let parallel = self.profile.parallel;
-        let own = self.engines.get(self.profile, self.threads).is_ok_and(|engine| engine.oracle().is_some());
-        if !own && self.args.check == Check::Root {
+        if self.args.check == Check::Root && !self.has_own_rules() {
             let verdict = judge(case, done, None, parallel);
             if verdict.status == Status::Ok {
                 return Some(verdict);

@@ -182,6 +182,10 @@ fn blockchain_tests_have_their_roots() {
         (&one["results"][0]["gas_used"], &one["results"][0]["status"]),
         (&last["gas_used"], &"ok".into())
     );
+    // Rules of its own give other roots than the headers have.
+    let own = ["run", &text, "--profile", "megaeth-actors", "-j", "1", "--root", "--json", "-q"];
+    let own = folder.braid(&own);
+    assert_eq!((code(&own), &json(&own)["results"][0]["root"]["from"]), (0, &"state".into()), "{own:?}");
     for wrong in [format!("{text}/77"), "wallet.json#nobody".to_owned()] {
         let output = folder.braid(&["run", &wrong, "--profile", "lean", "--json"]);
         assert_eq!(
@@ -275,4 +279,10 @@ fn what_has_no_root_says_so() {
         folder.braid(&["run", environment.to_str().unwrap(), "--profile", "braid", "--root", "--json"]);
     assert_eq!(json(&output)["results"][0]["root"], Value::Null, "{output:?}");
     assert!(err(&output).contains("no root"), "{output:?}");
+    // A witness has what Ethereum's rules touch.
+    let block = data.join("ethereum/mainnet/15050000").display().to_string();
+    let own = folder.braid(&["run", &block, "--profile", "megaeth-actors", "-j", "1", "--root", "--json"]);
+    let result = &json(&own)["results"][0];
+    assert_eq!((code(&own), &result["status"], &result["root"]), (0, &"ok".into(), &Value::Null), "{own:?}");
+    assert!(err(&own).contains("no root"), "{own:?}");
 }

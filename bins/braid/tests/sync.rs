@@ -281,11 +281,32 @@ fn blocks_are_taken_by_their_numbers_and_held_against_those_that_are_there() {
         let (code, document) = sync(from, "d");
         assert_eq!((code, &document["error"]["kind"]), (1, &kind.into()), "{from}: {document}");
     }
+    // Blocks that do not follow the genesis block do not begin a folder.
+    let (code, document) = sync("second.rlp", "none");
+    assert_eq!((code, &document["error"]["kind"]), (1, &"gap".into()), "{document}");
+    assert_eq!((&document["latest"], stat(&folder, "none")["versions"].as_u64()), (&Value::Null, Some(0)));
     let [parts, whole] = ["d", "whole"].map(|data| {
         assert_eq!(sync("chain.rlp", data).0, 0);
         stat(&folder, data)
     });
     assert_eq!(parts["block_hash"], whole["block_hash"]);
+}
+
+#[test]
+fn as_many_versions_stay_as_are_to_be_kept() {
+    let Some(data) = data() else { return };
+    let folder = Folder::new("sync-versions");
+    let from = era1(&data);
+    let keep = |versions: &str| {
+        let arguments =
+            ["sync", "--from", &from, "--data", "d", "--until", "400", "--keep", versions, "--json", "-q"];
+        assert_eq!(code(&folder.braid(&arguments)), 0);
+        stat(&folder, "d")["versions"].as_u64()
+    };
+    // Versions on which later blocks were executed went last, and with nothing to import none went.
+    assert_eq!(keep("3"), Some(3));
+    assert_eq!(keep("2"), Some(2));
+    assert_eq!(keep("300"), Some(2));
 }
 
 #[test]
@@ -367,7 +388,15 @@ fn blockchain_tests_are_imported() {
         if tests.len() > 1 {
             let many = folder.braid(&["sync", "--from", &name, "--data", "none", "--json", "-q"]);
             assert_eq!((code(&many), &json(&many)["error"]["kind"]), (1, &"ambiguous".into()), "{many:?}");
+            let many = folder.braid(&["run", &name, "--profile", "lean", "--json", "-q"]);
+            let error = &json(&many)["results"][0]["error"];
+            assert_eq!((code(&many), &error["kind"]), (1, &"ambiguous".into()), "{many:?}");
         }
+        let (case, only) = tests.iter().next().unwrap();
+        folder.write("one.json", serde_json::json!({ case: only }).to_string().as_bytes());
+        let one = folder.braid(&["run", "one.json", "--profile", "lean", "--json", "-q"]);
+        let first = format!("one.json#{case}/1");
+        assert_eq!((code(&one), &json(&one)["results"][0]["input"]), (0, &first.into()), "{one:?}");
         for (at, (case, test)) in tests.iter().enumerate().take(4) {
             let (from, to) = (format!("{name}#{case}"), format!("d{imported}-{at}"));
             let done = folder.braid(&["sync", "--from", &from, "--data", &to, "--json", "-q"]);

@@ -73,10 +73,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) receipts: Vec<u8>,
 }
 
-/// What an archive has.
+/// What an archive has, of blocks up to the last version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveStat {
-    /// Headers, those beyond the last version included.
+    /// Headers.
     pub headers: u64,
     /// From which block on there are all headers, if there are any. Before it there is that of block 0.
     pub headers_from: Option<u64>,
@@ -512,13 +512,19 @@ impl Archive {
         })?
     }
 
-    pub(crate) fn stat(&self, folder: &Path) -> Result<ArchiveStat, DbError> {
+    pub(crate) fn stat(&self, latest: Option<u64>) -> Result<ArchiveStat, DbError> {
+        // What is beyond the last version does not count.
+        let beyond = latest.map_or(0, |latest| latest.saturating_add(1));
         let (headers, bodies, codes) = self.read(|txn| {
-            let (headers, bodies) = (txn.open_table(HEADERS)?.len()?, txn.open_table(BODIES)?.len()?);
-            Ok((headers, bodies, txn.open_table(CODES)?.len()?))
+            let count = |table: Rows| {
+                let table = txn.open_table(table)?;
+                Ok::<u64, redb::Error>(table.len()?.saturating_sub(table.range(beyond..)?.count() as u64))
+            };
+            Ok((count(HEADERS)?, count(BODIES)?, txn.open_table(CODES)?.len()?))
         })?;
-        let file_bytes = fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
-        let (headers_from, bodies_from) = (self.headers_from()?, self.bodies_from()?);
+        let file_bytes = fs::metadata(&self.path).map_or(0, |file| file.len());
+        let counts = |from: Option<u64>| from.filter(|from| *from < beyond);
+        let (headers_from, bodies_from) = (counts(self.headers_from()?), counts(self.bodies_from()?));
         Ok(ArchiveStat { headers, headers_from, bodies, bodies_from, codes, file_bytes })
     }
 }

@@ -330,7 +330,10 @@ impl DataFolder {
     /// # Errors
     /// What the archive says.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
-        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number).is_some()))
+        let Some(number) = self.archive.number(hash)? else { return Ok(None) };
+        // The hash of a block stays when another one of that number is written over it.
+        let header = if self.counts(number).is_some() { self.archive.header(number)? } else { None };
+        Ok(header.filter(|header| header.hash_slow() == *hash).map(|_| number))
     }
 
     /// The code with this hash.
@@ -399,7 +402,7 @@ impl DataFolder {
     /// # Errors
     /// What the device says.
     pub fn stat(&self) -> Result<(DiskStat, ArchiveStat), DbError> {
-        Ok((self.store.stat()?, self.archive.stat(&self.path)?))
+        Ok((self.store.stat()?, self.archive.stat(self.latest().map(|(latest, _)| latest))?))
     }
 
     /// Looks at every bit of the state that a retained version reaches; at all that is kept of blocks up to the last

@@ -129,7 +129,8 @@ impl DataReader {
     /// # Errors
     /// [`DbError::ArchiveBusy`], or what the archive says.
     pub fn archive_stat(&self) -> Result<ArchiveStat, DbError> {
-        self.archive()?.stat(&self.path)
+        let latest = self.versions()?.last().map(|(latest, _)| *latest);
+        self.archive()?.stat(latest)
     }
 
     fn archive(&self) -> Result<Arc<Archive>, DbError> {

@@ -132,6 +132,25 @@ fn said(folder: &DataFolder, ommers: Vec<Header>) -> Result<(), RuleError> {
     follower.next(&rlp).map(drop).map_err(|error| *error.error)
 }
 
+/// What was recorded, and never committed, is no block of the chain, also when another block has its number.
+#[test]
+fn blocks_beyond_the_last_version_do_not_count() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut folder = chain(temp.path());
+    let parent = folder.header(50).unwrap().unwrap();
+    let hash = |finished: &Finished| finished.block.as_ref().unwrap().hash;
+    let [left, taken] = [Vec::new(), ommers(51)].map(|ommers| next(&parent, ommers));
+    folder.record(std::slice::from_ref(&left)).unwrap();
+    let stat = folder.stat().unwrap().1;
+    assert_eq!((stat.headers, stat.bodies, folder.number(&hash(&left)).unwrap()), (51, 51, None));
+    folder.record(std::slice::from_ref(&taken)).unwrap();
+    folder.commit(&taken).unwrap();
+    let found = [&left, &taken].map(|finished| folder.number(&hash(finished)).unwrap());
+    assert_eq!((folder.stat().unwrap().1.headers, found), (52, [None, Some(51)]));
+    drop(folder);
+    assert_eq!(DataReader::open(temp.path(), options()).unwrap().archive_stat().unwrap().headers, 52);
+}
+
 /// A block must not have ommers again that one of the seven before it had, wherever a chain was taken back to.
 #[test]
 fn ommers_stay_for_every_version_that_a_chain_can_be_taken_back_to() {

@@ -95,7 +95,7 @@ pub struct Needed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
     /// The record has no schedule.
-    #[error("the record has no schedule: it was made without --trace")]
+    #[error("the record has no schedule: it was made without --trace, or of profiles that have none")]
     NoTrace,
     /// No schedule has this transaction.
     #[error("no schedule of the record has transaction {tx}: the largest block has {txs}")]

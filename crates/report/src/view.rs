@@ -203,7 +203,7 @@ impl Report {
             notes.extend(schedule.impossible.iter().map(|why| format!("Impossible: {why}.")));
         }
         if self.schedules().next().is_none() {
-            notes.push("There is no schedule in this record: it was made without --trace.".to_owned());
+            notes.push("There is no schedule in this record: it was made without --trace, or of profiles that have none.".to_owned());
         }
         notes
     }

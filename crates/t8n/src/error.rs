@@ -1,5 +1,6 @@
 //! Why there is no transition.
 
+use braid_work::shortened;
 use std::path::PathBuf;
 
 /// Why there is no transition. Nothing is written then.
@@ -73,7 +74,7 @@ impl T8nError {
     }
 
     pub(crate) fn json(what: &str, at: impl Into<String>, reason: impl Into<String>) -> Self {
-        T8nError::Json { what: what.into(), at: at.into(), reason: reason.into() }
+        T8nError::Json { what: what.into(), at: shortened(&at.into()), reason: shortened(&reason.into()) }
     }
 
     pub(crate) fn io(file: impl Into<PathBuf>, error: &std::io::Error) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::VectorError;
 use alloy_primitives::U256;
+use braid_work::shortened;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error},
@@ -9,7 +10,11 @@ use serde::{
 
 /// Parses the content of the file that `label` names. Nesting is limited by the parser (128 levels).
 pub(crate) fn parse<T: DeserializeOwned>(label: &str, bytes: &[u8]) -> Result<T, VectorError> {
-    let error = |at: String, reason: String| VectorError::Json { file: label.to_owned(), at, reason };
+    let error = |at: String, reason: String| VectorError::Json {
+        file: label.to_owned(),
+        at: shortened(&at),
+        reason: shortened(&reason),
+    };
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json)
         .map_err(|wrong| error(wrong.path().to_string(), wrong.inner().to_string()))?;

@@ -2,7 +2,8 @@
 
 use crate::{
     PreState, WorkError,
-    load::{codes::analyse, json::Q},
+    amount::{Amount, Word},
+    load::codes::analyse,
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use braid_evm::{EvmKey, EvmValue, ExecutedBlock};
@@ -29,22 +30,21 @@ pub struct AllocAccount {
 
 #[derive(Deserialize)]
 struct JsonAllocAccount {
-    balance: Option<Q<U256>>,
-    nonce: Option<Q<u64>>,
-    #[serde(default)]
-    code: Bytes,
-    #[serde(default)]
-    storage: BTreeMap<Q<U256>, Q<U256>>,
+    balance: Option<Amount<U256>>,
+    nonce: Option<Amount<u64>>,
+    code: Option<Bytes>,
+    storage: Option<BTreeMap<Word, Word>>,
 }
 
 impl<'de> Deserialize<'de> for AllocAccount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = JsonAllocAccount::deserialize(deserializer)?;
+        let slots = json.storage.unwrap_or_default().into_iter();
         Ok(AllocAccount {
-            balance: json.balance.map(|balance| balance.0).unwrap_or_default(),
-            nonce: json.nonce.map(|nonce| nonce.0).unwrap_or_default(),
-            code: json.code,
-            storage: json.storage.into_iter().map(|(slot, value)| (slot.0, value.0)).collect(),
+            balance: json.balance.unwrap_or_default().0,
+            nonce: json.nonce.unwrap_or_default().0,
+            code: json.code.unwrap_or_default(),
+            storage: slots.map(|(slot, value)| (slot.0, value.0)).collect(),
         })
     }
 }

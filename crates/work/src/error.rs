@@ -3,6 +3,19 @@
 use alloy_primitives::{Address, B256};
 use std::path::{Path, PathBuf};
 
+/// Most characters of a parser's text that are shown, from its beginning and from its end.
+const SHOWN: usize = 200;
+
+/// What a parser says, which may quote all of a value.
+pub fn shortened(text: &str) -> String {
+    let letters = text.chars().count();
+    if letters <= 2 * SHOWN {
+        return text.to_owned();
+    }
+    let begin = text.chars().take(SHOWN);
+    begin.chain(" ... ".chars()).chain(text.chars().skip(letters - SHOWN)).collect()
+}
+
 /// Why an input cannot be used. Every variant names the file (or the workload) and the item in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {

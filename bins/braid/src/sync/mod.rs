@@ -93,8 +93,17 @@ struct SyncDocument {
 /// An error of a data folder, in the form in which it is reported.
 pub(crate) fn folder_problem(file: &std::path::Path, error: &DbError) -> Problem {
     let (file, message) = (file.display().to_string(), error.to_string());
-    let message = if message.contains(&file) { message } else { format!("{file}: {message}") };
+    let message = if names(&message, &file) { message } else { format!("{file}: {message}") };
     Problem { kind: error.kind().to_owned(), file: Some(file), item: None, message }
+}
+
+/// Whether a message names a file, or one in that folder: more than having its letters in a word.
+pub(crate) fn names(message: &str, file: &str) -> bool {
+    let word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
+    message.match_indices(file).any(|(at, _)| {
+        let (before, after) = (&message[..at], &message[at + file.len()..]);
+        !before.ends_with(|letter| word(letter) || matches!(letter, '.' | '/')) && !after.starts_with(word)
+    })
 }
 
 /// How a folder is opened by a command that runs on so many threads.
@@ -196,6 +205,12 @@ impl Run<'_, '_> {
         let mut folder = DataFolder::open_or_create(data, options).map_err(of_folder)?;
         let done = self.import(&mut folder, &source, engine);
         self.latest = folder.latest();
+        // While blocks were executed on versions, these stayed; and there may have been nothing to import. Who was
+        // refused from the beginning may want to roll back.
+        if done.is_ok() || self.imported.blocks > 0 {
+            let pruned = folder.prune(Some(keep), None).map_err(of_folder);
+            return done.and(pruned.map(drop));
+        }
         done
     }
 
@@ -211,6 +226,9 @@ impl Run<'_, '_> {
         if folder.latest().is_none() {
             // Before a genesis state is there that others would be held against.
             source.follows_genesis().map_err(|error| crate::inputs::problem(&error))?;
+            if let Some(first) = source.first().filter(|first| *first > 1) {
+                return Err(gap(source, format!("begins with block {first}; {folder_name} is empty")));
+            }
         }
         folder.begin(&source.genesis).map_err(of_folder)?;
         self.began = true;
@@ -226,10 +244,7 @@ impl Run<'_, '_> {
                 break;
             }
             if first != before + 1 {
-                let message =
-                    format!("{}: begins with block {first}; the folder ends with {before}", source.name);
-                let file = Some(source.name.clone());
-                return Err(Problem { kind: "gap".to_owned(), file, item: None, message });
+                return Err(gap(source, format!("begins with block {first}; the folder ends with {before}")));
             }
             self.from.get_or_insert(first);
             let follower = folder.follower(source.genesis.chain.clone()).map_err(of_folder)?;
@@ -246,6 +261,12 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Blocks are missing before those of `source`.
+fn gap(source: &Import, message: String) -> Problem {
+    let (file, message) = (Some(source.name.clone()), format!("{}: {message}", source.name));
+    Problem { kind: "gap".to_owned(), file, item: None, message }
 }
 
 /// Looks whether the last block that both have is the same.

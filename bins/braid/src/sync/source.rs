@@ -44,7 +44,13 @@ fn tests(file: &Path, name: Option<&str>) -> Result<Import, Problem> {
     }
     let label: Arc<str> = file.display().to_string().into();
     let cases = braid_vectors::load(&label, &std::fs::read(file).map_err(io)?);
-    let cases = cases.map_err(|error| bad("vectors", file, None, error.to_string()))?;
+    let cases = cases.map_err(|error| Problem {
+        kind: "vectors".to_owned(),
+        file: Some(file.display().to_string()),
+        item: None,
+        // It names the file.
+        message: error.to_string(),
+    })?;
     let mut chains: Vec<(String, ChainCase)> = cases.into_iter().filter_map(of_chain).collect();
     let names: Vec<String> = chains.iter().map(|(name, _)| name.clone()).collect();
     if let Some(name) = name {

@@ -228,3 +228,17 @@ pub(crate) fn encode(block: &Block) -> Vec<u8> {
     block.ommers.encode(&mut payload);
     list(&payload)
 }
+
+#[test]
+fn a_message_names_a_file_if_it_has_more_than_its_letters() {
+    for (message, file, named) in [
+        ("version 7 is not retained", "d", false),
+        ("version 7 is not retained", "not", true),
+        ("the archive d/archive.redb is damaged", "d", true),
+        ("the archive a/d/archive.redb is damaged", "d", false),
+        ("d: version 7 is not retained", "d", true),
+        ("made-of d-2, d.2, 2d", "made", false),
+    ] {
+        assert_eq!(super::names(message, file), named, "{message}, {file}");
+    }
+}

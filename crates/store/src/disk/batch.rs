@@ -79,6 +79,11 @@ impl Batch {
         self.entries.len()
     }
 
+    /// Number of accounts and slots that are changed.
+    pub(super) fn changes(&self) -> usize {
+        self.entries.values().map(|entry| 1 + entry.slots.len()).sum()
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -22,6 +22,11 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 /// Pages are read many at a time when the last version took more than one for so many changes.
 const COLD: u64 = 8;
+/// Fewer changes are worked on by the caller alone, unless the last version wrote much, of which as much may be written
+/// again: waking others and waiting until they have slept takes longer, and where all processors are busy it takes
+/// as long as these let nobody else run, which is a hundred times as long as the root of a small block.
+const CREW_CHANGES: usize = 96;
+const CREW_BYTES: u64 = 1 << 18;
 
 /// A version that is not durable: its root is known, its nodes are in memory.
 #[derive(Debug)]
@@ -101,7 +106,7 @@ impl DiskStore {
             return Err(DiskError::Order { version, latest: on.version });
         }
         let on = on.map(|on| Ok((on, self.layout_of(on)?))).transpose()?;
-        self.with_crew(|crew| {
+        self.with_crew(batch.changes(), |crew| {
             let spare = std::mem::take(&mut self.spare.lock().sorted);
             let sorted = batch.sorted_by(crew, spare);
             self.prepare_sorted(crew, version, sorted, on, begun)
@@ -121,9 +126,10 @@ impl DiskStore {
         }
     }
 
-    /// Calls `run` with those who hash: the caller, and threads that wait for it between blocks.
-    fn with_crew<T>(&self, run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
-        match &self.pool {
+    /// Calls `run` with those who hash so many changes: the caller, and threads that wait for it between blocks.
+    pub(super) fn with_crew<T>(&self, changes: usize, run: impl FnOnce(&mut Crew<'_>) -> T) -> T {
+        let shared = changes >= CREW_CHANGES || self.wrote >= CREW_BYTES;
+        match self.pool.as_ref().filter(|_| shared) {
             Some(pool) => pool.with_crew(run),
             None => run(&mut Crew::alone()),
         }
@@ -136,7 +142,8 @@ impl DiskStore {
         changes: Vec<AccountChange>,
     ) -> Result<Prepared, DiskError> {
         let sorted = Sorted::from(changes);
-        self.with_crew(|crew| self.prepare_sorted(crew, version, sorted, None, None))
+        let changes = sorted.changes.iter().map(|account| 1 + account.slots.len()).sum();
+        self.with_crew(changes, |crew| self.prepare_sorted(crew, version, sorted, None, None))
     }
 
     fn prepare_sorted(

@@ -6,10 +6,12 @@ use super::{
     layout::{Geometry, PAGE, Ptr},
     ledger::{Commit, Event, Ledger, Version},
     nodes::Node,
+    options::DiskOptions,
     pages::{Page, Pages},
     read::find,
     record::{self, Owner, Stored},
     share::Works,
+    store::DiskStore,
     update::{Context, Touch},
 };
 use crate::{
@@ -333,4 +335,13 @@ fn noise_is_no_panic() {
             }
         }
     }
+}
+
+/// Waking workers and waiting until they sleep again takes longer than the root of a small block.
+#[test]
+fn few_changes_are_worked_on_alone() {
+    let options = DiskOptions { workers: 3, ..DiskOptions::default() };
+    let store = DiskStore::create_on(Arc::new(FaultMedium::new(0, Faults::default())), options).unwrap();
+    let workers = |changes| store.with_crew(changes, |crew| crew.workers());
+    assert_eq!([1, 20, 1_000].map(workers), [1, 1, 3]);
 }

@@ -1,6 +1,6 @@
 //! Files: size limits, decompression, JSON with the path of what is wrong.
 
-use crate::WorkError;
+use crate::{WorkError, shortened};
 use serde::de::DeserializeOwned;
 use std::{fs::File, io::Read, path::Path};
 
@@ -42,8 +42,8 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T,
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| WorkError::Json {
         file: path.into(),
-        at: error.path().to_string(),
-        reason: error.inner().to_string(),
+        at: shortened(&error.path().to_string()),
+        reason: shortened(&error.inner().to_string()),
     })?;
     json.end().map_err(|error| WorkError::Json {
         file: path.into(),

@@ -274,3 +274,20 @@ fn workers_write_what_one_writes() {
         }
     }
 }
+
+/// An account loses its slots in two versions, and the second of them is undone: what was known of its slots from
+/// before the first stays unknown.
+#[test]
+fn slots_that_were_wiped_twice_are_not_there_after_a_roll_back() {
+    let mut store = DiskStore::create_on(Arc::new(medium(1)), small()).unwrap();
+    let (who, first) = (address(1), U256::from(1));
+    for version in 0..3 {
+        let mut batch = Batch::default();
+        let slot = (first + U256::from(version), U256::from(7));
+        batch.change(who, Some(TrieAccount::default()), version > 0, [slot]);
+        store.apply(version, &batch).unwrap();
+    }
+    store.rollback(1).unwrap();
+    assert_eq!(store.view(1).unwrap().slot(&who, &first).unwrap(), U256::ZERO);
+    assert_eq!(store.view(0).unwrap().slot(&who, &first).unwrap(), U256::from(7));
+}

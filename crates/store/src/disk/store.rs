@@ -10,7 +10,8 @@
 //! 5. Segments that the event let go may be written to by the next commit, unless a reader of another
 //!    process needs them.
 //!
-//! An error before 3 leaves the store as it was. An error in 3 or 4 leaves it unknown what is on the device:
+//! An error before 3 leaves the store as it was (of an event that could not be written nothing is left that counts).
+//! An error in 3 or 4 leaves it unknown what is on the device:
 //! no more is written until the store is opened again, which finds this version or the one before.
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     compact::Decay,
     error::DiskError,
     flat::Flat,
-    journal::Journal,
+    journal::{Extent, Journal},
     layered::{self, Laid, Room},
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
@@ -49,6 +50,8 @@ use std::{
 /// Runs whose memory is kept for the next commit.
 const SPARE_MAX: usize = 8;
 pub(super) const FILE: &str = "state";
+/// Bytes that are written again at a time.
+const AGAIN: u64 = 1 << 20;
 
 /// Memory for the next version, of the last one.
 #[derive(Debug, Default)]
@@ -99,6 +102,20 @@ pub(super) fn superblocks(medium: &dyn Medium) -> Result<[Result<Superblock, Dis
         };
     }
     Ok(blocks)
+}
+
+/// Writes again what is there.
+fn write_again(medium: &dyn Medium, extents: &[Extent]) -> Result<(), DiskError> {
+    for (at, len) in extents {
+        let (mut at, end) = (*at, at + len);
+        while at < end {
+            let mut bytes = vec![0; (end - at).min(AGAIN) as usize];
+            medium.read_at(at, &mut bytes).map_err(DiskError::io("opening the store"))?;
+            medium.write_at(at, &bytes).map_err(DiskError::io("opening the store"))?;
+            at += bytes.len() as u64;
+        }
+    }
+    Ok(())
 }
 
 /// What the superblocks know together.
@@ -210,10 +227,11 @@ impl DiskStore {
         options.check()?;
         let blocks = superblocks(&*medium)?;
         let block = best(&blocks)?;
-        let (ledger, journal) = Journal::recover(&*medium, &block)?;
+        let (ledger, journal, unproved) = Journal::recover(&*medium, &block)?;
         let doing = "opening the store";
-        // What was found may be in memory only, if the process died and the machine did not; what comes next is
-        // built on it. And a superblock that is damaged is not the only one for long.
+        // What was found may be in memory only, if the process died and the machine did not, or a sync failed; what
+        // comes next is built on it. And a superblock that is damaged is not the only one for long.
+        write_again(&*medium, &unproved)?;
         medium.sync().map_err(DiskError::io(doing))?;
         let found = Superblock { geometry: block.geometry, durable: ledger.seq };
         for (place, old) in (0..SUPERBLOCKS).zip(&blocks) {
@@ -328,7 +346,7 @@ impl DiskStore {
         if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
             return Err(error.clone());
         }
-        let (ledger, _) = Journal::recover(&**medium, &best(&blocks)?)?;
+        let (ledger, ..) = Journal::recover(&**medium, &best(&blocks)?)?;
         if ledger != self.ledger {
             return Err(DiskError::damaged("journal", 0, "it tells another story"));
         }
@@ -482,7 +500,13 @@ impl DiskStore {
             medium.write_at(at, &run.bytes).map_err(DiskError::io("writing pages"))?;
             bytes += run.bytes.len() as u64;
         }
-        let journal = self.journal.append(&*medium, &geometry, &self.ledger, event)?;
+        let journal = match self.journal.append(&*medium, &geometry, &self.ledger, event) {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.poisoned = self.journal.take_back(&*medium, &geometry, self.ledger.seq + 1).is_err();
+                return Err(error);
+            }
+        };
         bytes += journal.bytes_since(&self.journal);
         self.poisoned = true;
         let written = start.elapsed();

@@ -4,7 +4,8 @@
 //!    with the number of the last one plus one. All carry the epoch of the half; epoch e is in half e % 2.
 //! 2. When a half has no room, or events take much more of it than the checkpoint, the next event goes into
 //!    the other half, after a checkpoint of what was before it. One sync covers both. Until it has
-//!    returned, the half before says everything that was acknowledged.
+//!    returned, the half before says everything that was acknowledged. If there is no room for that, an event that
+//!    only lets go of versions is within the checkpoint: else nothing could ever make room.
 //! 3. What counts is the half that leads to the highest event. An event that is not known to be durable (by a
 //!    superblock) counts only if all pages that it says it wrote are there.
 //! 4. A journal that ends before what a superblock knows to be durable is damaged.
@@ -220,15 +221,17 @@ impl Journal {
         seq: u64,
     ) -> Result<(), DiskError> {
         let (half, other) = (self.epoch % 2, (self.epoch + 1) % 2);
-        let checkpoint = entry(medium, geometry, other, 0)?;
-        let checkpoint = checkpoint.filter(|first| (first.kind, first.epoch) == (CHECKPOINT, self.epoch + 1));
-        let turned = checkpoint.map(|first| (other, first.len, self.epoch + 1));
-        for (half, next, epoch) in [(half, self.next, self.epoch)].into_iter().chain(turned) {
+        let first = entry(medium, geometry, other, 0)?;
+        let first = first.filter(|first| (first.kind, first.epoch) == (CHECKPOINT, self.epoch + 1));
+        let turned = first.map(|first| [(other, 0, CHECKPOINT), (other, first.len, EVENT)]);
+        let places = [(half, self.next, EVENT)].into_iter().chain(turned.into_iter().flatten());
+        for (half, next, kind) in places {
+            let epoch = if half == other { self.epoch + 1 } else { self.epoch };
             let there = entry(medium, geometry, half, next)?;
-            if there.is_some_and(|there| (there.kind, there.epoch, there.seq) == (EVENT, epoch, seq)) {
-                let doing = DiskError::io("taking an event back");
-                medium.write_at(geometry.journal_at(half) + next, &[0; PAGE]).map_err(&doing)?;
-                medium.sync().map_err(&doing)?;
+            if there.is_some_and(|there| (there.kind, there.epoch, there.seq) == (kind, epoch, seq)) {
+                let failed = DiskError::io("taking an event back");
+                medium.write_at(geometry.journal_at(half) + next, &[0; PAGE]).map_err(&failed)?;
+                medium.sync().map_err(&failed)?;
             }
         }
         Ok(())
@@ -260,13 +263,22 @@ impl Journal {
         let epoch = self.epoch + 1;
         let at = geometry.journal_at(epoch % 2);
         let mut bytes = frame(geometry, at, CHECKPOINT, epoch, ledger.seq, &ledger.encode());
-        let checkpoint = bytes.len() as u64;
-        if checkpoint + len > geometry.journal {
-            let (what, is) = ("bytes of a checkpoint and an event", checkpoint + len);
-            return Err(DiskError::Limit { what, is, limit: geometry.journal });
+        let mut checkpoint = bytes.len() as u64;
+        let lets_go = matches!(event, Event::Prune(_) | Event::Rollback(_));
+        if checkpoint + len > geometry.journal && lets_go {
+            let mut after = ledger.clone();
+            after.apply(seq, event)?;
+            bytes = frame(geometry, at, CHECKPOINT, epoch, seq, &after.encode());
+            checkpoint = bytes.len() as u64;
+        } else {
+            bytes.extend(frame(geometry, at + checkpoint, EVENT, epoch, seq, &payload));
         }
-        bytes.extend(frame(geometry, at + checkpoint, EVENT, epoch, seq, &payload));
+        let next = bytes.len() as u64;
+        if next > geometry.journal {
+            let what = "bytes of a checkpoint and an event";
+            return Err(DiskError::Limit { what, is: next, limit: geometry.journal });
+        }
         medium.write_at(at, &bytes).map_err(DiskError::io(doing))?;
-        Ok(Journal { epoch, next: checkpoint + len, checkpoint })
+        Ok(Journal { epoch, next, checkpoint })
     }
 }

@@ -23,6 +23,9 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 /// Pages are read many at a time when the last version took more than one for so many changes.
 const COLD: u64 = 8;
 
+/// There is a number for what comes after any version.
+const VERSION_MAX: u64 = u64::MAX - 1;
+
 /// A version that is not durable: its root is known, its nodes are in memory.
 #[derive(Debug)]
 pub struct Prepared {
@@ -83,7 +86,8 @@ impl DiskStore {
     /// Works out what the latest version becomes by `batch`: its root is known then, nothing is written.
     ///
     /// # Errors
-    /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
+    /// [`DiskError::Order`], [`DiskError::Limit`] for the highest of all numbers, [`DiskError::NoAccount`], or a node
+    /// that cannot be read.
     pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
         self.prepare_with(version, batch, None, None)
     }
@@ -150,6 +154,9 @@ impl DiskStore {
         let latest = self.ledger.latest();
         if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
             return Err(DiskError::Order { version, latest });
+        }
+        if version > VERSION_MAX {
+            return Err(DiskError::Limit { what: "version", is: version, limit: VERSION_MAX });
         }
         let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
         let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));

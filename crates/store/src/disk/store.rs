@@ -366,10 +366,6 @@ impl DiskStore {
         if !next || (prepared.lineage.is_empty() && prepared.root_base != self.ledger.seq) {
             return Err(DiskError::Stale { base: prepared.root_base, latest: self.ledger.seq });
         }
-        if self.ledger.versions.len() >= VERSIONS_MAX.max(self.options.keep) {
-            let is = self.ledger.versions.len() as u64;
-            return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
-        }
         let Prepared { id, version, hash, node, mut works, moves, slots, laid, .. } = prepared;
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
             let places = self.free.iter().copied().chain(self.places..);
@@ -393,14 +389,9 @@ impl DiskStore {
             digest: digest.finalize(),
             version,
         };
-        let event = Event::Commit(commit);
-        let bytes = match self.write(&event, runs) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.shared.readers.lock().floor = 0;
-                return Err(error);
-            }
-        };
+        let (event, bytes) = self.write_commit(commit, runs).inspect_err(|_| {
+            self.shared.readers.lock().floor = 0;
+        })?;
         let gone = self.happen(&event)?;
         self.last = id;
         let Event::Commit(commit) = &event else { return Err(DiskError::Poisoned) };
@@ -447,7 +438,8 @@ impl DiskStore {
         {
             let readers = self.shared.readers.lock();
             let mut going = self.ledger.versions.iter().filter(|version| version.seq > kept);
-            let read = |seq| readers.pins.contains_key(&seq) || leased.contains(&seq);
+            // A lease that cannot be read is on any of them.
+            let read = |seq| readers.pins.contains_key(&seq) || leased.contains(&seq) || leased.contains(&0);
             if let Some(pinned) = going.find(|version| read(version.seq)) {
                 return Err(DiskError::Pinned(pinned.version));
             }
@@ -489,6 +481,32 @@ impl DiskStore {
         let read = readers.pins.keys().next().copied().into_iter().chain(leased).min();
         readers.floor = oldest.min(read.unwrap_or(oldest));
         Ok(readers.floor)
+    }
+
+    /// Writes a commit. Where the journal has no room for what is retained, what goes with the commit goes before it.
+    fn write_commit(&mut self, commit: Commit, runs: &[Run]) -> Result<(Event, u64), DiskError> {
+        let versions = &self.ledger.versions;
+        let is = versions.len() + 1 - versions.partition_point(|version| version.seq < commit.oldest);
+        if is > VERSIONS_MAX {
+            let (is, limit) = (is as u64, VERSIONS_MAX as u64);
+            return Err(DiskError::Limit { what: "versions retained", is, limit });
+        }
+        let latest = self.ledger.latest().map_or(0, |latest| latest.seq);
+        let (alone, oldest) = (commit.oldest > latest, commit.oldest.min(latest));
+        let goes = versions.front().is_some_and(|front| front.seq < oldest);
+        let event = Event::Commit(commit);
+        match self.write(&event, runs) {
+            Err(DiskError::Limit { .. }) if goes => self.let_go_before(oldest)?,
+            written => return Ok((event, written?)),
+        }
+        let Event::Commit(mut commit) = event else { return Err(DiskError::Poisoned) };
+        commit.version.seq = self.ledger.seq + 1;
+        if alone {
+            commit.oldest = commit.version.seq;
+        }
+        let event = Event::Commit(commit);
+        let bytes = self.write(&event, runs)?;
+        Ok((event, bytes))
     }
 
     /// Steps 2 to 4 of the protocol; bytes written.
@@ -551,8 +569,10 @@ impl DiskStore {
         if self.cooling.is_empty() {
             return;
         }
-        let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
-        if self.leased().is_ok_and(|leased| leased.into_iter().all(|seq| seq >= oldest)) {
+        let versions = &self.ledger.versions;
+        // Somebody may have begun to read a version that went meanwhile, whether it was old or undone.
+        let retained = |seq: u64| versions.binary_search_by_key(&seq, |version| version.seq).is_ok();
+        if self.leased().is_ok_and(|leased| leased.into_iter().all(retained)) {
             self.free.extend(self.cooling.drain(..));
         }
     }
@@ -562,5 +582,95 @@ impl DiskStore {
         let gone = self.ledger.apply(self.ledger.seq + 1, event);
         self.poisoned |= gone.is_err();
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        disk::lease::Held,
+        io::{FaultMedium, Faults},
+    };
+    use alloy_primitives::U256;
+    use std::{io, sync::atomic::Ordering, time::Duration};
+
+    /// Takes a lease on a commit at the next write, once armed.
+    #[derive(Debug)]
+    struct Racing {
+        medium: FaultMedium,
+        folder: PathBuf,
+        armed: AtomicBool,
+        held: Mutex<Option<Held>>,
+    }
+
+    impl Medium for Racing {
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+            self.medium.read_at(offset, into)
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            if self.armed.swap(false, Ordering::Relaxed) {
+                *self.held.lock() = Held::take(&self.folder, (3, 4), Duration::from_secs(600)).ok();
+            }
+            self.medium.write_at(offset, bytes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.medium.sync()
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            self.medium.len()
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.medium.set_len(len)
+        }
+    }
+
+    /// A reader of another process looks after its lease is known and before the event is there: its version is
+    /// retained then, and the writer saw no lease.
+    #[test]
+    fn what_is_undone_is_not_written_over_while_somebody_has_begun_to_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let medium = Arc::new(Racing {
+            medium: FaultMedium::new(1, Faults::default()),
+            folder: folder.path().into(),
+            armed: AtomicBool::new(false),
+            held: Mutex::new(None),
+        });
+        let options = DiskOptions { segment_bytes: 1 << 16, workers: 1, ..DiskOptions::default() };
+        let mut store = DiskStore::create_on(medium.clone(), options).unwrap();
+        store.folder = Some(folder.path().into());
+        for version in 0..4u64 {
+            let mut batch = Batch::default();
+            let slots = (0..1000).map(|slot| (U256::from(slot), U256::from(slot + version + 1)));
+            batch.change(Address::ZERO, Some(TrieAccount::default()), false, slots);
+            store.apply(version, &batch).unwrap();
+        }
+        medium.armed.store(true, Ordering::Relaxed);
+        store.rollback(0).unwrap();
+        assert!(medium.held.lock().is_some());
+        assert!(!store.cooling.is_empty() && store.free.is_empty(), "{:?} {:?}", store.cooling, store.free);
+        store.apply(1, &Batch::default()).unwrap();
+        assert!(!store.cooling.is_empty() && store.free.is_empty(), "{:?} {:?}", store.cooling, store.free);
+        *medium.held.lock() = None;
+        store.rollback(0).unwrap();
+        assert!(store.cooling.is_empty() && !store.free.is_empty());
+    }
+
+    #[test]
+    fn a_full_ring_takes_another_version() {
+        let options = DiskOptions { keep: VERSIONS_MAX, workers: 1, ..DiskOptions::default() };
+        let medium = Arc::new(FaultMedium::new(1, Faults::default()));
+        let mut store = DiskStore::create_on(medium, options).unwrap();
+        for version in 0..=VERSIONS_MAX as u64 {
+            store.apply(version, &Batch::default()).unwrap();
+        }
+        assert_eq!(store.versions().count(), VERSIONS_MAX);
+        let _first = store.view(1).unwrap();
+        let more = store.apply(u64::MAX - 1, &Batch::default());
+        assert!(matches!(more, Err(DiskError::Limit { what: "versions retained", .. })), "{more:?}");
     }
 }

@@ -330,7 +330,10 @@ impl DataFolder {
     /// # Errors
     /// What the archive says.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
-        Ok(self.archive.number(hash)?.filter(|number| self.counts(*number).is_some()))
+        let Some(number) = self.archive.number(hash)? else { return Ok(None) };
+        // It may be of a block that was recorded and never counted, in whose place there is another.
+        let header = self.counts(number).map_or(Ok(None), |_| self.archive.header(number))?;
+        Ok(header.filter(|header| header.hash_slow() == *hash).map(|_| number))
     }
 
     /// The code with this hash.

@@ -327,3 +327,33 @@ fn a_flipped_bit_is_an_error_or_nothing() {
     }
     assert!(named > 0, "no damage was one of the file; seed {seed}");
 }
+
+/// What was recorded of a block that never counted leads nowhere once another has its number.
+#[test]
+fn a_block_that_was_replaced_is_not_found_by_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut folder = chain(&folder.path().join("chain"));
+    let parent = folder.header(50).unwrap().unwrap();
+    let [one, other] = [Vec::new(), ommers(51)].map(|ommers| next(&parent, ommers));
+    let hash = |finished: &Finished| finished.block.as_ref().unwrap().hash;
+    for finished in [&one, &other] {
+        folder.record(std::slice::from_ref(finished)).unwrap();
+        assert_eq!(folder.number(&hash(finished)).unwrap(), None, "it does not count yet");
+    }
+    folder.commit(&other).unwrap();
+    assert_eq!(folder.number(&hash(&other)).unwrap(), Some(51));
+    assert_eq!(folder.number(&hash(&one)).unwrap(), None);
+    assert_eq!(folder.number(&parent.hash_slow()).unwrap(), Some(50));
+    folder.verify().unwrap();
+}
+
+#[test]
+fn a_reader_has_the_archive_once_nobody_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chain");
+    let writer = chain(&path);
+    let reader = DataReader::open(&path, options()).unwrap();
+    assert!(matches!(reader.header(1), Err(DbError::ArchiveBusy { .. })));
+    drop(writer);
+    assert_eq!(reader.header(1).unwrap().map(|header| header.number), Some(1));
+}

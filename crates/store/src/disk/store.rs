@@ -192,9 +192,7 @@ impl DiskStore {
         let medium = medium.map_err(DiskError::io("opening the store"))?;
         let mut store = Self::open_on(Arc::new(medium), options)?;
         store.keep(folder, lock);
-        // Readers may have leases on what became free.
-        store.cooling = std::mem::take(&mut store.free).into_iter().collect();
-        store.cool();
+        store.heed_leases()?;
         Ok(store)
     }
 
@@ -280,6 +278,19 @@ impl DiskStore {
     fn keep(&mut self, folder: &Path, lock: WriterLock) {
         self.folder = Some(folder.to_owned());
         *self.shared.lock.lock() = Some(lock);
+    }
+
+    /// Readers may have leases on what became free before the store was opened, also behind the last segment.
+    fn heed_leases(&mut self) -> Result<(), DiskError> {
+        self.cooling = std::mem::take(&mut self.free).into_iter().collect();
+        if !self.all_retained() {
+            let Pages { medium, geometry, .. } = &self.shared.pages;
+            let len = medium.len().map_err(DiskError::io("looking at the file"))?;
+            let behind = len.saturating_sub(geometry.place_at(0)).div_ceil(geometry.segment);
+            self.places = self.places.max(u32::try_from(behind).unwrap_or(self.places));
+        }
+        self.cool();
+        Ok(())
     }
 
     /// The latest version and its root, if there is any.
@@ -569,12 +580,17 @@ impl DiskStore {
         if self.cooling.is_empty() {
             return;
         }
-        let versions = &self.ledger.versions;
-        // Somebody may have begun to read a version that went meanwhile, whether it was old or undone.
-        let retained = |seq: u64| versions.binary_search_by_key(&seq, |version| version.seq).is_ok();
-        if self.leased().is_ok_and(|leased| leased.into_iter().all(retained)) {
+        if self.all_retained() {
             self.free.extend(self.cooling.drain(..));
         }
+    }
+
+    /// Whether all leases are known to be on versions that are retained: somebody may have begun to read one that went
+    /// meanwhile, whether it was old or undone.
+    fn all_retained(&self) -> bool {
+        let versions = &self.ledger.versions;
+        let retained = |seq: u64| versions.binary_search_by_key(&seq, |version| version.seq).is_ok();
+        self.leased().is_ok_and(|leased| leased.into_iter().all(retained))
     }
 
     /// Makes an event that is durable happen here.
@@ -629,26 +645,37 @@ mod tests {
         }
     }
 
+    fn batch(number: u64) -> Batch {
+        let mut batch = Batch::default();
+        let slots = (0..1000).map(|slot| (U256::from(slot), U256::from(slot + number + 1)));
+        batch.change(Address::ZERO, Some(TrieAccount::default()), false, slots);
+        batch
+    }
+
+    fn options() -> DiskOptions {
+        DiskOptions { segment_bytes: 1 << 16, workers: 1, ..DiskOptions::default() }
+    }
+
+    /// A store with versions 0 to 3, of commits 1 to 4.
+    fn racing(folder: &Path) -> (Arc<Racing>, DiskStore) {
+        let medium = Arc::new(Racing {
+            medium: FaultMedium::new(1, Faults::default()),
+            folder: folder.into(),
+            armed: AtomicBool::new(false),
+            held: Mutex::new(None),
+        });
+        let mut store = DiskStore::create_on(medium.clone(), options()).unwrap();
+        store.folder = Some(folder.into());
+        (0..4).for_each(|version| assert!(store.apply(version, &batch(version)).is_ok()));
+        (medium, store)
+    }
+
     /// A reader of another process looks after its lease is known and before the event is there: its version is
     /// retained then, and the writer saw no lease.
     #[test]
     fn what_is_undone_is_not_written_over_while_somebody_has_begun_to_read_it() {
         let folder = tempfile::tempdir().unwrap();
-        let medium = Arc::new(Racing {
-            medium: FaultMedium::new(1, Faults::default()),
-            folder: folder.path().into(),
-            armed: AtomicBool::new(false),
-            held: Mutex::new(None),
-        });
-        let options = DiskOptions { segment_bytes: 1 << 16, workers: 1, ..DiskOptions::default() };
-        let mut store = DiskStore::create_on(medium.clone(), options).unwrap();
-        store.folder = Some(folder.path().into());
-        for version in 0..4u64 {
-            let mut batch = Batch::default();
-            let slots = (0..1000).map(|slot| (U256::from(slot), U256::from(slot + version + 1)));
-            batch.change(Address::ZERO, Some(TrieAccount::default()), false, slots);
-            store.apply(version, &batch).unwrap();
-        }
+        let (medium, mut store) = racing(folder.path());
         medium.armed.store(true, Ordering::Relaxed);
         store.rollback(0).unwrap();
         assert!(medium.held.lock().is_some());
@@ -658,6 +685,30 @@ mod tests {
         *medium.held.lock() = None;
         store.rollback(0).unwrap();
         assert!(store.cooling.is_empty() && !store.free.is_empty());
+    }
+
+    /// Nor by who opens the store anew, also where no segment is behind it any more.
+    #[test]
+    fn what_went_is_not_written_over_after_opening_while_somebody_has_begun_to_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (medium, mut store) = racing(folder.path());
+        let last = |store: &DiskStore| store.ledger.segments.values().map(|segment| segment.place).max();
+        store.prune(1).unwrap();
+        (4..6).for_each(|version| assert!(store.apply(version, &batch(version)).is_ok()));
+        medium.armed.store(true, Ordering::Relaxed);
+        store.prune(1).unwrap();
+        assert!(medium.held.lock().is_some() && !store.cooling.is_empty());
+        let behind = store.places;
+        assert!(last(&store).unwrap() + 1 < behind);
+        drop(store);
+        let mut store = DiskStore::open_on(medium.clone(), options()).unwrap();
+        store.folder = Some(folder.path().into());
+        store.heed_leases().unwrap();
+        let used: BTreeSet<u32> = store.ledger.segments.values().map(|segment| segment.place).collect();
+        store.apply(6, &batch(6)).unwrap();
+        let mut places = store.ledger.segments.values().map(|segment| segment.place);
+        assert!(places.all(|place| place >= behind || used.contains(&place)));
+        assert!(last(&store).unwrap() >= behind);
     }
 
     #[test]

@@ -227,17 +227,18 @@ impl DiskStore {
         let block = best(&blocks)?;
         let (ledger, journal, unproved) = Journal::recover(&*medium, &block)?;
         let doing = "opening the store";
-        // What was found may be in memory only, if the process died and the machine did not, or a sync failed; what
-        // comes next is built on it. And a superblock that is damaged is not the only one for long.
+        // What was found may be in memory only, if the process died and the machine not, or a sync failed; what
+        // comes next is built on it.
         write_again(&*medium, &unproved)?;
         medium.sync().map_err(DiskError::io(doing))?;
+        // Superblocks prove it before it can be undone: pages of what is undone are written over, and without them an
+        // event that is not proved did not happen, nor what came after it. The better one is the last.
         let found = Superblock { geometry: block.geometry, durable: ledger.seq };
-        for (place, old) in (0..SUPERBLOCKS).zip(&blocks) {
-            if old.is_err() {
-                let page = found.encode(place);
-                medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
-                medium.sync().map_err(DiskError::io(doing))?;
-            }
+        let better = u64::from(blocks[0] != Ok(block));
+        for place in [1 - better, better] {
+            let page = found.encode(place);
+            medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
+            medium.sync().map_err(DiskError::io(doing))?;
         }
         Self::assemble(medium, block.geometry, ledger, journal, options)
     }

@@ -290,3 +290,39 @@ fn a_commit_that_failed_does_not_come_back() {
         assert_eq!(store.latest(), Some((0, world.root())), "{told}");
     }
 }
+
+/// A store is opened one step ahead, that step is undone, and what comes next is written in its place: the roll-back
+/// was acknowledged, and so it stands, although the pages of the step are not what its event says any more.
+#[test]
+fn what_is_undone_after_a_crash_stays_undone_after_another() {
+    let (mut ahead, apply) = (0, |store: &mut DiskStore, version, seed| {
+        store.apply(version, &World::default().change(&mut Rng::new(seed), 60, 300))
+    });
+    for seed in seeds(60) {
+        let told = format!("repeat with BRAID_SEED={seed}");
+        let medium = FaultMedium::new(seed, Faults::default());
+        let mut store = DiskStore::create_on(Arc::new(medium.clone()), small()).unwrap();
+        apply(&mut store, 0, 1).unwrap();
+        let first: Vec<_> = store.versions().collect();
+        apply(&mut store, 1, 2).unwrap();
+        let none = Faults::default();
+        medium.set_faults(Faults { fails_at: Some(medium.writes() + 3), ..none });
+        let failed = (2..9).find_map(|version| apply(&mut store, version, version + 1).err());
+        assert!(failed.is_some(), "{told}");
+        medium.set_faults(Faults { crash_at: Some(medium.writes()), ..none });
+        medium.sync().unwrap_err();
+        let medium = medium.restart();
+        let mut store = DiskStore::open_on(Arc::new(medium.clone()), small()).unwrap();
+        ahead += u64::from(store.latest().is_some_and(|(version, _)| version > 1));
+        store.rollback(0).unwrap();
+        medium.set_faults(Faults { crash_at: Some(medium.writes() + 3), ..none });
+        let failed = apply(&mut store, 1, 90);
+        assert!(failed.is_err() && medium.is_down(), "{told}");
+        let store = DiskStore::open_on(Arc::new(medium.restart()), small());
+        let store = store.unwrap_or_else(|error| panic!("{error} {told}"));
+        assert_eq!(store.versions().take(1).collect::<Vec<_>>(), first, "{told}");
+        assert!(store.versions().count() == 1 || store.view(1).unwrap().root() != first[0].1, "{told}");
+        store.verify().unwrap_or_else(|error| panic!("{error} {told}"));
+    }
+    assert!(ahead > 0, "the step under way never survived: the test is without use");
+}

@@ -331,8 +331,8 @@ impl DataFolder {
     /// What the archive says.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, DbError> {
         let Some(number) = self.archive.number(hash)? else { return Ok(None) };
-        // The hash of a block stays when another one of that number is written over it.
-        let header = if self.counts(number).is_some() { self.archive.header(number)? } else { None };
+        // It may be of a block that was recorded and never counted, in whose place there is another.
+        let header = self.counts(number).map_or(Ok(None), |_| self.archive.header(number))?;
         Ok(header.filter(|header| header.hash_slow() == *hash).map(|_| number))
     }
 

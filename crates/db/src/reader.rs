@@ -20,7 +20,7 @@ use std::{
 #[derive(Debug)]
 pub struct DataReader {
     disk: DiskReader,
-    archive: OnceLock<Result<Arc<Archive>, DbError>>,
+    archive: OnceLock<Arc<Archive>>,
     path: PathBuf,
     options: DiskOptions,
 }
@@ -143,6 +143,11 @@ impl DataReader {
             }
             archive.map(Arc::new)
         };
-        self.archive.get_or_init(open).clone()
+        if let Some(archive) = self.archive.get() {
+            return Ok(archive.clone());
+        }
+        // What hinders it now may not do so later.
+        let archive = open()?;
+        Ok(self.archive.get_or_init(|| archive).clone())
     }
 }

@@ -346,3 +346,14 @@ fn a_flipped_bit_is_an_error_or_nothing() {
     }
     assert!(named > 0, "no damage was one of the file; seed {seed}");
 }
+
+#[test]
+fn a_reader_has_the_archive_once_nobody_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chain");
+    let writer = chain(&path);
+    let reader = DataReader::open(&path, options()).unwrap();
+    assert!(matches!(reader.header(1), Err(DbError::ArchiveBusy { .. })));
+    drop(writer);
+    assert_eq!(reader.header(1).unwrap().map(|header| header.number), Some(1));
+}

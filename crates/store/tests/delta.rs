@@ -276,6 +276,23 @@ fn a_device_that_is_full_or_fails_leaves_the_last_version() {
 }
 
 #[test]
+fn what_is_found_after_a_failed_sync_survives_a_crash() {
+    for seed in seeds(20) {
+        let medium = FaultMedium::new(seed, Faults::default());
+        let mut store = delta(Arc::new(medium.clone()));
+        let (mut rng, mut world) = (Rng::new(seed), World::new());
+        store.commit(1, &draw(&mut rng, &mut world, 40)).expect("a commit");
+        medium.set_faults(Faults { sync_fails: true, ..Faults::default() });
+        assert!(store.commit(2, &draw(&mut rng, &mut world, 40)).is_err());
+        medium.set_faults(Faults::default());
+        let open = |medium: FaultMedium| DeltaStore::open_on(Arc::new(medium), DeltaOptions::default());
+        let found = open(medium.clone()).expect("the same store").roots();
+        let left = open(medium.restart()).map(|store| store.roots());
+        assert_eq!(left, Ok(found), "seed {seed}");
+    }
+}
+
+#[test]
 fn what_no_store_has_written_is_refused() {
     let medium = FaultMedium::new(1, Faults::default());
     medium.write_at(0, &[7; 10_000]).expect("room");

@@ -172,6 +172,20 @@ impl Log {
         Ok(digest.finalize() == commit.body_crc)
     }
 
+    /// Writes a commit again as it stands there: a sync that failed may have left it in memory only, where later ones
+    /// pass over it.
+    pub(super) fn write_again(&self, commit: &Commit) -> Result<(), DiskError> {
+        let (mut at, end) = (commit.at, commit.end());
+        let mut part = vec![0; 1 << 16];
+        while at < end {
+            let len = part.len().min((end - at) as usize);
+            self.medium.read_at(at, &mut part[..len]).map_err(DiskError::io("opening the store"))?;
+            self.medium.write_at(at, &part[..len]).map_err(DiskError::io("opening the store"))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
     /// The bytes at a place, whose first four are the checksum of the others.
     pub(super) fn read(&self, place: Place) -> Result<Vec<u8>, DiskError> {
         let mut bytes = vec![0; place.len()];

@@ -80,6 +80,7 @@ impl DeltaStore {
         let log = Log::new(medium, id, options.pages);
         let commits = log.commits(durable)?;
         // What was found may be in memory only.
+        commits.iter().skip(durable as usize).try_for_each(|commit| log.write_again(commit))?;
         log.medium.sync().map_err(DiskError::io("opening the store"))?;
         Ok(DeltaStore { log: Arc::new(log), options, commits, poisoned: false })
     }

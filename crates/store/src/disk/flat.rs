@@ -6,7 +6,8 @@
 //!    before the new version can be read. A reader adds what it found in the trie only if its version is the
 //!    shard's latest, under the same lock: what it found is the value up to then.
 //! 3. Wiping the storage of an account leaves a mark. An entry of its slots that is older than the mark is
-//!    none. A mark goes when no entry of before it can be left.
+//!    none. A mark goes when no entry of before it can be left. There is one for an account: so before a roll-back
+//!    takes one away, and with it those that it stands for, all entries go that are none.
 //! 4. What is used stays: a full half becomes the old half, and what is in the old half and not used is
 //!    forgotten.
 
@@ -66,9 +67,9 @@ impl<K: Hash + Eq, V: Copy> Halves<K, V> {
         self.put(key, entry, most)
     }
 
-    fn undo(&mut self, to: u64) {
-        self.hot.retain(|_, entry| entry.since <= to);
-        self.old.retain(|_, entry| entry.since <= to);
+    fn retain(&mut self, keep: impl Fn(&K, u64) -> bool) {
+        self.hot.retain(|key, entry| keep(key, entry.since));
+        self.old.retain(|key, entry| keep(key, entry.since));
     }
 }
 
@@ -94,8 +95,21 @@ impl Shard {
     }
 
     fn wiped_since(&self, address: &Address, since: u64) -> bool {
-        self.wiped.iter().any(|marks| marks.get(address).is_some_and(|wiped| since < *wiped))
+        wiped_since(&self.wiped, address, since)
     }
+
+    fn undo(&mut self, to: u64) {
+        let Shard { latest, accounts, slots, wiped } = self;
+        *latest = to;
+        accounts.retain(|_, since| since <= to);
+        slots.retain(|(address, _), since| since <= to && !wiped_since(wiped, address, since));
+        wiped.iter_mut().for_each(|marks| marks.retain(|_, wiped| *wiped <= to));
+    }
+}
+
+/// Whether an entry of a slot is older than a mark of its account.
+fn wiped_since(wiped: &[Map<Address, u64>; 2], address: &Address, since: u64) -> bool {
+    wiped.iter().any(|marks| marks.get(address).is_some_and(|wiped| since < *wiped))
 }
 
 /// What is known of the latest version without looking at the trie.
@@ -193,12 +207,6 @@ impl Flat {
 
     /// A roll-back: the latest commit is `to` again.
     pub(super) fn rollback(&self, to: u64) {
-        for shard in &self.shards {
-            let shard = &mut *shard.lock();
-            shard.latest = to;
-            shard.accounts.undo(to);
-            shard.slots.undo(to);
-            shard.wiped.iter_mut().for_each(|marks| marks.retain(|_, wiped| *wiped <= to));
-        }
+        self.shards.iter().for_each(|shard| shard.lock().undo(to));
     }
 }

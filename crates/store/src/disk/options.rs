@@ -4,8 +4,8 @@ use super::{error::DiskError, workers::Workers};
 use alloy_primitives::B256;
 use std::time::Duration;
 
-/// Versions that are retained, at most; more than `keep` are only while somebody reads.
-pub(super) const VERSIONS_MAX: usize = 1 << 16;
+/// Versions that are retained, at most; more than `keep` are only while somebody reads. Tests have few.
+pub(super) const VERSIONS_MAX: usize = if cfg!(test) { 1 << 9 } else { 1 << 16 };
 const WORKERS_MAX: usize = 256;
 /// How a store works. The sizes of segments and journal count when it is created, and stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,9 @@ const COLD: u64 = 8;
 const CREW_CHANGES: usize = 96;
 const CREW_BYTES: u64 = 1 << 18;
 
+/// There is a number for what comes after any version.
+const VERSION_MAX: u64 = u64::MAX - 1;
+
 /// A version that is not durable: its root is known, its nodes are in memory.
 #[derive(Debug)]
 pub struct Prepared {
@@ -88,7 +91,8 @@ impl DiskStore {
     /// Works out what the latest version becomes by `batch`: its root is known then, nothing is written.
     ///
     /// # Errors
-    /// [`DiskError::Order`], [`DiskError::NoAccount`], or a node that cannot be read.
+    /// [`DiskError::Order`], [`DiskError::Limit`] for the highest of all numbers, [`DiskError::NoAccount`], or a node
+    /// that cannot be read.
     pub fn prepare(&self, version: u64, batch: &Batch) -> Result<Prepared, DiskError> {
         self.prepare_with(version, batch, None, None)
     }
@@ -157,6 +161,9 @@ impl DiskStore {
         let latest = self.ledger.latest();
         if let Some(latest) = latest.map(|latest| latest.version).filter(|latest| *latest >= version) {
             return Err(DiskError::Order { version, latest });
+        }
+        if version > VERSION_MAX {
+            return Err(DiskError::Limit { what: "version", is: version, limit: VERSION_MAX });
         }
         let committed = latest.map_or((Ptr::NONE, EMPTY_ROOT_HASH), |one| (one.root, one.hash));
         let (root, before) = on.map_or(committed, |(on, (laid, _))| (laid.root, on.hash));

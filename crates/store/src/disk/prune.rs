@@ -30,6 +30,15 @@ impl DiskStore {
         if going == 0 {
             return Ok(0);
         }
+        self.let_go_before(oldest)?;
+        Ok(going)
+    }
+
+    /// Lets go of all versions of commits before `oldest`, which nobody reads, durably.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) fn let_go_before(&mut self, oldest: u64) -> Result<(), DiskError> {
         let event = Event::Prune(oldest);
         if let Err(error) = self.write(&event, &[]) {
             self.shared.readers.lock().floor = 0;
@@ -39,6 +48,6 @@ impl DiskStore {
         self.shared.readers.lock().roots.retain(|_, root| root.seq >= oldest);
         self.decay.commit(&Moves::default(), &[], &gone, std::iter::empty(), &[]);
         self.let_go(&gone);
-        Ok(going)
+        Ok(())
     }
 }

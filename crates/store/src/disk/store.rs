@@ -10,7 +10,8 @@
 //! 5. Segments that the event let go may be written to by the next commit, unless a reader of another
 //!    process needs them.
 //!
-//! An error before 3 leaves the store as it was. An error in 3 or 4 leaves it unknown what is on the device:
+//! An error before 3 leaves the store as it was (of an event that could not be written nothing is left that counts).
+//! An error in 3 or 4 leaves it unknown what is on the device:
 //! no more is written until the store is opened again, which finds this version or the one before.
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     compact::Decay,
     error::DiskError,
     flat::Flat,
-    journal::Journal,
+    journal::{Extent, Journal},
     layered::{self, Laid, Room},
     layout::{Geometry, PAGE, PAGE_HEAD, Ptr, SUPERBLOCKS, Superblock},
     lease::{self, WriterLock},
@@ -49,6 +50,8 @@ use std::{
 /// Runs whose memory is kept for the next commit.
 const SPARE_MAX: usize = 8;
 pub(super) const FILE: &str = "state";
+/// Bytes that are written again at a time.
+const AGAIN: u64 = 1 << 20;
 
 /// Memory for the next version, of the last one.
 #[derive(Debug, Default)]
@@ -99,6 +102,20 @@ pub(super) fn superblocks(medium: &dyn Medium) -> Result<[Result<Superblock, Dis
         };
     }
     Ok(blocks)
+}
+
+/// Writes again what is there.
+fn write_again(medium: &dyn Medium, extents: &[Extent]) -> Result<(), DiskError> {
+    for (at, len) in extents {
+        let (mut at, end) = (*at, at + len);
+        while at < end {
+            let mut bytes = vec![0; (end - at).min(AGAIN) as usize];
+            medium.read_at(at, &mut bytes).map_err(DiskError::io("opening the store"))?;
+            medium.write_at(at, &bytes).map_err(DiskError::io("opening the store"))?;
+            at += bytes.len() as u64;
+        }
+    }
+    Ok(())
 }
 
 /// What the superblocks know together.
@@ -175,9 +192,7 @@ impl DiskStore {
         let medium = medium.map_err(DiskError::io("opening the store"))?;
         let mut store = Self::open_on(Arc::new(medium), options)?;
         store.keep(folder, lock);
-        // Readers may have leases on what became free.
-        store.cooling = std::mem::take(&mut store.free).into_iter().collect();
-        store.cool();
+        store.heed_leases()?;
         Ok(store)
     }
 
@@ -210,18 +225,20 @@ impl DiskStore {
         options.check()?;
         let blocks = superblocks(&*medium)?;
         let block = best(&blocks)?;
-        let (ledger, journal) = Journal::recover(&*medium, &block)?;
+        let (ledger, journal, unproved) = Journal::recover(&*medium, &block)?;
         let doing = "opening the store";
-        // What was found may be in memory only, if the process died and the machine did not; what comes next is
-        // built on it. And a superblock that is damaged is not the only one for long.
+        // What was found may be in memory only, if the process died and the machine not, or a sync failed; what
+        // comes next is built on it.
+        write_again(&*medium, &unproved)?;
         medium.sync().map_err(DiskError::io(doing))?;
+        // Superblocks prove it before it can be undone: pages of what is undone are written over, and without them an
+        // event that is not proved did not happen, nor what came after it. The better one is the last.
         let found = Superblock { geometry: block.geometry, durable: ledger.seq };
-        for (place, old) in (0..SUPERBLOCKS).zip(&blocks) {
-            if old.is_err() {
-                let page = found.encode(place);
-                medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
-                medium.sync().map_err(DiskError::io(doing))?;
-            }
+        let better = u64::from(blocks[0] != Ok(block));
+        for place in [1 - better, better] {
+            let page = found.encode(place);
+            medium.write_at(place * PAGE as u64, &page).map_err(DiskError::io(doing))?;
+            medium.sync().map_err(DiskError::io(doing))?;
         }
         Self::assemble(medium, block.geometry, ledger, journal, options)
     }
@@ -262,6 +279,19 @@ impl DiskStore {
     fn keep(&mut self, folder: &Path, lock: WriterLock) {
         self.folder = Some(folder.to_owned());
         *self.shared.lock.lock() = Some(lock);
+    }
+
+    /// Readers may have leases on what became free before the store was opened, also behind the last segment.
+    fn heed_leases(&mut self) -> Result<(), DiskError> {
+        self.cooling = std::mem::take(&mut self.free).into_iter().collect();
+        if !self.all_retained() {
+            let Pages { medium, geometry, .. } = &self.shared.pages;
+            let len = medium.len().map_err(DiskError::io("looking at the file"))?;
+            let behind = len.saturating_sub(geometry.place_at(0)).div_ceil(geometry.segment);
+            self.places = self.places.max(u32::try_from(behind).unwrap_or(self.places));
+        }
+        self.cool();
+        Ok(())
     }
 
     /// The latest version and its root, if there is any.
@@ -328,7 +358,7 @@ impl DiskStore {
         if let Some(error) = blocks.iter().find_map(|block| block.as_ref().err()) {
             return Err(error.clone());
         }
-        let (ledger, _) = Journal::recover(&**medium, &best(&blocks)?)?;
+        let (ledger, ..) = Journal::recover(&**medium, &best(&blocks)?)?;
         if ledger != self.ledger {
             return Err(DiskError::damaged("journal", 0, "it tells another story"));
         }
@@ -347,10 +377,6 @@ impl DiskStore {
         let next = prepared.lineage.last().is_none_or(|on| *on == self.last);
         if !next || (prepared.lineage.is_empty() && prepared.root_base != self.ledger.seq) {
             return Err(DiskError::Stale { base: prepared.root_base, latest: self.ledger.seq });
-        }
-        if self.ledger.versions.len() >= VERSIONS_MAX.max(self.options.keep) {
-            let is = self.ledger.versions.len() as u64;
-            return Err(DiskError::Limit { what: "versions retained", is, limit: VERSIONS_MAX as u64 });
         }
         let Prepared { id, version, hash, node, mut works, moves, slots, laid, .. } = prepared;
         let laid = laid.into_inner().map(|(laid, _)| laid).unwrap_or_else(|| {
@@ -375,14 +401,9 @@ impl DiskStore {
             digest: digest.finalize(),
             version,
         };
-        let event = Event::Commit(commit);
-        let bytes = match self.write(&event, runs) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.shared.readers.lock().floor = 0;
-                return Err(error);
-            }
-        };
+        let (event, bytes) = self.write_commit(commit, runs).inspect_err(|_| {
+            self.shared.readers.lock().floor = 0;
+        })?;
         let gone = self.happen(&event)?;
         self.last = id;
         let Event::Commit(commit) = &event else { return Err(DiskError::Poisoned) };
@@ -429,7 +450,8 @@ impl DiskStore {
         {
             let readers = self.shared.readers.lock();
             let mut going = self.ledger.versions.iter().filter(|version| version.seq > kept);
-            let read = |seq| readers.pins.contains_key(&seq) || leased.contains(&seq);
+            // A lease that cannot be read is on any of them.
+            let read = |seq| readers.pins.contains_key(&seq) || leased.contains(&seq) || leased.contains(&0);
             if let Some(pinned) = going.find(|version| read(version.seq)) {
                 return Err(DiskError::Pinned(pinned.version));
             }
@@ -473,6 +495,32 @@ impl DiskStore {
         Ok(readers.floor)
     }
 
+    /// Writes a commit. Where the journal has no room for what is retained, what goes with the commit goes before it.
+    fn write_commit(&mut self, commit: Commit, runs: &[Run]) -> Result<(Event, u64), DiskError> {
+        let versions = &self.ledger.versions;
+        let is = versions.len() + 1 - versions.partition_point(|version| version.seq < commit.oldest);
+        if is > VERSIONS_MAX {
+            let (is, limit) = (is as u64, VERSIONS_MAX as u64);
+            return Err(DiskError::Limit { what: "versions retained", is, limit });
+        }
+        let latest = self.ledger.latest().map_or(0, |latest| latest.seq);
+        let (alone, oldest) = (commit.oldest > latest, commit.oldest.min(latest));
+        let goes = versions.front().is_some_and(|front| front.seq < oldest);
+        let event = Event::Commit(commit);
+        match self.write(&event, runs) {
+            Err(DiskError::Limit { .. }) if goes => self.let_go_before(oldest)?,
+            written => return Ok((event, written?)),
+        }
+        let Event::Commit(mut commit) = event else { return Err(DiskError::Poisoned) };
+        commit.version.seq = self.ledger.seq + 1;
+        if alone {
+            commit.oldest = commit.version.seq;
+        }
+        let event = Event::Commit(commit);
+        let bytes = self.write(&event, runs)?;
+        Ok((event, bytes))
+    }
+
     /// Steps 2 to 4 of the protocol; bytes written.
     pub(super) fn write(&mut self, event: &Event, runs: &[Run]) -> Result<u64, DiskError> {
         let (medium, geometry) = (self.shared.pages.medium.clone(), self.shared.pages.geometry);
@@ -482,7 +530,13 @@ impl DiskStore {
             medium.write_at(at, &run.bytes).map_err(DiskError::io("writing pages"))?;
             bytes += run.bytes.len() as u64;
         }
-        let journal = self.journal.append(&*medium, &geometry, &self.ledger, event)?;
+        let journal = match self.journal.append(&*medium, &geometry, &self.ledger, event) {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.poisoned = self.journal.take_back(&*medium, &geometry, self.ledger.seq + 1).is_err();
+                return Err(error);
+            }
+        };
         bytes += journal.bytes_since(&self.journal);
         self.poisoned = true;
         let written = start.elapsed();
@@ -527,10 +581,17 @@ impl DiskStore {
         if self.cooling.is_empty() {
             return;
         }
-        let oldest = self.ledger.versions.front().map_or(0, |oldest| oldest.seq);
-        if self.leased().is_ok_and(|leased| leased.into_iter().all(|seq| seq >= oldest)) {
+        if self.all_retained() {
             self.free.extend(self.cooling.drain(..));
         }
+    }
+
+    /// Whether all leases are known to be on versions that are retained: somebody may have begun to read one that went
+    /// meanwhile, whether it was old or undone.
+    fn all_retained(&self) -> bool {
+        let versions = &self.ledger.versions;
+        let retained = |seq: u64| versions.binary_search_by_key(&seq, |version| version.seq).is_ok();
+        self.leased().is_ok_and(|leased| leased.into_iter().all(retained))
     }
 
     /// Makes an event that is durable happen here.
@@ -540,3 +601,6 @@ impl DiskStore {
         gone
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@
 //!    by sector: each sector holds what it held after any one of the writes to it since the last sync, or
 //!    before them all; or page by page, as a system writes back. So writes are lost, torn and reordered.
 //! 3. Growth of the medium survives as far as a sector in it does.
-//! 4. Everything drawn comes from the seed.
+//! 4. A sync that fails although the power does not leaves what was written before it to chance: reads see it, and
+//!    later syncs pass over it, as those of a system do that holds its pages for clean after an error.
+//! 5. Everything drawn comes from the seed.
 
 use super::Medium;
 use parking_lot::Mutex;
@@ -32,6 +34,8 @@ pub struct Faults {
     pub read_error_every: Option<u64>,
     /// Syncs fail, although the power does not.
     pub sync_fails: bool,
+    /// This write or sync fails, counted as for a crash, and nothing else; of a write a part is done.
+    pub fails_at: Option<u64>,
     /// Writes fail as on a read-only file system.
     pub read_only: bool,
 }
@@ -42,6 +46,8 @@ struct Disk {
     image: Vec<u8>,
     /// For each sector written since the last sync: what it held before, and after each write.
     pending: BTreeMap<u64, Vec<[u8; SECTOR]>>,
+    /// The same of sectors that a sync which failed has left behind.
+    dropped: BTreeMap<u64, Vec<[u8; SECTOR]>>,
     durable_len: usize,
     faults: Faults,
     writes: u64,
@@ -114,7 +120,8 @@ impl Disk {
 
     fn survivors(&mut self) -> Vec<u8> {
         let mut left = self.image.clone();
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.dropped);
+        pending.append(&mut self.pending);
         // Now and then everything survives or nothing does, or whole pages, which sector by sector is unlikely.
         let (mood, pages) = (self.draw() % 8, self.draw());
         let mut len = self.durable_len;
@@ -155,8 +162,9 @@ impl Disk {
         let sectors = offset / SECTOR..end.div_ceil(SECTOR);
         for sector in sectors.clone() {
             if !self.pending.contains_key(&(sector as u64)) {
-                let held = self.sector(sector);
-                self.pending.insert(sector as u64, vec![held]);
+                let held = self.dropped.remove(&(sector as u64));
+                let held = held.unwrap_or_else(|| vec![self.sector(sector)]);
+                self.pending.insert(sector as u64, held);
             }
         }
         if self.image.len() < end {
@@ -169,14 +177,18 @@ impl Disk {
         }
     }
 
-    /// Counts a write or sync; whether the power fails at it.
-    fn count(&mut self) -> Result<bool> {
+    /// Counts a write or sync; what fails at it.
+    fn count(&mut self) -> Result<Option<&'static str>> {
         if self.down {
             return Err(Error::other("the power has failed"));
         }
         self.down = self.faults.crash_at == Some(self.writes);
+        let fails = self.faults.fails_at == Some(self.writes);
         self.writes += 1;
-        Ok(self.down)
+        Ok(match self.down {
+            true => Some("the power has failed"),
+            false => fails.then_some("write error"),
+        })
     }
 }
 
@@ -199,12 +211,15 @@ impl Medium for FaultMedium {
         if disk.faults.read_only {
             return Err(Error::from(ErrorKind::ReadOnlyFilesystem));
         }
-        let crashes = disk.count()?;
+        let failure = disk.count()?;
         let room = disk.faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(offset));
-        let fits = room.min(bytes.len() as u64) as usize;
+        let mut fits = room.min(bytes.len() as u64) as usize;
+        if failure.is_some() && !disk.down {
+            fits = (disk.draw() % (fits as u64 + 1)) as usize / SECTOR * SECTOR;
+        }
         disk.write(offset as usize, &bytes[..fits]);
         match () {
-            () if crashes => Err(Error::other("the power has failed")),
+            () if failure.is_some() => Err(Error::other(failure.unwrap_or_default())),
             () if fits < bytes.len() => Err(Error::from(ErrorKind::StorageFull)),
             () => Ok(()),
         }
@@ -212,11 +227,11 @@ impl Medium for FaultMedium {
 
     fn sync(&self) -> Result<()> {
         let mut disk = self.0.lock();
-        if disk.count()? {
-            return Err(Error::other("the power has failed"));
-        }
-        if disk.faults.sync_fails {
-            return Err(Error::other("sync error"));
+        let failure = disk.count()?.or(disk.faults.sync_fails.then_some("sync error"));
+        if let Some(failure) = failure {
+            let left = std::mem::take(&mut disk.pending);
+            disk.dropped.extend(left);
+            return Err(Error::other(failure));
         }
         disk.pending.clear();
         disk.durable_len = disk.image.len();
@@ -232,8 +247,8 @@ impl Medium for FaultMedium {
         if disk.faults.read_only {
             return Err(Error::from(ErrorKind::ReadOnlyFilesystem));
         }
-        if disk.count()? {
-            return Err(Error::other("the power has failed"));
+        if let Some(failure) = disk.count()? {
+            return Err(Error::other(failure));
         }
         disk.image.resize(len as usize, 0);
         // Kept simple: a change of length is durable at once.

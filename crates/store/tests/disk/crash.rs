@@ -233,3 +233,96 @@ fn after_a_failed_sync_nothing_is_written() {
     assert!((version, root) == (0, before.root()) || (version, root) == (1, world.root()));
     store.verify().unwrap();
 }
+
+/// A system may hold for clean what it could not write. So what a store that is opened after a failed sync begins with
+/// is durable, whether or not a later sync would have written it.
+#[test]
+fn what_is_found_after_a_failed_sync_survives_a_crash() {
+    let mut ahead = 0;
+    for seed in seeds(40) {
+        let told = format!("repeat with BRAID_SEED={seed}");
+        let (mut rng, mut world) = (Rng::new(seed), World::default());
+        let medium = FaultMedium::new(seed, Faults::default());
+        let mut store = DiskStore::create_on(Arc::new(medium.clone()), small()).unwrap();
+        let before = rng.below(3);
+        for version in 0..before {
+            store.apply(version, &world.change(&mut rng, 30, 60)).unwrap();
+        }
+        medium.set_faults(Faults { sync_fails: true, ..Faults::default() });
+        let batch = world.change(&mut rng, 30, 20);
+        assert!(matches!(store.apply(before, &batch), Err(DiskError::Io { .. })), "{told}");
+        medium.set_faults(Faults::default());
+        drop(store);
+        let store = DiskStore::open_on(Arc::new(medium.clone()), small()).unwrap();
+        let found: Vec<_> = store.versions().collect();
+        ahead += u64::from(store.latest().is_some_and(|(version, _)| version == before));
+        drop(store);
+        let store = DiskStore::open_on(Arc::new(medium.restart()), small());
+        let store = store.unwrap_or_else(|error| panic!("{error} {told}"));
+        assert_eq!(store.versions().collect::<Vec<_>>(), found, "{told}");
+        store.verify().unwrap_or_else(|error| panic!("{error} {told}"));
+    }
+    assert!(ahead > 0, "what was not synced was never found: the test is without use");
+}
+
+/// Of an event that could not be written all may be there but the end of its last page, which says nothing.
+#[test]
+fn a_commit_that_failed_does_not_come_back() {
+    for seed in seeds(60) {
+        let told = format!("repeat with BRAID_SEED={seed}");
+        let (mut rng, mut world) = (Rng::new(seed), World::default());
+        let medium = FaultMedium::new(seed, Faults::default());
+        let mut store = DiskStore::create_on(Arc::new(medium.clone()), small()).unwrap();
+        store.apply(0, &world.change(&mut rng, 30, 60)).unwrap();
+        // The last write before the sync is that of the event.
+        let batch = world.clone().change(&mut rng, 30, 5);
+        let copy = medium.copy();
+        let mut other = DiskStore::open_on(Arc::new(copy.clone()), small()).unwrap();
+        let writes = copy.writes();
+        other.apply(1, &batch).unwrap();
+        let event = medium.writes() + copy.writes() - writes - 3;
+        medium.set_faults(Faults { fails_at: Some(event), ..Faults::default() });
+        let failed = store.apply(1, &batch).unwrap_err();
+        assert!(matches!(failed, DiskError::Io { doing: "writing the journal", .. }), "{failed} {told}");
+        medium.set_faults(Faults::default());
+        store.verify().unwrap_or_else(|error| panic!("{error} {told}"));
+        let store = DiskStore::open_on(Arc::new(medium.restart()), small()).unwrap();
+        assert_eq!(store.latest(), Some((0, world.root())), "{told}");
+    }
+}
+
+/// A store is opened one step ahead, that step is undone, and what comes next is written in its place: the roll-back
+/// was acknowledged, and so it stands, although the pages of the step are not what its event says any more.
+#[test]
+fn what_is_undone_after_a_crash_stays_undone_after_another() {
+    let (mut ahead, apply) = (0, |store: &mut DiskStore, version, seed| {
+        store.apply(version, &World::default().change(&mut Rng::new(seed), 60, 300))
+    });
+    for seed in seeds(60) {
+        let told = format!("repeat with BRAID_SEED={seed}");
+        let medium = FaultMedium::new(seed, Faults::default());
+        let mut store = DiskStore::create_on(Arc::new(medium.clone()), small()).unwrap();
+        apply(&mut store, 0, 1).unwrap();
+        let first: Vec<_> = store.versions().collect();
+        apply(&mut store, 1, 2).unwrap();
+        let none = Faults::default();
+        medium.set_faults(Faults { fails_at: Some(medium.writes() + 3), ..none });
+        let failed = (2..9).find_map(|version| apply(&mut store, version, version + 1).err());
+        assert!(failed.is_some(), "{told}");
+        medium.set_faults(Faults { crash_at: Some(medium.writes()), ..none });
+        medium.sync().unwrap_err();
+        let medium = medium.restart();
+        let mut store = DiskStore::open_on(Arc::new(medium.clone()), small()).unwrap();
+        ahead += u64::from(store.latest().is_some_and(|(version, _)| version > 1));
+        store.rollback(0).unwrap();
+        medium.set_faults(Faults { crash_at: Some(medium.writes() + 3), ..none });
+        let failed = apply(&mut store, 1, 90);
+        assert!(failed.is_err() && medium.is_down(), "{told}");
+        let store = DiskStore::open_on(Arc::new(medium.restart()), small());
+        let store = store.unwrap_or_else(|error| panic!("{error} {told}"));
+        assert_eq!(store.versions().take(1).collect::<Vec<_>>(), first, "{told}");
+        assert!(store.versions().count() == 1 || store.view(1).unwrap().root() != first[0].1, "{told}");
+        store.verify().unwrap_or_else(|error| panic!("{error} {told}"));
+    }
+    assert!(ahead > 0, "the step under way never survived: the test is without use");
+}

@@ -3,12 +3,15 @@
 mod begun;
 mod crash;
 mod damage;
+mod hashed;
 mod layered;
 mod official;
 mod oracle;
 mod processes;
+mod race;
 mod scan;
 mod states;
+mod storm;
 
 use braid_store::disk::DiskOptions;
 

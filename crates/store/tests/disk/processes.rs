@@ -145,6 +145,23 @@ fn a_lease_that_is_not_renewed_is_over() {
 }
 
 #[test]
+fn a_lease_that_cannot_be_read_is_on_all_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::create(folder.path(), small()).unwrap();
+    for (version, _, batch) in worlds(3) {
+        store.apply(version, &batch).unwrap();
+    }
+    let leases = folder.path().join("leases");
+    std::fs::create_dir_all(&leases).unwrap();
+    let file = std::fs::File::create(leases.join("0")).unwrap();
+    file.lock().unwrap();
+    assert_eq!(store.rollback(0), Err(DiskError::Pinned(1)));
+    assert_eq!(store.prune(1), Ok(0));
+    drop(file);
+    assert_eq!((store.rollback(1), store.prune(1)), (Ok(()), Ok(1)));
+}
+
+#[test]
 fn one_process_writes() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::create(folder.path(), small()).unwrap();

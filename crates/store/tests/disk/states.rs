@@ -150,6 +150,7 @@ fn what_cannot_be_done_is_said() {
     store.apply(8, &none).unwrap();
     assert_eq!(store.commit(stale), Err(DiskError::Stale { base: 1, latest: 2 }));
     assert_eq!(store.rollback(3), Err(DiskError::NoVersion(3)));
+    assert!(matches!(store.apply(u64::MAX, &none), Err(DiskError::Limit { .. })));
     for options in [
         DiskOptions { keep: 0, ..small() },
         DiskOptions { workers: 0, ..small() },
@@ -272,5 +273,59 @@ fn workers_write_what_one_writes() {
         for (_, store) in &stores {
             store.verify().unwrap();
         }
+    }
+}
+
+/// An account loses its slots in two versions, and the second of them is undone: what was known of its slots from
+/// before the first stays unknown.
+#[test]
+fn slots_that_were_wiped_twice_are_not_there_after_a_roll_back() {
+    let mut store = DiskStore::create_on(Arc::new(medium(1)), small()).unwrap();
+    let (who, first) = (address(1), U256::from(1));
+    for version in 0..3 {
+        let mut batch = Batch::default();
+        let slot = (first + U256::from(version), U256::from(7));
+        batch.change(who, Some(TrieAccount::default()), version > 0, [slot]);
+        store.apply(version, &batch).unwrap();
+    }
+    store.rollback(1).unwrap();
+    assert_eq!(store.view(1).unwrap().slot(&who, &first).unwrap(), U256::ZERO);
+    assert_eq!(store.view(0).unwrap().slot(&who, &first).unwrap(), U256::from(7));
+}
+
+/// Versions are held until the journal has no room for any more. Once they are not, the store goes on, whatever comes
+/// first.
+#[test]
+fn a_journal_that_is_full_has_room_again() {
+    for way in 0..4 {
+        let options = DiskOptions { keep: 1 + way % 2, journal_bytes: 1 << 16, ..small() };
+        let medium = medium(1);
+        let mut store = DiskStore::create_on(Arc::new(medium.clone()), options).unwrap();
+        let (mut rng, mut world) = (Rng::new(1), World::default());
+        store.apply(0, &world.change(&mut rng, 50, 60)).unwrap();
+        let view = store.view(0).unwrap();
+        let full = (1..).find_map(|version| store.apply(version, &Batch::default()).err());
+        assert!(matches!(full, Some(DiskError::Limit { .. })), "{full:?}");
+        let (next, count) = (store.latest().unwrap().0 + 1, store.versions().count());
+        assert!(matches!(store.prune(1), Ok(0)), "it is read");
+        assert!(matches!(store.apply(next, &Batch::default()), Err(DiskError::Limit { .. })));
+        drop(view);
+        let mut store = match way {
+            3 => DiskStore::open_on(Arc::new(medium.clone()), options).unwrap(),
+            _ => store,
+        };
+        match way {
+            0 => assert_eq!(store.prune(5).unwrap(), count - 5),
+            1 => store.rollback(3).unwrap(),
+            _ => {}
+        }
+        let next = store.latest().unwrap().0 + 1;
+        store.apply(next, &world.change(&mut rng, 50, 20)).unwrap();
+        assert_eq!(store.versions().count(), options.keep);
+        store.verify().unwrap();
+        drop(store);
+        let store = DiskStore::open_on(Arc::new(medium.restart()), options).unwrap();
+        assert_eq!((store.latest(), store.versions().count()), (Some((next, world.root())), options.keep));
+        store.verify().unwrap();
     }
 }

@@ -323,10 +323,14 @@ impl Archive {
         state: impl FnOnce() -> Result<(), DbError>,
     ) -> Result<(), DbError> {
         let remove = |txn: &redb::WriteTransaction| {
-            for table in [HEADERS, TOTALS, BODIES, RECEIPTS, OMMERS] {
-                txn.open_table(table)?.retain(|number, _| number <= last)?;
+            let Some(first) = last.checked_add(1) else { return Ok(()) };
+            let mut numbers = txn.open_table(NUMBERS)?;
+            for header in txn.open_table(HEADERS)?.range(first..)? {
+                numbers.remove(keccak256(header?.1.value()).0)?;
             }
-            txn.open_table(NUMBERS)?.retain(|_, number| number <= last)?;
+            for table in [HEADERS, TOTALS, BODIES, RECEIPTS, OMMERS] {
+                txn.open_table(table)?.retain_in(first.., |_, _| false)?;
+            }
             Ok(())
         };
         self.write_around("removing blocks", remove, state)

@@ -366,8 +366,9 @@ impl DataFolder {
     /// Undoes all blocks after `to`. When this returns, that is durable.
     ///
     /// # Errors
-    /// [`DbError::NoVersion`]; as [`DiskStore::rollback`]; what the archive says, or as [`Self::follower`] if the chain could not go on from
-    /// there: then nothing is undone.
+    /// [`DbError::NoVersion`]; as [`DiskStore::rollback`]; what the archive says, or as [`Self::follower`] if the chain
+    /// could not go on from there: then nothing is undone. If the archive fails at last, when the state is undone, it has
+    /// blocks that do not count.
     pub fn rollback(&mut self, to: u64) -> Result<(), DbError> {
         let retained = self.store.versions().any(|(version, _)| version == to);
         if retained && self.archive.header(to)?.is_some() {

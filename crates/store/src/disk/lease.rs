@@ -150,7 +150,13 @@ impl Lease {
     /// Makes the lease last for its time from now on.
     pub(super) fn renew(&self) -> Result<(), DiskError> {
         self.check()?;
-        self.extend().map_err(DiskError::io(DOING))
+        let end = self.end_millis.load(Ordering::Relaxed);
+        self.extend().map_err(DiskError::io(DOING))?;
+        // Who was stopped in between may have come too late.
+        if now_millis() >= end {
+            self.end_millis.store(0, Ordering::Relaxed);
+        }
+        self.check()
     }
 
     /// Whether what was read before this call can be trusted.

@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
@@ -156,6 +156,21 @@ pub(super) fn root_of(version: &Version) -> Root {
     Root { version: version.version, seq: version.seq, ptr: version.root, hash: version.hash }
 }
 
+/// Makes a folder, and those above it that are not there.
+fn make_durably(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_durably(above)?;
+    match fs::create_dir(folder) {
+        Err(error) if !folder.is_dir() => return Err(error),
+        _ => {}
+    }
+    // One that may not be read cannot be synced.
+    fs::File::open(above).map_or(Ok(()), |above| above.sync_all())
+}
+
 impl DiskStore {
     /// Creates a store in a folder, which is made if it is not there.
     ///
@@ -164,7 +179,7 @@ impl DiskStore {
     /// says.
     pub fn create(folder: &Path, options: DiskOptions) -> Result<Self, DiskError> {
         let doing = "creating the store";
-        fs::create_dir_all(folder).map_err(DiskError::io(doing))?;
+        make_durably(folder).map_err(DiskError::io(doing))?;
         let lock = WriterLock::take(folder)?;
         let (path, draft) = (folder.join(FILE), folder.join("state.draft"));
         if path.exists() {

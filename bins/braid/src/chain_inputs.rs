@@ -1,6 +1,6 @@
 //! Blocks of blockchain tests as inputs: `FILE.json#NAME` is those on the way to the last block of a test,
-//! `FILE.json#NAME/NUMBER` one of them; the name of the only test may be left out. Each comes with the whole state before it, which the blocks before it make, one
-//! after another.
+//! `FILE.json#NAME/NUMBER` one of them; the name of the only test may be left out. Each comes with the whole state
+//! before it, which the blocks before it make, one after another.
 
 use crate::{
     inputs::problem,
